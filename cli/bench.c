@@ -1,0 +1,293 @@
+/* bench.c - `millrace bench engine`: how fast a model reads and writes, by batch size.
+ *
+ * The judge of work on the engine, so it must be hard to please by accident. Every sequence has its
+ * own random prompt, drawn anew for each repetition: nothing can be shared or remembered. The clock
+ * runs around engine steps only: loading, adding and dropping sequences are outside. Sampling is
+ * greedy with end-of-generation banned, so every sequence makes exactly the tokens asked for.
+ *
+ *   prefill  batch * pp tokens, in steps of at most max_step_tokens as a worker makes them, to the
+ *            end of the step that gives the last sequence its first token
+ *   decode   tg steps of one token for every sequence, after that; attention over pp.. positions
+ *
+ * One repetition before the counted ones warms up page cache, clocks and threads. Reported is the
+ * median of the repetitions, with minimum and maximum beside it. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "base/clock.h"
+#include "cli/commands.h"
+#include "engine/model.h"
+#include "engine/tokenizer.h"
+#include "millrace/engine.h"
+
+#define MAX_BATCHES 16
+#define MAX_BATCH   1024
+#define MAX_REPEAT  100
+#define MAX_LENGTH  131072
+
+typedef struct rates { /* tokens per second of each repetition, sorted when done */
+    double prefill[MAX_REPEAT], decode[MAX_REPEAT];
+} rates;
+
+typedef struct bench {
+    const mr_args *a;
+    mr_engine *e;
+    int64_t pp, tg, repeat;
+    uint32_t batches[MAX_BATCHES];
+    size_t n_batches;
+    int64_t max_batch;
+    int32_t *prompt;       /* [pp] */
+    mr_engine_item *items; /* [max_batch] */
+    mr_engine_out *outs;   /* [max_batch] */
+    uint32_t *seqs;        /* [max_batch] */
+    uint64_t random;       /* state of the prompt generator */
+} bench;
+
+/* splitmix64 (Steele 2014): any good generator would do, this one is four lines. */
+static uint64_t next_random(uint64_t *state) {
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+/* ---- one repetition ---- */
+
+static mr_status add_all(bench *b, uint32_t batch, mr_err *err) {
+    const mr_sampling greedy = {.ban_eog = true};
+    const uint32_t n_vocab = mr_engine_n_vocab(b->e);
+    mr_status st = MR_OK;
+
+    for (uint32_t i = 0; i < batch && st == MR_OK; i++) {
+        for (int64_t k = 0; k < b->pp; k++)
+            b->prompt[k] = (int32_t)(next_random(&b->random) % n_vocab);
+        st = mr_engine_add(b->e, b->prompt, (size_t)b->pp, 0, (size_t)b->tg + 1, &greedy,
+                           &b->seqs[i], err);
+    }
+    return st;
+}
+
+/* Prompts in order, as much of them as a step takes. */
+static mr_status prefill(bench *b, uint32_t batch, mr_err *err) {
+    const uint32_t most = mr_engine_max_step_tokens(b->e);
+    mr_status st = MR_OK;
+
+    for (uint32_t first = 0; first < batch && st == MR_OK;) {
+        uint32_t n = 0, room = most;
+
+        while (room > 0 && first + n < batch) {
+            const uint32_t left = mr_engine_pending(b->e, b->seqs[first + n]);
+            const uint32_t take = left < room ? left : room;
+
+            b->items[n] = (mr_engine_item){b->seqs[first + n], take};
+            room -= take;
+            n++;
+        }
+        st = mr_engine_step(b->e, b->items, n, b->outs, err);
+        /* All but perhaps the last have their token. */
+        first += b->outs[n - 1].token >= 0 ? n : n - 1;
+    }
+    return st;
+}
+
+static mr_status decode(bench *b, uint32_t batch, mr_err *err) {
+    const uint32_t most = mr_engine_max_step_tokens(b->e);
+    mr_status st = MR_OK;
+
+    for (int64_t k = 0; k < b->tg && st == MR_OK; k++)
+        for (uint32_t first = 0, n; first < batch && st == MR_OK; first += n) {
+            n = batch - first < most ? batch - first : most;
+            for (uint32_t i = 0; i < n; i++) b->items[i] = (mr_engine_item){b->seqs[first + i], 1};
+            st = mr_engine_step(b->e, b->items, n, b->outs, err);
+        }
+    return st;
+}
+
+static mr_status repeat_once(bench *b, uint32_t batch, double *prefill_tps, double *decode_tps,
+                             mr_err *err) {
+    mr_status st = add_all(b, batch, err);
+
+    if (st != MR_OK) return st;
+    const uint64_t start = mr_clock_mono_us();
+    if ((st = prefill(b, batch, err)) != MR_OK) return st;
+    const uint64_t middle = mr_clock_mono_us();
+    if ((st = decode(b, batch, err)) != MR_OK) return st;
+    const uint64_t end = mr_clock_mono_us();
+
+    for (uint32_t i = 0; i < batch; i++) mr_engine_drop(b->e, b->seqs[i]);
+    *prefill_tps = 1e6 * (double)batch * (double)b->pp / (double)(middle - start + 1);
+    *decode_tps = 1e6 * (double)batch * (double)b->tg / (double)(end - middle + 1);
+    return MR_OK;
+}
+
+/* ---- results ---- */
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(const double *sorted, size_t n) {
+    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+}
+
+static const char *weight_type(const bench *b) {
+    return mr_type_name(mr_engine_model(b->e)->layers[0].down.type);
+}
+
+static void print_json(const bench *b, uint32_t batch, const rates *r) {
+    const size_t n = (size_t)b->repeat;
+    const char *model = mr_engine_model(b->e)->name;
+
+    printf("{\"bench\":\"engine\",\"batch\":%u,\"pp\":%" PRId64 ",\"tg\":%" PRId64, batch, b->pp,
+           b->tg);
+    printf(",\"prefill_tps\":%.2f,\"decode_tps\":%.2f", median(r->prefill, n),
+           median(r->decode, n));
+    printf(",\"prefill_tps_min\":%.2f,\"prefill_tps_max\":%.2f", r->prefill[0], r->prefill[n - 1]);
+    printf(",\"decode_tps_min\":%.2f,\"decode_tps_max\":%.2f", r->decode[0], r->decode[n - 1]);
+    printf(",\"repeat\":%zu,\"threads\":%d,\"isa\":\"%s\"", n, mr_engine_n_threads(b->e),
+           mr_engine_isa(b->e));
+    printf(",\"type\":\"%s\",\"model\":", weight_type(b));
+    mr_cli_json_string(stdout, model, strlen(model));
+    printf("}\n");
+    fflush(stdout);
+}
+
+static void print_title(const bench *b) {
+    printf("%s, %s, %s, %d threads; median of %" PRId64 " (min .. max), tokens/s, all sequences\n"
+           "prefill: %" PRId64 " random prompt tokens each; decode: then %" PRId64 " tokens each\n"
+           "%6s  %29s  %29s\n",
+           mr_engine_model(b->e)->name, weight_type(b), mr_engine_isa(b->e),
+           mr_engine_n_threads(b->e), b->repeat, b->pp, b->tg, "batch", "prefill", "decode");
+}
+
+static void print_row(const bench *b, uint32_t batch, const rates *r) {
+    const size_t n = (size_t)b->repeat;
+
+    printf("%6u  %9.1f (%7.1f ..%7.1f)  %9.1f (%7.1f ..%7.1f)\n", batch, median(r->prefill, n),
+           r->prefill[0], r->prefill[n - 1], median(r->decode, n), r->decode[0], r->decode[n - 1]);
+    fflush(stdout);
+}
+
+static mr_status run_batch(bench *b, uint32_t batch, bool json, mr_err *err) {
+    rates r;
+    mr_status st = repeat_once(b, batch, &r.prefill[0], &r.decode[0], err); /* the warm-up */
+
+    for (int64_t i = 0; i < b->repeat && st == MR_OK; i++)
+        st = repeat_once(b, batch, &r.prefill[i], &r.decode[i], err);
+    if (st != MR_OK) return st;
+    qsort(r.prefill, (size_t)b->repeat, sizeof r.prefill[0], by_value);
+    qsort(r.decode, (size_t)b->repeat, sizeof r.decode[0], by_value);
+    (json ? print_json : print_row)(b, batch, &r);
+    return MR_OK;
+}
+
+/* ---- command ---- */
+
+static bool read_batches(bench *b) {
+    const char *text = mr_args_get(b->a, "batch");
+
+    for (const char *at = text;;) {
+        char *end;
+        const long long n = strtoll(at, &end, 10);
+
+        if (end == at || n < 1 || n > MAX_BATCH || (*end && *end != ',') ||
+            b->n_batches == MAX_BATCHES) {
+            mr_cli_usage(
+                b->a, "--batch is \"%s\", must be 1 to %d numbers from 1 to %d with commas between",
+                text, MAX_BATCHES, MAX_BATCH);
+            return false;
+        }
+        b->batches[b->n_batches++] = (uint32_t)n;
+        if (n > b->max_batch) b->max_batch = n;
+        if (!*end) return true;
+        at = end + 1;
+    }
+}
+
+static mr_status run_all(bench *b, const mr_engine_options *opt, bool json, mr_err *err) {
+    const size_t n = (size_t)b->max_batch;
+    mr_status st = mr_engine_open(&b->e, opt, err);
+
+    if (st != MR_OK) return st;
+    b->prompt = calloc((size_t)b->pp, sizeof *b->prompt);
+    b->items = calloc(n, sizeof *b->items);
+    b->outs = calloc(n, sizeof *b->outs);
+    b->seqs = calloc(n, sizeof *b->seqs);
+    if (!b->prompt || !b->items || !b->outs || !b->seqs)
+        return mr_fail(err, MR_ENOMEM, "bench: out of memory");
+    if (!json) print_title(b);
+    for (size_t i = 0; i < b->n_batches && st == MR_OK; i++)
+        st = run_batch(b, b->batches[i], json, err);
+    return st;
+}
+
+static int run_bench(const mr_args *a) {
+    bench b = {.a = a};
+    const char *model = mr_args_get(a, "model");
+    int64_t n_threads, step_tokens;
+    mr_err err;
+
+    if (!model) return mr_cli_usage(a, "--model is missing");
+    if (!mr_args_int(a, "pp", 1, MAX_LENGTH, &b.pp) ||
+        !mr_args_int(a, "tg", 1, MAX_LENGTH, &b.tg) ||
+        !mr_args_int(a, "repeat", 1, MAX_REPEAT, &b.repeat) ||
+        !mr_args_int(a, "threads", 0, 256, &n_threads) ||
+        !mr_args_int(a, "step-tokens", 1, 65536, &step_tokens) || !read_batches(&b))
+        return EX_USAGE;
+
+    /* Whole blocks for every sequence: the KV cache is as large as this run needs. */
+    const uint32_t length = (uint32_t)(b.pp + b.tg + 1);
+    const mr_engine_options opt = {.model_path = model,
+                                   .n_threads = (int)n_threads,
+                                   .n_ctx = length,
+                                   .kv_tokens = (length + 63) / 64 * 64 * (uint32_t)b.max_batch,
+                                   .max_seqs = (uint32_t)b.max_batch,
+                                   .max_step_tokens = (uint32_t)step_tokens,
+                                   .isa = mr_args_get(a, "isa")};
+    const mr_status st = run_all(&b, &opt, mr_args_flag(a, "json"), &err);
+    free(b.prompt);
+    free(b.items);
+    free(b.outs);
+    free(b.seqs);
+    mr_engine_close(b.e);
+    return st == MR_OK ? EX_OK : mr_cli_fail(a, &err);
+}
+
+static const char *const isas[] = {"auto", "ref", "avx2", "avx512", NULL};
+
+static const mr_opt options[] = {
+    {"model", 'm', "FILE", NULL, "model, a GGUF file", NULL},
+    {"pp", 0, "N", "128", "prompt tokens of each sequence", NULL},
+    {"tg", 0, "N", "64", "tokens generated by each sequence", NULL},
+    {"batch", 'b', "LIST", "1,4,16,32", "numbers of sequences side by side", NULL},
+    {"repeat", 'r', "N", "3", "counted repetitions, after one that is not", NULL},
+    {"step-tokens", 0, "N", "512", "most tokens of one engine step", NULL},
+    {"threads", 0, "N", "0", "0: one per core", NULL},
+    {"isa", 0, "NAME", "auto", "kernels", isas},
+    {"json", 0, NULL, NULL, "one JSON line per batch size", NULL},
+    {NULL, 0, NULL, NULL, NULL, NULL},
+};
+
+const mr_cmd mr_cmd_bench_engine = {
+    .name = "bench engine",
+    .summary = "measure how fast a model reads and writes tokens",
+    .opts = options,
+    .about =
+        "For each batch size, so many sequences with separate random prompts (nothing shared, "
+        "drawn "
+        "anew each time) are run together. Two times are taken, around engine steps only:\n"
+        "\n"
+        "prefill: until every sequence has its first token; batch * pp tokens over this time.\n"
+        "decode: then tg more tokens for every sequence; batch * tg tokens over this time.\n"
+        "\n"
+        "Loading, adding and dropping sequences are not timed. Sampling (greedy) is. One uncounted "
+        "repetition warms up; the figures are medians of the counted ones, with minimum and "
+        "maximum.",
+    .examples = "  millrace bench engine -m model.gguf --pp 128 --tg 64 --batch 1,4,16,32\n"
+                "  millrace bench engine -m model.gguf --batch 32 --threads 1 --json",
+    .run = run_bench,
+};

@@ -1,0 +1,148 @@
+/* submit.c - millrace submit: one job from the command line. */
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "cli/commands.h"
+#include "cli/net.h"
+#include "cli/read.h"
+#include "cli/stream.h"
+
+enum { SUBMIT_MS = 30000 };
+
+static const mr_opt opts[] = {
+    {"chat", 0, NULL, NULL, "TEXT is a user's message, put into the model's chat template (the default)", NULL},
+    {"prompt", 'p', NULL, NULL, "TEXT is the prompt itself", NULL},
+    {"system", 's', "TEXT", NULL, "system message before it", NULL},
+    {"file", 'f', "FILE", NULL, "read TEXT from a file, - for standard input", NULL},
+    MR_CLI_JOB_OPTS,
+    {"stream", 0, NULL, NULL, "print the tokens as they come", NULL},
+    {"wait", 'w', NULL, NULL, "wait for the result and print its text", NULL},
+    {"timeout", 0, "SECONDS", "600", "longest wait", NULL},
+    {"json", 0, NULL, NULL, "print {\"job_id\"}, frames or the result as JSON lines", NULL},
+    MR_CLI_CONNECT_OPTS,
+    {0},
+};
+
+/* The text, from the operand or a file. *owned is to be freed. */
+static mr_status read_text(const mr_args *a, const char **text, size_t *len, char **owned, mr_err *err) {
+    const char *file = mr_args_get(a, "file");
+    if ((file != NULL) == (mr_args_n(a) > 0))
+        return mr_fail(err, MR_EINVAL, "give TEXT or --file, one of them");
+    *text = mr_args_at(a, 0);
+    if (!file) {
+        *len = strlen(*text);
+        return MR_OK;
+    }
+    const mr_status st = mr_cli_read_file(file, MR_JOB_MAX_BYTES, owned, len, err);
+    *text = *owned;
+    return st;
+}
+
+static bool fill(const mr_args *a, mr_job_spec *j, mr_message messages[2], const char *text, size_t len,
+                 mr_arena *arena) {
+    const char *system = mr_args_get(a, "system");
+    size_t n = 0;
+
+    mr_job_defaults(j);
+    if (mr_args_flag(a, "prompt")) {
+        j->input = MR_INPUT_PROMPT;
+        j->prompt = text;
+        j->prompt_len = len;
+    } else {
+        if (system) messages[n++] = (mr_message){"system", system, strlen(system)};
+        messages[n++] = (mr_message){"user", text, len};
+        j->input = MR_INPUT_MESSAGES;
+        j->messages = messages;
+        j->n_messages = n;
+    }
+    return mr_cli_apply_job_options(a, j, arena);
+}
+
+/* After the stream or instead of it: the terminal record. */
+static int finish(const mr_args *a, mr_client *c, const char *job_id, int timeout_ms, bool streamed) {
+    const mr_result *r;
+    mr_err err;
+    if (mr_wait(c, job_id, timeout_ms, &r, &err) != MR_OK) return mr_cli_fail(a, &err);
+    if (mr_args_flag(a, "json")) {
+        mr_cli_print_result_json(stdout, r);
+    } else if (!streamed && r->text_len) {
+        fwrite(r->text, 1, r->text_len, stdout);
+        putchar('\n');
+    }
+    if (r->status != MR_STATUS_SUCCEEDED)
+        fprintf(stderr, "millrace submit: job %s %s: %s\n", job_id, mr_job_status_name(r->status),
+                r->error.message ? r->error.message : "");
+    return mr_cli_result_exit(r);
+}
+
+static int run_job(const mr_args *a, mr_client *c, mr_job_spec *j, int timeout_ms) {
+    const bool json = mr_args_flag(a, "json"), stream = mr_args_flag(a, "stream");
+    mr_err err;
+    int rc = EX_OK;
+
+    if (mr_submit(c, j, SUBMIT_MS, &err) != MR_OK) return mr_cli_fail(a, &err);
+    if (!stream && !mr_args_flag(a, "wait")) {
+        printf(json ? "{\"job_id\":\"%s\"}\n" : "%s\n", j->job_id);
+        return EX_OK;
+    }
+    fprintf(stderr, "job %s\n", j->job_id);
+    bool streamed = false;
+    if (stream) {
+        const mr_status st = mr_cli_stream(c, j->job_id, 0, timeout_ms, json, &streamed, &err);
+        if (st == MR_ECANCELED) {
+            fprintf(stderr, "millrace submit: interrupted; the job goes on, millrace cancel %s ends it\n",
+                    j->job_id);
+            return 130;
+        }
+        if (st != MR_OK) rc = mr_cli_fail(a, &err); /* the result may still come */
+        if (rc != EX_OK && st == MR_ETIMEOUT) return rc;
+    }
+    return finish(a, c, j->job_id, timeout_ms, streamed);
+}
+
+static int run(const mr_args *a) {
+    mr_client *c = NULL;
+    mr_message messages[2];
+    mr_job_spec j;
+    mr_arena arena;
+    mr_err err;
+    char *owned = NULL;
+    const char *text = "";
+    size_t len = 0;
+    int64_t timeout_s;
+    int rc;
+
+    if (!mr_args_int(a, "timeout", 1, 7 * 86400, &timeout_s)) return EX_USAGE;
+    if (mr_args_flag(a, "prompt") && (mr_args_get(a, "system") || mr_args_flag(a, "chat")))
+        return mr_cli_usage(a, "--prompt does not go with --system or --chat");
+    mr_arena_init(&arena, 1 << 20);
+    mr_status st = read_text(a, &text, &len, &owned, &err);
+    if (st != MR_OK) {
+        rc = st == MR_EINVAL ? mr_cli_usage(a, "%s", err.text) : mr_cli_fail(a, &err);
+    } else if (!fill(a, &j, messages, text, len, &arena)) {
+        rc = EX_USAGE;
+    } else if ((st = mr_cli_connect(a, &c, &err)) != MR_OK) {
+        rc = mr_cli_fail(a, &err);
+    } else {
+        mr_cli_catch_interrupt(c);
+        rc = run_job(a, c, &j, (int)timeout_s * 1000);
+        mr_cli_catch_interrupt(NULL);
+    }
+    mr_client_close(c);
+    mr_arena_drop(&arena);
+    free(owned);
+    return rc;
+}
+
+const mr_cmd mr_cmd_submit = {
+    .name = "submit",
+    .summary = "submit one job and print its id, its tokens or its result",
+    .operands = "[TEXT]",
+    .max_operands = 1,
+    .opts = opts,
+    .examples = "  millrace submit \"Tool that converts PDF files to text\"\n"
+                "  millrace submit --stream --max-tokens 40 -t 0 -f description.txt\n"
+                "  id=$(millrace submit -p \"Once upon a time\"); millrace tail $id",
+    .run = run,
+};

@@ -1,0 +1,44 @@
+/* tail.c - millrace tail: the tokens of a job, from any index on, live until it ends. */
+#include <sysexits.h>
+
+#include "cli/commands.h"
+#include "cli/net.h"
+#include "cli/stream.h"
+
+static const mr_opt opts[] = {
+    {"from", 0, "N", "0", "first token index; 0: all that Redis still has", NULL},
+    {"timeout", 0, "SECONDS", "600", "give up after this long without a token", NULL},
+    {"json", 0, NULL, NULL, "print frames as JSON lines", NULL},
+    MR_CLI_CONNECT_OPTS,
+    {0},
+};
+
+static int run(const mr_args *a) {
+    mr_client *c = NULL;
+    int64_t from, timeout_s;
+    bool any;
+    mr_err err;
+
+    if (!mr_args_int(a, "from", 0, INT64_MAX, &from) || !mr_args_int(a, "timeout", 1, 86400, &timeout_s))
+        return EX_USAGE;
+    if (mr_cli_connect(a, &c, &err) != MR_OK) return mr_cli_fail(a, &err);
+    mr_cli_catch_interrupt(c);
+    const mr_status st = mr_cli_stream(c, mr_args_at(a, 0), (uint64_t)from, (int)timeout_s * 1000,
+                                       mr_args_flag(a, "json"), &any, &err);
+    const int rc = st == MR_OK ? EX_OK : mr_cli_interrupted() ? 130 : mr_cli_fail(a, &err);
+    mr_cli_catch_interrupt(NULL);
+    mr_client_close(c);
+    return rc;
+}
+
+const mr_cmd mr_cmd_tail = {
+    .name = "tail",
+    .summary = "print the tokens of a job as they come",
+    .operands = "JOB",
+    .min_operands = 1,
+    .max_operands = 1,
+    .opts = opts,
+    .examples = "  millrace tail 0193e2a4-7a51-7c6e-9d2f-3f8b1c0a5e77\n"
+                "  millrace tail --from 100 --json 0193e2a4-7a51-7c6e-9d2f-3f8b1c0a5e77",
+    .run = run,
+};

@@ -1,0 +1,109 @@
+/* redis_calls.c - one Redis command at a time, and the status hash of a job. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/uuid.h"
+#include "client/internal.h"
+
+static void on_state(void *owner, bool up, const char *why) {
+    mr_client *c = owner;
+    (void)up;
+    (void)why;
+    c->events++;
+}
+
+mr_status mr_client_redis(mr_client *c, mr_err *err) {
+    const mr_redis_conf rc = {.url = c->settings.redis_url, .client_name = "millrace-client",
+                              .owner = c, .on_state = on_state};
+    if (!c->redis) {
+        const mr_status st = mr_redis_open(&c->redis, &c->loop, &rc, err);
+        if (st != MR_OK) return st;
+    }
+    const uint64_t end_ms = uv_now(&c->loop) + MR_CLIENT_REDIS_MS;
+    while (!mr_redis_up(c->redis)) {
+        const uint64_t was = c->events, now_ms = uv_now(&c->loop);
+        if (now_ms >= end_ms || !mr_client_run(c, &c->events, was, (int64_t)(end_ms - now_ms)))
+            return c->interrupted ? mr_client_late(c, err, "interrupted")
+                                  : mr_fail(err, MR_EUNAVAIL, "redis does not answer within %d ms",
+                                            MR_CLIENT_REDIS_MS);
+    }
+    return MR_OK;
+}
+
+typedef struct call {
+    uint64_t n;
+    mr_status st;
+    char text[200];
+    void (*fn)(void *owner, const mr_reply *r);
+    void *owner;
+} call;
+
+static void on_reply(void *owner, void *cookie, mr_status status, const mr_reply *r) {
+    call *k = cookie;
+    (void)owner;
+    k->n = 1;
+    k->st = status;
+    if (status != MR_OK) return;
+    if (r->type == MR_REPLY_ERROR) {
+        k->st = MR_EINTERNAL;
+        snprintf(k->text, sizeof k->text, "%s", r->text);
+    } else {
+        k->fn(k->owner, r);
+    }
+}
+
+mr_status mr_client_command(mr_client *c, size_t argc, const char *const *argv,
+                            void (*fn)(void *owner, const mr_reply *r), void *owner, mr_err *err) {
+    call k = {.fn = fn, .owner = owner};
+    mr_status st = mr_client_redis(c, err);
+    if (st == MR_OK) st = mr_redis_command(c->redis, argc, argv, NULL, on_reply, &k, err);
+    if (st != MR_OK) return st;
+    mr_redis_flush(c->redis);
+    /* The connection bounds the time of every command; an interrupt must not leave k behind. */
+    while (!k.n) uv_run(&c->loop, UV_RUN_ONCE);
+    if (k.st == MR_OK) return MR_OK;
+    return mr_fail(err, k.st, "redis %s: %s", argv[0], k.text[0] ? k.text : "connection lost");
+}
+
+typedef struct look {
+    mr_job_view *out;
+    bool found;
+} look;
+
+static void copy_text(char *out, size_t cap, const mr_reply *r) {
+    snprintf(out, cap, "%s", r->text);
+}
+
+/* HGETALL: fields and values in turn. */
+static void on_hash(void *owner, const mr_reply *r) {
+    look *l = owner;
+    if (r->type != MR_REPLY_ARRAY) return;
+    for (size_t i = 0; i + 1 < r->n_items; i += 2) {
+        const mr_reply *f = r->items[i], *v = r->items[i + 1];
+        mr_job_view *o = l->out;
+        if (f->type != MR_REPLY_TEXT || v->type != MR_REPLY_TEXT) continue;
+        l->found = true;
+        if (strcmp(f->text, "state") == 0) copy_text(o->state, sizeof o->state, v);
+        else if (strcmp(f->text, "model") == 0) copy_text(o->model, sizeof o->model, v);
+        else if (strcmp(f->text, "worker") == 0) copy_text(o->worker, sizeof o->worker, v);
+        else if (strcmp(f->text, "error") == 0) copy_text(o->error, sizeof o->error, v);
+        else if (strcmp(f->text, "attempt") == 0) o->attempt = (uint32_t)strtoul(v->text, NULL, 10);
+        else if (strcmp(f->text, "tokens") == 0) o->tokens = (uint32_t)strtoul(v->text, NULL, 10);
+        else if (strcmp(f->text, "updated_ms") == 0) o->updated_ms = strtoull(v->text, NULL, 10);
+    }
+}
+
+mr_status mr_job_look(mr_client *c, const char *job_id, mr_job_view *out, mr_err *err) {
+    look l = {out, false};
+    char key[160];
+
+    memset(out, 0, sizeof *out);
+    if (!mr_uuid_valid(job_id, strlen(job_id)))
+        return mr_fail(err, MR_EINVAL, "job id is \"%.80s\", must be a UUID", job_id);
+    snprintf(key, sizeof key, "%s:{%s}", c->settings.redis_prefix, job_id);
+    const char *argv[] = {"HGETALL", key};
+    const mr_status st = mr_client_command(c, MR_COUNT(argv), argv, on_hash, &l, err);
+    if (st != MR_OK) return st;
+    return l.found ? MR_OK
+                   : mr_fail(err, MR_ENOTFOUND, "job %s: not known, or its status has expired", job_id);
+}

@@ -1,0 +1,282 @@
+/* app.c - see app.h.
+ *
+ * One loop thread. A tick every TICK_MS does what no event announces: expiry, commits, resuming, room
+ * that came back because a worker fell silent and returned. Stop: no more intake, what is on its way to Kafka
+ * is acknowledged, offsets are committed, handles close, and uv_loop_close() must find none left. */
+#include "dispatcher/app.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/http.h"
+#include "base/log.h"
+#include "dispatcher/feed.h"
+#include "dispatcher/follower.h"
+#include "dispatcher/metrics.h"
+#include "dispatcher/release.h"
+#include "schemas/codec.h"
+
+enum { TICK_MS = 100, SWEEP_MS = 1000, START_TIMEOUT_MS = 30000, FLUSH_MS = 10000, MAX_EXTRA = 64 };
+
+typedef struct app {
+    const mr_settings *s;
+    uv_loop_t loop;
+    uv_signal_t sigterm, sigint;
+    uv_timer_t tick;
+    mr_names names;
+    char *extra_text;
+    const char *extra[MAX_EXTRA + 1];
+    mr_kafka_conf kafka;
+    mr_outbox *outbox;
+    mr_window *window;
+    mr_status_view *view;
+    mr_release *release;
+    mr_intake *intake;
+    mr_follower *follower;
+    mr_kafka_consumer *workers, *control;
+    mr_http *http;
+    uint64_t swept_ms;
+    bool run_soon, stopping;
+} app;
+
+/* ---- events ---- */
+
+static bool vet(void *owner, mr_entry *e, mr_job_error *why) {
+    app *a = owner;
+    return mr_release_vet(a->release, e, why, mr_clock_mono_ms());
+}
+
+static void on_queued(void *owner, const mr_entry *e) {
+    app *a = owner;
+    mr_status_waiting(a->view, &e->job, "queued");
+    a->run_soon = true; /* the prepare handle below runs once for all records of this turn */
+}
+
+static void on_redis_up(void *owner) {
+    app *a = owner;
+    if (a->follower) mr_follower_kick(a->follower);
+}
+
+static void on_heartbeat(void *owner, const mr_kafka_msg *m) {
+    app *a = owner;
+    mr_arena arena;
+    mr_heartbeat h;
+    mr_err err;
+
+    if (!m->value) return; /* a tombstone of compaction */
+    mr_arena_init(&arena, 1 << 20);
+    if (mr_codec_heartbeat_decode(&h, m->value, m->len, &arena, &err) == MR_OK) {
+        mr_release_heartbeat(a->release, &h, mr_clock_mono_ms());
+        a->run_soon = true;
+    } else {
+        mr_log(MR_LOG_WARN, "app", "not a heartbeat, skipped", "part=%d off=%lld err=" MR_Q,
+               m->partition, (long long)m->offset, err.text);
+    }
+    mr_arena_drop(&arena);
+}
+
+static void on_control(void *owner, const mr_kafka_msg *m) {
+    const mr_job_error why = {"cancelled", "", "cancelled before it was released"};
+    app *a = owner;
+    char id[MR_JOB_ID_LEN + 1];
+    mr_err err;
+
+    if (!m->value) return;
+    if (mr_codec_cancel_decode(id, m->value, m->len, &err) != MR_OK) {
+        mr_log(MR_LOG_WARN, "app", "not a control record, skipped", "part=%d off=%lld err=" MR_Q,
+               m->partition, (long long)m->offset, err.text);
+        return;
+    }
+    mr_entry *e = mr_intake_find(a->intake, id);
+    if (!e) return; /* another dispatcher's, a worker's, or over */
+    mr_window_remove(a->window, e);
+    mr_intake_refuse(a->intake, e, MR_STATUS_CANCELLED, &why);
+}
+
+static void on_tick(uv_timer_t *t) {
+    app *a = t->data;
+    const uint64_t now_ms = mr_clock_mono_ms();
+    mr_intake_expire(a->intake, mr_clock_wall_ms());
+    mr_intake_tick(a->intake);
+    if (now_ms - a->swept_ms >= SWEEP_MS) {
+        a->swept_ms = now_ms;
+        mr_release_sweep(a->release, now_ms);
+    }
+    mr_release_run(a->release, now_ms);
+}
+
+static void on_signal(uv_signal_t *h, int signum) {
+    app *a = h->data;
+    if (a->stopping) _Exit(128 + signum);
+    a->stopping = true;
+    mr_log(MR_LOG_INFO, "app", "stopping", "signal=%s", signum == SIGTERM ? "SIGTERM" : "SIGINT");
+    uv_stop(&a->loop);
+}
+
+/* ---- HTTP ---- */
+
+static void answer_text(mr_http_answer *answer, int status, const char *text) {
+    answer->status = status;
+    answer->content_type = "text/plain; charset=utf-8";
+    answer->body = strdup(text);
+    answer->len = answer->body ? strlen(text) : 0;
+}
+
+static void on_livez(void *owner, mr_http_answer *answer) {
+    (void)owner;
+    answer_text(answer, 200, "ok\n"); /* the loop answers, so it lives */
+}
+
+static void on_readyz(void *owner, mr_http_answer *answer) {
+    const app *a = owner;
+    if (mr_intake_assigned(a->intake)) answer_text(answer, 200, "ok\n");
+    else answer_text(answer, 503, "no partitions assigned yet\n");
+}
+
+static void on_metrics(void *owner, mr_http_answer *answer) {
+    const app *a = owner;
+    const mr_metrics_view v = {a->intake, a->release, a->window, a->follower,
+                               a->outbox, a->view, mr_clock_mono_ms()};
+    answer->status = 200;
+    answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    answer->body = mr_metrics_text(&v, &answer->len);
+    if (!answer->body) answer_text(answer, 500, "out of memory\n");
+}
+
+static const mr_http_route routes[] = {
+    {"/livez", on_livez}, {"/readyz", on_readyz}, {"/metrics", on_metrics}, {NULL, NULL}};
+
+/* ---- open, run, close ---- */
+
+/* "a=b;c=d" -> list of "a=b", "c=d". */
+static mr_status split_extra(app *a, mr_err *err) {
+    size_t n = 0;
+    a->extra_text = strdup(a->s->kafka_extra);
+    if (!a->extra_text) return mr_fail(err, MR_ENOMEM, "out of memory");
+    for (char *save, *item = strtok_r(a->extra_text, ";", &save); item;
+         item = strtok_r(NULL, ";", &save)) {
+        if (n == MAX_EXTRA)
+            return mr_fail(err, MR_EINVAL, "kafka_extra has more than %d properties", MAX_EXTRA);
+        a->extra[n++] = item;
+    }
+    return MR_OK;
+}
+
+static mr_status ensure_topics(app *a, mr_err *err) {
+    static const char *const compact[] = {"cleanup.policy=compact", NULL};
+    const int32_t n = (int32_t)a->s->topic_partitions;
+    const mr_kafka_topic topics[] = {
+        {a->names.jobs[0], n, NULL},    {a->names.jobs[1], n, NULL}, {a->names.jobs[2], n, NULL},
+        {a->names.results, n, NULL},    {a->names.dead, 1, NULL},    {a->names.control, 1, NULL},
+        {a->names.workers, 1, compact},
+    };
+    if (!a->s->create_topics) return MR_OK;
+    return mr_kafka_ensure_topics(&a->kafka, topics, MR_COUNT(topics), START_TIMEOUT_MS, err);
+}
+
+static mr_status open_parts(app *a, mr_err *err) {
+    const mr_settings *s = a->s;
+    char follower_group[256];
+    mr_status st;
+
+    if ((st = ensure_topics(a, err)) != MR_OK) return st;
+    if ((st = mr_outbox_open(&a->outbox, &a->loop, &a->kafka, err)) != MR_OK) return st;
+    if ((st = mr_window_open(&a->window, err)) != MR_OK) return st;
+    const mr_status_conf vc = {s->redis_url, s->redis_prefix, s->status_ttl_s, a, on_redis_up};
+    if ((st = mr_status_open(&a->view, &a->loop, &vc, err)) != MR_OK) return st;
+    const mr_release_conf rc = {
+        .names = &a->names, .outbox = a->outbox, .window = a->window, .view = a->view,
+        .default_model = s->default_model, .models = s->models,
+        .model_grace_ms = (uint64_t)s->model_grace_ms,
+        .worker_timeout_ms = (uint64_t)s->worker_timeout_ms,
+        .lookahead = (uint32_t)s->lookahead_jobs};
+    if ((st = mr_release_open(&a->release, &rc, mr_clock_mono_ms(), err)) != MR_OK) return st;
+    const mr_intake_conf ic = {
+        .kafka = &a->kafka, .group = s->dispatcher_group, .names = &a->names, .outbox = a->outbox,
+        .window = a->window, .window_jobs = s->window_jobs, .window_bytes = s->window_bytes,
+        .owner = a, .vet = vet, .on_queued = on_queued};
+    if ((st = mr_intake_open(&a->intake, &a->loop, &ic, err)) != MR_OK) return st;
+    mr_release_attach(a->release, a->intake);
+    snprintf(follower_group, sizeof follower_group, "%s-follower", s->dispatcher_group);
+    st = mr_follower_open(&a->follower, &a->loop, &a->kafka, follower_group, a->names.results, a->view,
+                          err);
+    if (st == MR_OK)
+        st = mr_feed_open(&a->workers, &a->loop, &a->kafka, a->names.workers, START_TIMEOUT_MS, a,
+                          on_heartbeat, err);
+    if (st == MR_OK)
+        st = mr_feed_open(&a->control, &a->loop, &a->kafka, a->names.control, START_TIMEOUT_MS, a,
+                          on_control, err);
+    if (st == MR_OK && s->dispatcher_listen[0])
+        st = mr_http_open(&a->http, &a->loop, s->dispatcher_listen, routes, a, err);
+    return st;
+}
+
+static void close_parts(app *a) {
+    mr_http_close(a->http);
+    mr_kafka_consumer_close(a->control);
+    mr_kafka_consumer_close(a->workers);
+    if (a->outbox) mr_outbox_flush(a->outbox, FLUSH_MS);
+    mr_intake_close(a->intake); /* commits what the flush has finished */
+    mr_follower_close(a->follower);
+    mr_status_close(a->view);
+    mr_outbox_close(a->outbox);
+    mr_release_close(a->release);
+    mr_window_close(a->window);
+}
+
+static void close_handle(uv_handle_t *h, void *arg) {
+    (void)arg;
+    if (!uv_is_closing(h)) uv_close(h, NULL);
+}
+
+static mr_status start_handle(app *a, uv_signal_t *h, int signum) {
+    uv_signal_init(&a->loop, h);
+    h->data = a;
+    return uv_signal_start(h, on_signal, signum) == 0 ? MR_OK : MR_EINTERNAL;
+}
+
+/* Records of one loop turn are released together, not one by one as they are decoded. */
+static void on_prepare(uv_prepare_t *p) {
+    app *a = p->data;
+    if (!a->run_soon) return;
+    a->run_soon = false;
+    mr_release_run(a->release, mr_clock_mono_ms());
+}
+
+mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err) {
+    app *a = calloc(1, sizeof *a);
+    uv_prepare_t prepare;
+
+    if (!a) return mr_fail(err, MR_ENOMEM, "dispatcher: out of memory");
+    a->s = s;
+    MR_CHECK(uv_loop_init(&a->loop) == 0);
+    mr_status st = mr_names_init(&a->names, s->topic_prefix, s->redis_prefix, err);
+    if (st == MR_OK) st = split_extra(a, err);
+    a->kafka = (mr_kafka_conf){s->kafka_brokers, "millrace-dispatcher", a->extra};
+    if (st == MR_OK) st = open_parts(a, err);
+    if (st == MR_OK) {
+        uv_timer_init(&a->loop, &a->tick);
+        a->tick.data = a;
+        uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS);
+        uv_prepare_init(&a->loop, &prepare);
+        prepare.data = a;
+        uv_prepare_start(&prepare, on_prepare);
+        if (start_handle(a, &a->sigterm, SIGTERM) != MR_OK || start_handle(a, &a->sigint, SIGINT) != MR_OK)
+            st = mr_fail(err, MR_EINTERNAL, "cannot watch for signals");
+    }
+    if (st == MR_OK) {
+        mr_log(MR_LOG_INFO, "app", "dispatcher started",
+               "brokers=" MR_Q " kafka_lib=" MR_Q " prefix=%s group=%s", s->kafka_brokers,
+               mr_kafka_version(), s->topic_prefix, s->dispatcher_group);
+        uv_run(&a->loop, UV_RUN_DEFAULT);
+    }
+    close_parts(a);
+    uv_walk(&a->loop, close_handle, NULL);
+    uv_run(&a->loop, UV_RUN_DEFAULT);
+    MR_CHECK(uv_loop_close(&a->loop) == 0);
+    free(a->extra_text);
+    free(a);
+    return st;
+}

@@ -1,0 +1,10 @@
+/* app.h - the dispatcher: opens its modules in order, runs the loop, closes them in reverse. */
+#ifndef MR_DISPATCHER_APP_H
+#define MR_DISPATCHER_APP_H
+
+#include "schemas/settings.h"
+
+/* Runs until SIGTERM or SIGINT (a second one ends at once). MR_OK: an orderly stop. */
+mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err);
+
+#endif

@@ -1,0 +1,53 @@
+/* intake.h - the way in: records of the three lane topics become entries of the window, or an answer.
+ *
+ * Every record gets a fate before its offset is committed: waiting (and later released), refused
+ * with a terminal record, or, when not even a job id can be read, a dead letter. A partition with too
+ * many waiting jobs is paused alone. Thread: loop. */
+#ifndef MR_DISPATCHER_INTAKE_H
+#define MR_DISPATCHER_INTAKE_H
+
+#include "base/kafka.h"
+#include "dispatcher/names.h"
+#include "dispatcher/outbox.h"
+#include "dispatcher/progress.h"
+#include "dispatcher/window.h"
+
+typedef struct mr_intake mr_intake;
+
+typedef struct mr_intake_counts {
+    uint64_t received[MR_PRIORITY_N], rejected, dead, released, cancelled, expired;
+} mr_intake_counts;
+
+typedef struct mr_intake_conf {
+    const mr_kafka_conf *kafka;
+    const char *group;
+    const mr_names *names;
+    mr_outbox *outbox;
+    mr_window *window;
+    int64_t window_jobs, window_bytes;
+    void *owner;
+    /* A new entry may enter the window: give it its model, or say why not (fill code, field and message
+     * of why and return false). */
+    bool (*vet)(void *owner, mr_entry *e, mr_job_error *why);
+    void (*on_queued)(void *owner, const mr_entry *e);
+} mr_intake_conf;
+
+mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf *conf, mr_err *err);
+void mr_intake_close(mr_intake *in);
+
+/* An entry taken out of the window has reached its work topic: its offset is done, e is freed. */
+void mr_intake_released(mr_intake *in, mr_entry *e);
+/* An entry taken out of the window ends here, with a terminal record; e is freed. */
+void mr_intake_refuse(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why);
+/* Refuses what has expired by now_ms (wall clock). Cheap when nothing has. */
+void mr_intake_expire(mr_intake *in, uint64_t now_ms);
+/* The waiting entry of a job id, NULL: not here. */
+mr_entry *mr_intake_find(mr_intake *in, const char *job_id);
+/* Resume what was paused and has room again; commit what is finished. */
+void mr_intake_tick(mr_intake *in);
+
+const mr_intake_counts *mr_intake_counters(const mr_intake *in);
+size_t mr_intake_bytes(const mr_intake *in);
+bool mr_intake_assigned(const mr_intake *in); /* has had its first assignment */
+
+#endif

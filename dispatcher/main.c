@@ -1,0 +1,33 @@
+/* main.c - millrace-dispatcher. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "base/log.h"
+#include "dispatcher/app.h"
+
+static mr_log_level level_of(const char *name) {
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (size_t i = 0; i < MR_COUNT(names); i++)
+        if (strcmp(names[i], name) == 0) return (mr_log_level)i;
+    return MR_LOG_INFO; /* the settings table refuses other names */
+}
+
+int main(int argc, char **argv) {
+    mr_settings s;
+    mr_err err;
+    bool exit_now = false;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (mr_settings_load(&s, MR_PROGRAM_DISPATCHER, argc, argv, &exit_now, &err) != MR_OK) {
+        fprintf(stderr, "millrace-dispatcher: %s\n", err.text);
+        return EX_CONFIG;
+    }
+    if (exit_now) return EX_OK;
+    mr_log_setup(level_of(s.log_level), strcmp(s.log_format, "json") == 0);
+    const mr_status st = mr_dispatcher_run(&s, &err);
+    if (st != MR_OK) mr_log(MR_LOG_ERROR, "main", "stopped", "err=" MR_Q, err.text);
+    mr_settings_free(&s);
+    return mr_status_exit_code(st);
+}

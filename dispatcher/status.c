@@ -1,0 +1,148 @@
+/* status.c - see status.h. */
+#include "dispatcher/status.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "schemas/codec.h"
+
+/* KEYS: hash, stream. ARGV: ttl s, frame id, frame, channel, then the hash's fields and values.
+ * An ID that is not larger than the stream's last one: a reader has this end already, or a newer
+ * attempt writes; then nothing is published. */
+static const char end_lua[] =
+    "local ok = redis.pcall('XADD', KEYS[2], ARGV[2], 'f', ARGV[3])\n"
+    "redis.call('HSET', KEYS[1], unpack(ARGV, 5))\n"
+    "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
+    "redis.call('EXPIRE', KEYS[2], ARGV[1])\n"
+    "if type(ok) == 'table' and ok.err then return 0 end\n"
+    "redis.call('PUBLISH', ARGV[4], ARGV[3])\n"
+    "return 1\n";
+
+/* A job that ran before its "queued" came here (or runs again) keeps what the hash has. */
+static const char waiting_lua[] =
+    "local s = redis.call('HGET', KEYS[1], 'state')\n"
+    "if s and s ~= 'queued' then return 0 end\n"
+    "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
+    "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
+    "return 1\n";
+
+struct mr_status_view {
+    mr_redis *redis;
+    mr_status_conf conf;
+    int end_script, waiting_script;
+    char ttl[24];
+};
+
+typedef struct end_call {
+    void (*done)(void *owner, void *arg, mr_status st);
+    void *owner, *arg;
+} end_call;
+
+static void on_state(void *owner, bool up, const char *why) {
+    mr_status_view *v = owner;
+    mr_log(up ? MR_LOG_INFO : MR_LOG_WARN, "status", up ? "redis connected" : "redis lost",
+           "why=" MR_Q, why ? why : "");
+    if (up) v->conf.on_up(v->conf.owner);
+}
+
+mr_status mr_status_open(mr_status_view **out, uv_loop_t *loop, const mr_status_conf *conf, mr_err *err) {
+    mr_status_view *v = calloc(1, sizeof *v);
+    *out = NULL;
+    if (!v) return mr_fail(err, MR_ENOMEM, "status: out of memory");
+    v->conf = *conf;
+    snprintf(v->ttl, sizeof v->ttl, "%" PRId64, conf->ttl_s);
+    const mr_redis_conf rc = {.url = conf->redis_url, .client_name = "millrace-dispatcher",
+                              .owner = v, .on_state = on_state};
+    mr_status st = mr_redis_open(&v->redis, loop, &rc, err);
+    if (st == MR_OK) st = mr_redis_script(v->redis, end_lua, &v->end_script, err);
+    if (st == MR_OK) st = mr_redis_script(v->redis, waiting_lua, &v->waiting_script, err);
+    if (st != MR_OK) {
+        mr_status_close(v);
+        return st;
+    }
+    *out = v;
+    return MR_OK;
+}
+
+void mr_status_close(mr_status_view *v) {
+    if (!v) return;
+    mr_redis_close(v->redis);
+    free(v);
+}
+
+bool mr_status_up(const mr_status_view *v) {
+    return mr_redis_up(v->redis);
+}
+
+typedef struct keys {
+    char hash[160], stream[160], channel[160];
+} keys;
+
+static void make_keys(const mr_status_view *v, const char *job, keys *k) {
+    snprintf(k->hash, sizeof k->hash, "%s:{%s}", v->conf.redis_prefix, job);
+    snprintf(k->stream, sizeof k->stream, "%s:{%s}:s", v->conf.redis_prefix, job);
+    snprintf(k->channel, sizeof k->channel, "%s:{%s}:t", v->conf.redis_prefix, job);
+}
+
+void mr_status_waiting(mr_status_view *v, const mr_job_spec *j, const char *state) {
+    keys k;
+    char now[24], attempt[12];
+    make_keys(v, j->job_id, &k);
+    snprintf(now, sizeof now, "%" PRIu64, mr_clock_wall_ms());
+    snprintf(attempt, sizeof attempt, "%u", j->attempt);
+    const char *argv[] = {k.hash,   v->ttl,    "state",   state,   "model",      j->model,
+                          "tenant", j->tenant, "attempt", attempt, "updated_ms", now};
+    (void)mr_redis_eval(v->redis, v->waiting_script, 1, MR_COUNT(argv), argv, NULL, NULL, NULL, NULL);
+}
+
+static void on_end(void *owner, void *cookie, mr_status status, const mr_reply *r) {
+    end_call call = *(end_call *)cookie;
+    (void)owner;
+    free(cookie);
+    if (status == MR_OK && r->type == MR_REPLY_ERROR) {
+        /* WRONGTYPE: somebody else uses this key; all other errors pass (loading, memory, failover) */
+        status = strncmp(r->text, "WRONGTYPE", 9) == 0 ? MR_EINVAL : MR_EUNAVAIL;
+        mr_log(MR_LOG_WARN, "status", "redis refused the end of a job", "err=" MR_Q, r->text);
+    }
+    call.done(call.owner, call.arg, status);
+}
+
+mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition, int64_t offset,
+                        void (*done)(void *owner, void *arg, mr_status st), void *owner, void *arg) {
+    mr_frame frame = {.type = MR_FRAME_DONE, .attempt = r->attempt ? r->attempt : 1,
+                      .index = r->completion_tokens, .status = r->status,
+                      .finish_reason = r->finish_reason, .error = r->error};
+    keys k;
+    char json[2048], id[48], now[24], part[16], off[24], tokens[16], attempt[16];
+    size_t len;
+
+    memcpy(frame.job_id, r->job_id, sizeof frame.job_id);
+    if (mr_codec_frame_encode(&frame, json, sizeof json, &len) != MR_OK) {
+        frame.error.message = ""; /* longer than a frame may be: the result has it whole */
+        if (mr_codec_frame_encode(&frame, json, sizeof json, &len) != MR_OK) return MR_EINVAL;
+    }
+    make_keys(v, r->job_id, &k);
+    snprintf(id, sizeof id, "%u-%" PRIu64, frame.attempt, frame.index);
+    snprintf(now, sizeof now, "%" PRIu64, mr_clock_wall_ms());
+    snprintf(part, sizeof part, "%d", partition);
+    snprintf(off, sizeof off, "%" PRId64, offset);
+    snprintf(tokens, sizeof tokens, "%u", r->completion_tokens);
+    snprintf(attempt, sizeof attempt, "%u", frame.attempt);
+    const char *argv[] = {k.hash, k.stream, v->ttl, id, json, k.channel,
+                          "state", mr_job_status_name(r->status), "model", r->model,
+                          "tenant", r->tenant, "attempt", attempt, "worker", r->worker,
+                          "tokens", tokens, "updated_ms", now, "finish_reason", r->finish_reason,
+                          "error", r->error.code ? r->error.message : "",
+                          "result_partition", part, "result_offset", off};
+    end_call *call = malloc(sizeof *call);
+    if (!call) return MR_ELIMIT;
+    *call = (end_call){done, owner, arg};
+    const mr_status st =
+        mr_redis_eval(v->redis, v->end_script, 2, MR_COUNT(argv), argv, NULL, on_end, call, NULL);
+    if (st != MR_OK) free(call);
+    return st;
+}

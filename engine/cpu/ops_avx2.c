@@ -1,0 +1,148 @@
+/* ops_avx2.c - the kernels with AVX2, FMA and F16C.
+ *
+ * A vector is 16 floats here too, in two registers: so both instruction sets add in the same order,
+ * and a job that moves from one machine to another goes on with the same bits. The ops are in
+ * simd_*.h. With 16 registers a tile is 2 rows by 3 tokens: 12 for sums, 3 for what is multiplied. */
+#include <immintrin.h>
+#include <math.h>
+
+#include "engine/cpu/tables.h"
+#include "engine/quant.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define TILE_ROWS 2
+#define TILE_TOKENS 3
+#define DIRECT_TOKENS 3
+#define ATTN_HEADS 1
+
+typedef struct vec {
+    __m256 lo, hi;
+} vec;
+
+INLINE vec v_of(__m256 lo, __m256 hi) { return (vec){lo, hi}; }
+
+#define V1(name, op) \
+    INLINE vec name(vec a) { return v_of(op(a.lo), op(a.hi)); }
+#define V2(name, op) \
+    INLINE vec name(vec a, vec b) { return v_of(op(a.lo, b.lo), op(a.hi, b.hi)); }
+#define V3(name, op) \
+    INLINE vec name(vec a, vec b, vec c) { return v_of(op(a.lo, b.lo, c.lo), op(a.hi, b.hi, c.hi)); }
+#define ROUND(a) _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT)
+#define SWAP(a) _mm256_permute_ps(a, 0xb1)
+
+V1(v_round, ROUND)
+V1(v_swap_pairs, SWAP)
+V2(v_add, _mm256_add_ps)
+V2(v_sub, _mm256_sub_ps)
+V2(v_mul, _mm256_mul_ps)
+V2(v_div, _mm256_div_ps)
+V2(v_min, _mm256_min_ps) /* b if one is NaN */
+V2(v_max, _mm256_max_ps) /* b if one is NaN */
+V3(v_fma, _mm256_fmadd_ps)
+V3(v_fms, _mm256_fmsub_ps)
+V3(v_fmaddsub, _mm256_fmaddsub_ps) /* even lanes a * b - c, odd lanes a * b + c */
+
+INLINE vec v_zero(void) { return v_of(_mm256_setzero_ps(), _mm256_setzero_ps()); }
+INLINE vec v_set1(float x) { return v_of(_mm256_set1_ps(x), _mm256_set1_ps(x)); }
+
+/* 2^n for whole n in -126..127. */
+INLINE __m256 pow2(__m256 n) {
+    const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
+}
+V1(v_pow2, pow2)
+
+/* y where x >= lo or x is NaN, else 0. */
+INLINE __m256 zero_below(__m256 y, __m256 x, __m256 lo) {
+    return _mm256_and_ps(y, _mm256_cmp_ps(x, lo, _CMP_NLT_UQ));
+}
+V3(v_zero_below, zero_below)
+
+/* Lane i of 8 is on when at + i < n. */
+INLINE __m256i first(size_t n, int at) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n - at), lane);
+}
+
+/* The _n forms touch n <= 16 values; a load fills up with zeros. */
+INLINE vec v_load(const float *p) { return v_of(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
+INLINE vec v_load_n(const float *p, size_t n) {
+    return v_of(_mm256_maskload_ps(p, first(n, 0)),
+                n > 8 ? _mm256_maskload_ps(p + 8, first(n, 8)) : _mm256_setzero_ps());
+}
+INLINE void v_store(float *p, vec a) {
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
+INLINE void v_store_n(float *p, vec a, size_t n) {
+    _mm256_maskstore_ps(p, first(n, 0), a.lo);
+    if (n > 8) _mm256_maskstore_ps(p + 8, first(n, 8), a.hi);
+}
+
+typedef struct half16 { /* 16 numbers of 16 bits */
+    __m128i lo, hi;
+} half16;
+
+INLINE half16 load16(const void *p) {
+    return (half16){_mm_loadu_si128(p), _mm_loadu_si128((const __m128i_u *)p + 1)};
+}
+INLINE half16 load16_n(const void *p, size_t n) { /* AVX2 has no masks for 16 bits */
+    uint16_t h[16] = {0};
+    memcpy(h, p, n * sizeof *h);
+    return load16(h);
+}
+INLINE vec of_f16(half16 h) { return v_of(_mm256_cvtph_ps(h.lo), _mm256_cvtph_ps(h.hi)); }
+INLINE __m256 bf16(__m128i h) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+INLINE vec of_bf16(half16 h) { return v_of(bf16(h.lo), bf16(h.hi)); }
+INLINE vec v_f16(const void *p) { return of_f16(load16(p)); }
+INLINE vec v_f16_n(const void *p, size_t n) { return of_f16(load16_n(p, n)); }
+INLINE vec v_f16_all(short h) {
+    const __m256 all = _mm256_cvtph_ps(_mm_set1_epi16(h));
+    return v_of(all, all);
+}
+INLINE vec v_bf16(const void *p) { return of_bf16(load16(p)); }
+INLINE vec v_bf16_n(const void *p, size_t n) { return of_bf16(load16_n(p, n)); }
+INLINE void v_store_f16(mr_f16 *p, vec a) {
+    _mm_storeu_si128((__m128i_u *)p, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i_u *)(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
+}
+INLINE void v_store_f16_n(mr_f16 *p, vec a, size_t n) {
+    mr_f16 h[16];
+    v_store_f16(h, a);
+    memcpy(p, h, n * sizeof *h);
+}
+
+/* n <= 8 values, each twice. */
+INLINE vec v_load_pairs_n(const float *p, size_t n) {
+    const __m256 half = _mm256_maskload_ps(p, first(n, 0));
+    return v_of(_mm256_permutevar8x32_ps(half, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)),
+                _mm256_permutevar8x32_ps(half, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7)));
+}
+
+INLINE vec v_i8(__m128i b) {
+    return v_of(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8))));
+}
+INLINE vec v_u8(__m128i b) {
+    return v_of(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b)),
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(b, 8))));
+}
+
+/* 16 sums to 4: the first half of the tree that simd.h completes. */
+INLINE __m128 v_fold4(vec a) {
+    const __m256 s = _mm256_add_ps(a.lo, a.hi);
+    return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+}
+
+INLINE float v_reduce_max(vec a) {
+    const __m256 m = _mm256_max_ps(a.lo, a.hi);
+    __m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
+    h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+    return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+}
+
+#define SIMD_TABLE mr_ops_avx2
+#define SIMD_NAME "avx2"
+#include "engine/cpu/simd.h"

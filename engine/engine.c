@@ -1,0 +1,524 @@
+/* engine.c - sequences, and the step that moves them.
+ *
+ * A sequence is a list of tokens of which the first n_done are in the KV cache. A step takes the
+ * tokens that the caller names of each sequence, lines them up as rows of one ragged batch, runs
+ * the transformer over them (in several passes if the rows are many), and samples one token for
+ * every sequence that has nothing left to compute. Only then do the sequences move on: a step that
+ * fails has changed nothing that counts, and can be repeated without the sequence that spoiled it.
+ *
+ * All memory is reserved at open and compared with what the machine has; add takes a slot and every
+ * KV block that the sequence can come to need, so a step cannot run out of anything.
+ *
+ * Limits: MAX_SEQS, MAX_STEP_TOKENS, MAX_THREADS, MAX_SAMPLERS; the others in the options.
+ * Thread: one. Model, tokenizer and template may be read from any. */
+#include "millrace/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/forward.h"
+#include "engine/kv.h"
+#include "engine/memory.h"
+#include "engine/model.h"
+#include "engine/sample.h"
+#include "engine/template.h"
+#include "engine/tokenizer.h"
+
+#define DEFAULT_N_CTX       8192u
+#define DEFAULT_KV_TOKENS   65536u
+#define DEFAULT_MAX_SEQS    32u
+#define DEFAULT_STEP_TOKENS 512u
+#define MAX_SEQS            1024u
+#define MAX_STEP_TOKENS     65536u
+#define MAX_THREADS         256
+#define MAX_SAMPLERS        8 /* threads that sample; each has scratch of the vocabulary's size */
+
+typedef struct seq {
+    bool used, in_step;
+    uint32_t n_prompt, n_tokens, n_done; /* not generated; known; in the cache */
+    uint32_t n_left;                     /* tokens that may still be sampled */
+    uint32_t n_blocks;
+    int32_t logits_row; /* of the last step; -1: none */
+    int32_t *tokens;    /* [n_ctx] */
+    int32_t *table;     /* [blocks of n_ctx] */
+    mr_sampling sampling;
+    mr_logit_bias *bias; /* [MR_MAX_LOGIT_BIAS] */
+} seq;
+
+typedef struct wanted { /* a row whose logits are computed */
+    uint32_t seq, pos;
+    bool keep; /* last row of its sequence in this step */
+} wanted;
+
+struct mr_engine {
+    mr_model *model;
+    mr_tokenizer *tokenizer;
+    const mr_template *tmpl;
+    mr_err tmpl_err; /* why tmpl is NULL */
+    const mr_ops *ops;
+    mr_pool *pool;
+    mr_kv kv;
+    mr_forward *forward;
+    mr_sampler *samplers[MAX_SAMPLERS];
+    int n_samplers;
+    int32_t *eog;
+    size_t n_eog;
+    uint32_t n_ctx, n_vocab, kv_tokens, max_seqs, max_step_tokens;
+
+    seq *seqs; /* [max_seqs] */
+    int32_t *tokens, *tables;
+    mr_logit_bias *biases;
+
+    float *logits; /* [max_seqs, n_vocab] */
+    size_t logits_bytes;
+    mr_row *rows;   /* [rows of a pass] */
+    wanted *wanted; /* [rows of a pass] */
+    uint32_t *todo; /* [max_seqs] items to sample */
+
+    mr_engine_on_row *on_row;
+    void *on_row_owner;
+};
+
+/* ---- open ---- */
+
+static mr_status check_option(const char *name, uint64_t value, uint64_t lo, uint64_t hi,
+                              mr_err *err) {
+    if (value >= lo && value <= hi) return MR_OK;
+    return mr_fail(err, MR_EINVAL, "%s: %llu is not in %llu..%llu", name, (unsigned long long)value,
+                   (unsigned long long)lo, (unsigned long long)hi);
+}
+
+static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
+    const uint32_t trained = e->model->hp.n_ctx_train;
+    mr_status st;
+
+    e->n_ctx = opt->n_ctx ? opt->n_ctx : trained < DEFAULT_N_CTX ? trained : DEFAULT_N_CTX;
+    e->max_seqs = opt->max_seqs ? opt->max_seqs : DEFAULT_MAX_SEQS;
+    e->max_step_tokens = opt->max_step_tokens ? opt->max_step_tokens : DEFAULT_STEP_TOKENS;
+    if ((st = check_option("n_ctx", e->n_ctx, 1, trained, err)) != MR_OK ||
+        (st = check_option("max_seqs", e->max_seqs, 1, MAX_SEQS, err)) != MR_OK ||
+        (st = check_option("max_step_tokens", e->max_step_tokens, 1, MAX_STEP_TOKENS, err)) !=
+            MR_OK)
+        return st;
+    if (opt->n_threads < 0 || opt->n_threads > MAX_THREADS)
+        return mr_fail(err, MR_EINVAL, "n_threads: %d is not in 0..%d", opt->n_threads,
+                       MAX_THREADS);
+
+    const uint64_t all = (uint64_t)e->max_seqs * e->n_ctx;
+    e->kv_tokens = all < DEFAULT_KV_TOKENS ? (uint32_t)all : DEFAULT_KV_TOKENS;
+    if (e->kv_tokens < e->n_ctx) e->kv_tokens = e->n_ctx; /* one whole sequence at least */
+    if (opt->kv_tokens) e->kv_tokens = opt->kv_tokens;
+    return check_option("kv_tokens", e->kv_tokens, 1, INT32_MAX, err);
+}
+
+/* Would it fit? Said before anything is reserved, with the numbers to change. */
+static mr_status check_memory(const mr_engine *e, const char *path, mr_err *err) {
+    const mr_hparams *hp = &e->model->hp;
+    const uint64_t free_bytes = mr_memory_available();
+    const uint64_t kv =
+        mr_kv_bytes_for(hp->n_layer, hp->n_kv_head, hp->d_head, mr_kv_blocks_for(e->kv_tokens));
+    const uint64_t work = (uint64_t)e->max_seqs * e->n_vocab * sizeof(float) +
+                          mr_forward_bytes_for(e->model, e->max_step_tokens, e->max_seqs, e->n_ctx,
+                                               mr_pool_size(e->pool));
+    const uint64_t need = e->model->weight_bytes + kv + work;
+
+    if (need <= free_bytes) return MR_OK;
+    return mr_fail(
+        err, MR_ENOMEM,
+        "model %s does not fit: %llu MiB of weights + %llu MiB of KV cache (kv_tokens %u) "
+        "+ %llu MiB of work memory = %llu MiB, and %llu MiB are available; lower "
+        "kv_tokens, n_ctx or max_seqs, or take a smaller model",
+        path, (unsigned long long)(e->model->weight_bytes >> 20), (unsigned long long)(kv >> 20),
+        e->kv_tokens, (unsigned long long)(work >> 20), (unsigned long long)(need >> 20),
+        (unsigned long long)(free_bytes >> 20));
+}
+
+/* Tokens that ban_eog bans. */
+static mr_status list_eog(mr_engine *e, mr_err *err) {
+    const uint32_t n = mr_tokenizer_n_vocab(e->tokenizer);
+
+    for (uint32_t i = 0; i < n && i < e->n_vocab; i++)
+        e->n_eog += mr_tokenizer_is_eog(e->tokenizer, (int32_t)i);
+    e->eog = malloc((e->n_eog + 1) * sizeof *e->eog); /* + 1: never a malloc of 0 */
+    if (!e->eog) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
+    for (uint32_t i = 0, at = 0; at < e->n_eog; i++)
+        if (mr_tokenizer_is_eog(e->tokenizer, (int32_t)i)) e->eog[at++] = (int32_t)i;
+    return MR_OK;
+}
+
+static mr_status open_samplers(mr_engine *e, mr_err *err) {
+    const int n_threads = mr_pool_size(e->pool);
+    mr_status st = list_eog(e, err);
+
+    while (st == MR_OK && e->n_samplers < n_threads && e->n_samplers < MAX_SAMPLERS) {
+        st = mr_sampler_open(&e->samplers[e->n_samplers], e->n_vocab, e->eog, e->n_eog, e->n_ctx,
+                             err);
+        if (st == MR_OK) e->n_samplers++;
+    }
+    return st;
+}
+
+static mr_status open_seqs(mr_engine *e, mr_err *err) {
+    const uint32_t blocks = mr_kv_blocks_for(e->n_ctx), pass = mr_forward_rows(e->forward);
+
+    e->seqs = calloc(e->max_seqs, sizeof *e->seqs);
+    e->tokens = calloc((size_t)e->max_seqs * e->n_ctx, sizeof *e->tokens);
+    e->tables = calloc((size_t)e->max_seqs * blocks, sizeof *e->tables);
+    e->biases = calloc((size_t)e->max_seqs * MR_MAX_LOGIT_BIAS, sizeof *e->biases);
+    e->rows = calloc(pass, sizeof *e->rows);
+    e->wanted = calloc(pass, sizeof *e->wanted);
+    e->todo = calloc(e->max_seqs, sizeof *e->todo);
+    e->logits_bytes = (size_t)e->max_seqs * e->n_vocab * sizeof *e->logits;
+    e->logits = mr_pages_map(e->logits_bytes);
+    if (!e->seqs || !e->tokens || !e->tables || !e->biases || !e->rows || !e->wanted || !e->todo ||
+        !e->logits)
+        return mr_fail(err, MR_ENOMEM, "engine: no memory for %u sequences of %u tokens",
+                       e->max_seqs, e->n_ctx);
+    for (uint32_t i = 0; i < e->max_seqs; i++) {
+        e->seqs[i].tokens = e->tokens + (size_t)i * e->n_ctx;
+        e->seqs[i].table = e->tables + (size_t)i * blocks;
+        e->seqs[i].bias = e->biases + (size_t)i * MR_MAX_LOGIT_BIAS;
+    }
+    return MR_OK;
+}
+
+/* Everything that is read from the file or the machine; nothing large is reserved. */
+static mr_status open_parts(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
+    const bool own_template = !opt->chat_template || strcmp(opt->chat_template, "auto") == 0;
+    mr_status st;
+
+    if ((st = mr_model_open(&e->model, opt->model_path, err)) != MR_OK) return st;
+    e->n_vocab = e->model->hp.n_vocab;
+    if ((st = mr_tokenizer_open(&e->tokenizer, e->model->gguf, err)) != MR_OK) return st;
+    st = mr_template_pick(&e->tmpl, e->model->gguf, opt->chat_template, &e->tmpl_err);
+    if (st != MR_OK && !own_template) return mr_fail(err, st, "%s", e->tmpl_err.text);
+    e->ops = mr_ops_pick(opt->isa);
+    if (!e->ops)
+        return mr_fail(err, MR_EUNSUPPORTED, "isa: this machine or build has no \"%s\"", opt->isa);
+    if ((st = set_limits(e, opt, err)) != MR_OK) return st;
+    if ((st = mr_pool_open(&e->pool, opt->n_threads, err)) != MR_OK) return st;
+    return check_memory(e, opt->model_path, err);
+}
+
+mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *err) {
+    mr_engine *e = calloc(1, sizeof *e);
+    mr_status st;
+
+    *out = NULL;
+    if (!e) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
+    if ((st = open_parts(e, opt, err)) != MR_OK) goto fail;
+
+    const mr_hparams *hp = &e->model->hp;
+    if ((st = mr_kv_init(&e->kv, hp->n_layer, hp->n_kv_head, hp->d_head,
+                         mr_kv_blocks_for(e->kv_tokens), err)) != MR_OK)
+        goto fail;
+    if ((st = mr_forward_open(&e->forward, e->model, e->ops, e->pool, &e->kv, e->max_step_tokens,
+                              e->max_seqs, e->n_ctx, err)) != MR_OK)
+        goto fail;
+    if ((st = open_samplers(e, err)) != MR_OK) goto fail;
+    if ((st = open_seqs(e, err)) != MR_OK) goto fail;
+    *out = e;
+    return MR_OK;
+fail:
+    mr_engine_close(e);
+    return st;
+}
+
+void mr_engine_close(mr_engine *e) {
+    if (!e) return;
+    mr_pages_unmap(e->logits, e->logits_bytes);
+    free(e->todo);
+    free(e->wanted);
+    free(e->rows);
+    free(e->biases);
+    free(e->tables);
+    free(e->tokens);
+    free(e->seqs);
+    for (int i = 0; i < e->n_samplers; i++) mr_sampler_close(e->samplers[i]);
+    free(e->eog);
+    mr_forward_close(e->forward);
+    mr_kv_deinit(&e->kv);
+    mr_pool_close(e->pool);
+    mr_tokenizer_close(e->tokenizer);
+    mr_model_close(e->model);
+    free(e);
+}
+
+/* ---- what it is ---- */
+
+const struct mr_tokenizer *mr_engine_tokenizer(const mr_engine *e) {
+    return e->tokenizer;
+}
+
+const struct mr_template *mr_engine_template(const mr_engine *e, const char **why) {
+    if (why) *why = e->tmpl ? NULL : e->tmpl_err.text;
+    return e->tmpl;
+}
+
+const struct mr_model *mr_engine_model(const mr_engine *e) {
+    return e->model;
+}
+uint32_t mr_engine_n_ctx(const mr_engine *e) {
+    return e->n_ctx;
+}
+uint32_t mr_engine_n_vocab(const mr_engine *e) {
+    return e->n_vocab;
+}
+uint32_t mr_engine_max_seqs(const mr_engine *e) {
+    return e->max_seqs;
+}
+uint32_t mr_engine_max_step_tokens(const mr_engine *e) {
+    return e->max_step_tokens;
+}
+const char *mr_engine_isa(const mr_engine *e) {
+    return e->ops->name;
+}
+int mr_engine_n_threads(const mr_engine *e) {
+    return mr_pool_size(e->pool);
+}
+size_t mr_engine_kv_bytes(const mr_engine *e) {
+    return e->kv.bytes;
+}
+uint32_t mr_engine_kv_blocks_free(const mr_engine *e) {
+    return e->kv.n_free;
+}
+uint32_t mr_engine_kv_blocks_total(const mr_engine *e) {
+    return e->kv.n_block;
+}
+uint32_t mr_engine_block_len(const mr_engine *e) {
+    return (void)e, MR_KV_BLOCK_LEN;
+}
+uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens) {
+    return (void)e, mr_kv_blocks_for(n_tokens);
+}
+
+/* ---- sequences ---- */
+
+static mr_status check_add(const mr_engine *e, const int32_t *tokens, size_t n, size_t n_generated,
+                           size_t max_new, mr_err *err) {
+    if (n == 0) return mr_fail(err, MR_EINVAL, "prompt: no tokens");
+    if (n > e->n_ctx || max_new > e->n_ctx - n)
+        return mr_fail(err, MR_EINVAL, "prompt of %zu tokens + %zu new ones pass the context of %u",
+                       n, max_new, e->n_ctx);
+    if (n_generated > n)
+        return mr_fail(err, MR_EINVAL, "n_generated: %zu of only %zu tokens", n_generated, n);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= e->n_vocab)
+            return mr_fail(err, MR_EINVAL, "token %zu of the prompt: %d is not in 0..%u", i,
+                           tokens[i], e->n_vocab - 1);
+    if (mr_kv_blocks_for(n + max_new) > e->kv.n_block)
+        return mr_fail(err, MR_EINVAL, "%zu tokens need %u KV blocks, and there are %u in all",
+                       n + max_new, mr_kv_blocks_for(n + max_new), e->kv.n_block);
+    return MR_OK;
+}
+
+mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_generated,
+                        size_t max_new, const mr_sampling *sampling, uint32_t *seq_out,
+                        mr_err *err) {
+    uint32_t id = 0;
+    mr_status st;
+
+    if ((st = check_add(e, tokens, n, n_generated, max_new, err)) != MR_OK) return st;
+    if ((st = mr_sampling_check(sampling, e->n_vocab, err)) != MR_OK) return st;
+    while (id < e->max_seqs && e->seqs[id].used) id++;
+    if (id == e->max_seqs)
+        return mr_fail(err, MR_ELIMIT, "sequences: all %u are in use", e->max_seqs);
+
+    seq *s = &e->seqs[id];
+    const uint32_t n_blocks = mr_kv_blocks_for(n + max_new);
+    if ((st = mr_kv_take(&e->kv, s->table, n_blocks, err)) != MR_OK) return st;
+    memcpy(s->tokens, tokens, n * sizeof *tokens);
+    s->sampling = *sampling;
+    if (sampling->n_bias) memcpy(s->bias, sampling->bias, sampling->n_bias * sizeof *s->bias);
+    s->sampling.bias = s->bias;
+    s->n_tokens = (uint32_t)n;
+    s->n_prompt = (uint32_t)(n - n_generated);
+    s->n_done = 0;
+    s->n_left = (uint32_t)max_new;
+    s->n_blocks = n_blocks;
+    s->logits_row = -1;
+    s->used = true;
+    *seq_out = id;
+    return MR_OK;
+}
+
+static seq *seq_at(const mr_engine *e, uint32_t id) {
+    MR_CHECK(id < e->max_seqs && e->seqs[id].used);
+    return &e->seqs[id];
+}
+
+void mr_engine_drop(mr_engine *e, uint32_t id) {
+    seq *s = seq_at(e, id);
+
+    mr_kv_give(&e->kv, s->table, s->n_blocks);
+    s->used = false;
+}
+
+static uint32_t pending(const seq *s) {
+    return s->n_tokens - s->n_done;
+}
+
+uint32_t mr_engine_pending(const mr_engine *e, uint32_t id) {
+    return pending(seq_at(e, id));
+}
+
+const float *mr_engine_logits(const mr_engine *e, uint32_t id) {
+    const seq *s = seq_at(e, id);
+
+    return s->logits_row < 0 ? NULL : e->logits + (size_t)s->logits_row * e->n_vocab;
+}
+
+void mr_engine_watch_rows(mr_engine *e, mr_engine_on_row *fn, void *owner) {
+    e->on_row = fn;
+    e->on_row_owner = owner;
+}
+
+/* ---- the step ---- */
+
+static mr_status check_item(mr_engine *e, const mr_engine_item *it, uint64_t *total, mr_err *err) {
+    if (it->seq >= e->max_seqs || !e->seqs[it->seq].used)
+        return mr_fail(err, MR_EINVAL, "step: there is no sequence %u", it->seq);
+
+    seq *s = &e->seqs[it->seq];
+    if (s->in_step) return mr_fail(err, MR_EINVAL, "step: sequence %u twice", it->seq);
+    if (it->n_tokens == 0 || it->n_tokens > pending(s))
+        return mr_fail(err, MR_EINVAL, "step: %u tokens of sequence %u, which has %u pending",
+                       it->n_tokens, it->seq, pending(s));
+    s->in_step = true;
+    *total += it->n_tokens;
+    if (*total > e->max_step_tokens)
+        return mr_fail(err, MR_EINVAL, "step: more than max_step_tokens %u", e->max_step_tokens);
+    return MR_OK;
+}
+
+static mr_status check_items(mr_engine *e, const mr_engine_item *items, size_t n, uint64_t *total,
+                             mr_err *err) {
+    mr_status st = MR_OK;
+
+    *total = 0;
+    for (uint32_t i = 0; i < e->max_seqs; i++) e->seqs[i].in_step = false;
+    for (size_t i = 0; i < n && st == MR_OK; i++) st = check_item(e, &items[i], total, err);
+    return st;
+}
+
+/* Head of the wanted rows of the last pass, a buffer full at a time. The rows to keep gather at the
+ * front of e->logits, kept of them so far. There is always room for one more: a wanted row that is
+ * still to come belongs to a sequence of which none is kept yet. */
+static uint32_t run_head(mr_engine *e, uint32_t n_wanted, uint32_t kept) {
+    const size_t row_bytes = e->n_vocab * sizeof(float);
+
+    for (uint32_t first = 0, n; first < n_wanted; first += n) {
+        const uint32_t base = kept, room = e->max_seqs - kept;
+
+        n = n_wanted - first < room ? n_wanted - first : room;
+        mr_forward_head(e->forward, first, n, e->logits + (size_t)base * e->n_vocab);
+        for (uint32_t i = 0; i < n; i++) {
+            const wanted *w = &e->wanted[first + i];
+            float *row = e->logits + (size_t)(base + i) * e->n_vocab;
+
+            if (e->on_row) e->on_row(e->on_row_owner, w->seq, w->pos, row);
+            if (!w->keep) continue;
+            if (kept != base + i) memcpy(e->logits + (size_t)kept * e->n_vocab, row, row_bytes);
+            e->seqs[w->seq].logits_row = (int32_t)kept++;
+        }
+    }
+    return kept;
+}
+
+/* All rows of the step, in passes of about equal size. */
+static void compute(mr_engine *e, const mr_engine_item *items, size_t n, uint32_t total) {
+    const uint32_t most = mr_forward_rows(e->forward);
+    const uint32_t n_passes = (total + most - 1) / most, pass = (total + n_passes - 1) / n_passes;
+    uint32_t n_rows = 0, n_wanted = 0, kept = 0, n_left = total;
+
+    for (size_t i = 0; i < n; i++) {
+        const seq *s = &e->seqs[items[i].seq];
+        const bool whole = items[i].n_tokens == pending(s);
+
+        for (uint32_t j = 0; j < items[i].n_tokens; j++) {
+            const uint32_t pos = s->n_done + j;
+            const bool last = j + 1 == items[i].n_tokens, want = e->on_row || (last && whole);
+
+            e->rows[n_rows++] = (mr_row){s->tokens[pos], pos, s->table, want};
+            if (want) e->wanted[n_wanted++] = (wanted){items[i].seq, pos, last};
+            if (--n_left > 0 && n_rows < pass) continue;
+            mr_forward_run(e->forward, e->rows, n_rows);
+            kept = run_head(e, n_wanted, kept);
+            n_rows = n_wanted = 0;
+        }
+    }
+}
+
+typedef struct sampling_run {
+    mr_engine *e;
+    const mr_engine_item *items;
+    mr_engine_out *outs;
+    uint32_t n_todo;
+} sampling_run;
+
+static void sample_one(const sampling_run *r, uint32_t i, mr_sampler *sampler) {
+    mr_engine *e = r->e;
+    const seq *s = &e->seqs[r->items[i].seq];
+    float *logits = e->logits + (size_t)s->logits_row * e->n_vocab;
+
+    if (mr_sampler_pick(sampler, &s->sampling, logits, s->tokens, s->n_tokens, s->n_prompt,
+                        &r->outs[i], NULL) != MR_OK)
+        r->outs[i].token = MR_ENGINE_SPOILED;
+}
+
+static void on_sample(void *arg, int ith, int nth) {
+    const sampling_run *r = arg;
+    mr_engine *e = r->e;
+
+    (void)nth;
+    if (ith >= e->n_samplers) return;
+    for (uint32_t i; (i = (uint32_t)mr_pool_next(e->pool)) < r->n_todo;)
+        sample_one(r, e->todo[i], e->samplers[ith]);
+}
+
+/* A token for each sequence that is through with its tokens and may have more. */
+static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
+                        mr_err *err) {
+    sampling_run r = {e, items, outs, 0};
+
+    for (size_t i = 0; i < n; i++) {
+        const seq *s = &e->seqs[items[i].seq];
+
+        outs[i].token = -1;
+        outs[i].logprob = 0;
+        outs[i].n_top = 0;
+        if (items[i].n_tokens == pending(s) && s->n_left > 0) e->todo[r.n_todo++] = (uint32_t)i;
+    }
+    if (r.n_todo == 1)
+        sample_one(&r, e->todo[0], e->samplers[0]);
+    else if (r.n_todo > 1)
+        mr_pool_run(e->pool, on_sample, &r);
+    for (size_t i = 0; i < n; i++)
+        if (outs[i].token == MR_ENGINE_SPOILED)
+            return mr_fail(err, MR_EINTERNAL,
+                           "step: sequence %u, position %u: a logit is not finite, or no token is "
+                           "allowed",
+                           items[i].seq, e->seqs[items[i].seq].n_tokens);
+    return MR_OK;
+}
+
+static void move_on(seq *s, uint32_t n_tokens, int32_t sampled) {
+    s->n_done += n_tokens;
+    if (sampled < 0) return;
+    if (--s->n_left > 0) s->tokens[s->n_tokens++] = sampled; /* the last one is never computed */
+}
+
+mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
+                         mr_err *err) {
+    uint64_t total;
+    mr_status st = check_items(e, items, n, &total, err);
+
+    if (st != MR_OK) return st;
+    for (uint32_t i = 0; i < e->max_seqs; i++) e->seqs[i].logits_row = -1;
+    if (n == 0) return MR_OK;
+    compute(e, items, n, (uint32_t)total);
+    if ((st = sample(e, items, n, outs, err)) != MR_OK) return st;
+    for (size_t i = 0; i < n; i++)
+        move_on(&e->seqs[items[i].seq], items[i].n_tokens, outs[i].token);
+    return MR_OK;
+}

@@ -1,0 +1,69 @@
+/* ops.h - the table of kernels: shapes, error bounds and sources.
+ *
+ * forward.c describes the transformer in terms of this table only; a backend is one filled table.
+ * ops_ref.c defines each op (f64 sums). Every op is single-threaded and pure: forward.c splits the
+ * work over threads by ranges. Determinism: what an op writes for one (row, token) depends on the
+ * inputs of that row and token alone, never on n_tok, on the range, or on the thread, bit by bit. */
+#ifndef MR_ENGINE_OPS_H
+#define MR_ENGINE_OPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/model.h"
+
+typedef uint16_t mr_f16; /* IEEE binary16 bits */
+
+/* max |out - ref| as a fraction of the scale stated at the op; tests/ops uses these. */
+#define MR_MATMUL_TOL 2e-5f /* of sum |w| |x| of the row */
+#define MR_ATTN_TOL 1e-5f   /* of max |v| */
+#define MR_NORM_TOL 2e-6f   /* of max |out| */
+#define MR_ROPE_TOL 2e-6f   /* of max |x| */
+#define MR_SILU_TOL 2e-6f   /* of max |out| */
+
+typedef struct mr_attn_args { /* attention of one query row over the paged cache, heads h0..h1 */
+    float *out;               /* [n_head, d_head] of this row; heads h0..h1 are written */
+    const float *q;           /* [n_head, d_head], rotated */
+    const mr_f16 *k, *v;      /* [n_block, n_kv_head, block_len, d_head] of one layer */
+    const int32_t *table;     /* block numbers in order of position */
+    uint32_t len;             /* positions to attend to, 1.. */
+    uint32_t block_len, n_head, n_kv_head, d_head;
+    uint32_t h0, h1;
+    float scale;
+    float *scratch; /* mr_attn_scratch(len) floats, this thread's */
+} mr_attn_args;
+
+typedef struct mr_ops {
+    const char *name; /* "ref", "avx2", "avx512" */
+
+    /* y[t * ldy + r] = sum over c of W[r][c] * x[t * ldx + c], rows r0 <= r < r1, tokens t < n_tok.
+     * W of any mr_type; products and sums in f32 (ref: f64) after dequantization, in one fixed
+     * order per (r, t). scratch: mr_matmul_scratch(cols) bytes, 64-byte aligned, this thread's. */
+    void (*matmul)(float *y, size_t ldy, const mr_mat *w, uint32_t r0, uint32_t r1, const float *x,
+                   size_t ldx, size_t n_tok, void *scratch);
+    /* y[n] = values of a row of n weights (n a multiple of the block). Exact. */
+    void (*dequant)(float *y, const void *row, mr_type type, size_t n);
+    /* y = x / sqrt(mean(x^2) + eps) * w; y may be x. */
+    void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps);
+    /* Rotates one head in place: x[n_rot] pairs by cos/sin[n_rot/2]; neox: pairs (i, i + n_rot/2). */
+    void (*rope)(float *x, const float *cos, const float *sin, size_t n_rot, int neox);
+    void (*attn)(const mr_attn_args *a);
+    /* y = gate * sigmoid(gate) * up */
+    void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
+    void (*add)(float *y, const float *x, size_t n);            /* y += x */
+    void (*to_f16)(mr_f16 *y, const float *x, size_t n);        /* round to nearest even */
+} mr_ops;
+
+size_t mr_matmul_scratch(size_t cols);
+size_t mr_attn_scratch(uint32_t len);
+
+/* isa: NULL or "auto", "ref", "avx2", "avx512". NULL return: this machine or build lacks it. */
+const mr_ops *mr_ops_pick(const char *isa);
+
+/* Quantizers of `model synth` and the tests (plain C, round to nearest): n values -> row bytes. */
+mr_status mr_quantize_row(void *row, const float *x, mr_type type, size_t n);
+
+float mr_f16_to_f32(mr_f16 h);
+mr_f16 mr_f32_to_f16(float f);
+
+#endif

@@ -1,0 +1,57 @@
+/* ops_pick.c - which table of kernels this machine runs; asked once, when a model is opened.
+ *
+ * The choice never changes a result between avx2 and avx512, which add in the same order. */
+#include <string.h>
+
+#include "engine/cpu/tables.h"
+
+#ifdef MR_HAVE_X86
+#include <cpuid.h>
+
+static bool has_f16c(void) { /* not a name that every compiler's __builtin_cpu_supports knows */
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
+static bool has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+}
+
+static bool has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+static bool always(void) {
+    return true;
+}
+
+static const struct choice {
+    const mr_ops *ops;
+    bool (*runs_here)(void);
+} choices[] = { /* best first */
+#ifdef MR_HAVE_X86
+    {&mr_ops_avx512, has_avx512},
+    {&mr_ops_avx2, has_avx2},
+#endif
+    {&mr_ops_ref, always},
+};
+
+const mr_ops *mr_ops_pick(const char *isa) {
+    const bool any = !isa || strcmp(isa, "auto") == 0;
+    for (size_t i = 0; i < MR_COUNT(choices); i++)
+        if ((any || strcmp(isa, choices[i].ops->name) == 0) && choices[i].runs_here())
+            return choices[i].ops;
+    return NULL;
+}
+
+/* Variants: a chunk of decoded rows and the unfinished sums of a group of tokens. Ref: one row. */
+size_t mr_matmul_scratch(size_t cols) {
+    const size_t simd = MR_CPU_ROW_BLOCK * (MR_CPU_CHUNK_COLS + MR_CPU_GROUP_TOKENS * MR_CPU_LANES);
+    return (simd > cols ? simd : cols) * sizeof(float);
+}
+
+size_t mr_attn_scratch(uint32_t len) {
+    return len;
+}

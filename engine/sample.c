@@ -1,0 +1,444 @@
+/* sample.c - penalties, filters and the draw.
+ *
+ * Order, that of the engines people compare with:
+ *   1. repetition penalty (prompt and output), frequency and presence penalty (output)
+ *   2. logit bias; then ban_eog, which nothing can lift
+ *   3. temperature (below MIN_TEMPERATURE: greedy, and the rest is skipped)
+ *   4. top_k, then top_p over what top_k left, then min_p
+ *   5. one draw by inverse distribution function
+ * Log probabilities come from the raw logits, before 1.
+ *
+ * Steps 1 and 2 touch few tokens, so they are made in the caller's row and undone after: no copy of
+ * a vocabulary of 150,000. Nothing sorts the vocabulary: top_k is a heap of k; top_p first drops
+ * what cannot be in it (tokens below (1 - p) / n_vocab add up to less than 1 - p) and then takes
+ * from a heap, largest first, until p is reached.
+ *
+ * Randomness is a pure function of (seed, index of the token): a sequence that another worker goes
+ * on with draws the same numbers.
+ *
+ * Sources: Keskar 2019 (repetition penalty), Holtzman 2019 (top_p), Nguyen 2024 (min_p), Salmon
+ * 2011 (Philox). Limits: history as given at open, MR_MAX_LOGIT_BIAS, MR_MAX_TOP_LOGPROBS. */
+#include "engine/sample.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/memory.h"
+
+#define MIN_TEMPERATURE 1e-5f /* logits over less than this leave one token in f32 anyway */
+#define MAX_TEMPERATURE 100.0f
+#define MAX_PENALTY     100.0f
+#define MIN_REPETITION  0.01f /* dividing by less could pass the range of f32 */
+#define LANES           16    /* sums side by side, for the compiler's vectors */
+#define MAX_BIAS        10000.0f
+
+typedef struct edit { /* a logit before it was changed */
+    int32_t id;
+    float old;
+} edit;
+
+typedef struct candidate {
+    float logit;
+    int32_t id;
+} candidate;
+
+struct mr_sampler {
+    uint32_t n_vocab, max_history, max_edits, n_edits;
+    const int32_t *eog;
+    size_t n_eog;
+    edit *edits;     /* [max_edits] */
+    uint32_t *count; /* [n_vocab], all 0 between picks; pages of unused tokens stay untouched */
+    candidate *cand; /* [n_vocab] */
+    size_t count_bytes, cand_bytes;
+};
+
+/* ---- generator ---- */
+
+void mr_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
+    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
+    uint32_t k0 = key[0], k1 = key[1];
+
+    for (int round = 0; round < 10; round++) {
+        const uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
+
+        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+        c1 = (uint32_t)p1;
+        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c3 = (uint32_t)p0;
+        k0 += 0x9E3779B9u; /* golden ratio and sqrt(3) - 1, the paper's Weyl constants */
+        k1 += 0xBB67AE85u;
+    }
+    out[0] = c0;
+    out[1] = c1;
+    out[2] = c2;
+    out[3] = c3;
+}
+
+/* Uniform in [0, 1), 53 bits. */
+static double uniform(uint64_t seed, uint64_t index) {
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), 0, 0};
+    uint32_t r[4];
+
+    mr_philox(counter, key, r);
+    return (double)(((uint64_t)r[1] << 32 | r[0]) >> 11) * 0x1p-53;
+}
+
+/* ---- exponentials ---- */
+
+/* exp(x) for x <= 0, within 3e-7 of the value; 0 below -87. Straight code that compilers turn into
+ * vector instructions: a call per token of the vocabulary would cost more than the head. */
+static inline float exp_neg(float x) {
+    const float c = x < -87.0f ? -87.0f : x;
+    const int32_t n = (int32_t)(c * 1.44269504f - 0.5f); /* nearest, for c <= 0 */
+    const float f = c - (float)n * 0.693359375f + (float)n * 2.12194440e-4f; /* ln 2 in two parts */
+    const float e =
+        1.0f +
+        f * (1.0f +
+             f * (0.5f +
+                  f * (1.0f / 6 +
+                       f * (1.0f / 24 + f * (1.0f / 120 + f * (1.0f / 720 + f * (1.0f / 5040)))))));
+    const uint32_t bits = (uint32_t)(n + 127) << 23;
+    float scale;
+
+    memcpy(&scale, &bits, sizeof scale);
+    return x < -87.0f ? 0.0f : e * scale;
+}
+
+/* Sum of exp((z - top) * inv_t) in one fixed order: short f32 lanes into f64. */
+static double exp_sum(const float *z, size_t n, float top, float inv_t) {
+    enum { RUN = 64 * LANES };
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i += RUN) {
+        const size_t end = i + RUN < n ? i + RUN : n;
+        float lane[LANES] = {0};
+        size_t j = i;
+
+        for (; j + LANES <= end; j += LANES)
+            for (size_t l = 0; l < LANES; l++) lane[l] += exp_neg((z[j + l] - top) * inv_t);
+        for (; j < end; j++) lane[0] += exp_neg((z[j] - top) * inv_t);
+        for (size_t l = 0; l < LANES; l++) sum += (double)lane[l];
+    }
+    return sum;
+}
+
+/* ---- heaps of candidates ---- */
+
+static inline bool better(candidate a, candidate b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
+/* Restores the heap below i. Root: the best candidate, or the worst. */
+static void sift(candidate *h, size_t n, size_t i, bool worst_first) {
+    const candidate moving = h[i];
+
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && better(h[child + 1], h[child]) != worst_first) child++;
+        if (better(h[child], moving) == worst_first) break;
+        h[i] = h[child];
+    }
+    h[i] = moving;
+}
+
+static void heapify(candidate *h, size_t n, bool worst_first) {
+    for (size_t i = n / 2; i-- > 0;) sift(h, n, i, worst_first);
+}
+
+/* The k best of the row, best first. k <= n. */
+static size_t take_top_k(candidate *h, const float *z, size_t n, size_t k) {
+    for (size_t i = 0; i < k; i++) h[i] = (candidate){z[i], (int32_t)i};
+    heapify(h, k, true);
+    for (size_t i = k; i < n; i++) {
+        if (!(z[i] > h[0].logit)) continue; /* equal: the lower id is in already */
+        h[0] = (candidate){z[i], (int32_t)i};
+        sift(h, k, 0, true);
+    }
+    for (size_t left = k; left > 1; left--) { /* the worst to the end, again and again */
+        const candidate worst = h[0];
+        h[0] = h[left - 1];
+        h[left - 1] = worst;
+        sift(h, left - 1, 0, true);
+    }
+    return k;
+}
+
+static size_t gather(candidate *h, const float *z, size_t n, float floor) {
+    size_t m = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (z[i] >= floor) h[m++] = (candidate){z[i], (int32_t)i};
+    return m;
+}
+
+/* The fewest best candidates whose weight reaches goal, best first, moved to the front. */
+static size_t take_mass(candidate *h, size_t m, float top, float inv_t, double goal) {
+    size_t left = m;
+    double sum = 0;
+
+    heapify(h, m, false);
+    while (left > 0 && sum < goal) {
+        const candidate best = h[0];
+        sum += (double)exp_neg((best.logit - top) * inv_t);
+        h[0] = h[--left];
+        h[left] = best;
+        if (left > 0) sift(h, left, 0, false);
+    }
+    for (size_t i = left, j = m - 1; i < j; i++, j--) { /* the taken ones lie worst first */
+        const candidate swap = h[i];
+        h[i] = h[j];
+        h[j] = swap;
+    }
+    memmove(h, h + left, (m - left) * sizeof *h);
+    return m - left;
+}
+
+/* ---- open, close, check ---- */
+
+mr_status mr_sampler_open(mr_sampler **out, uint32_t n_vocab, const int32_t *eog, size_t n_eog,
+                          uint32_t max_history, mr_err *err) {
+    mr_sampler *s = calloc(1, sizeof *s);
+
+    *out = NULL;
+    if (!s) return mr_fail(err, MR_ENOMEM, "sampler: out of memory");
+    s->n_vocab = n_vocab;
+    s->eog = eog;
+    s->n_eog = n_eog;
+    s->max_history = max_history;
+    /* Distinct tokens of the history, then the biases, then the banned. */
+    s->max_edits =
+        (max_history < n_vocab ? max_history : n_vocab) + MR_MAX_LOGIT_BIAS + (uint32_t)n_eog;
+    s->edits = malloc(s->max_edits * sizeof *s->edits);
+    s->count_bytes = n_vocab * sizeof *s->count;
+    s->cand_bytes = n_vocab * sizeof *s->cand;
+    s->count = mr_pages_map(s->count_bytes);
+    s->cand = mr_pages_map(s->cand_bytes);
+    if (!s->edits || !s->count || !s->cand) {
+        mr_sampler_close(s);
+        return mr_fail(err, MR_ENOMEM, "sampler: no memory for a vocabulary of %u", n_vocab);
+    }
+    *out = s;
+    return MR_OK;
+}
+
+void mr_sampler_close(mr_sampler *s) {
+    if (!s) return;
+    free(s->edits);
+    mr_pages_unmap(s->count, s->count_bytes);
+    mr_pages_unmap(s->cand, s->cand_bytes);
+    free(s);
+}
+
+mr_status mr_sampling_check(const mr_sampling *p, uint32_t n_vocab, mr_err *err) {
+    const struct {
+        const char *name;
+        float value, lo, hi;
+    } number[] = {
+        {"temperature", p->temperature, 0, MAX_TEMPERATURE},
+        {"top_p", p->top_p, 0, FLT_MAX},
+        {"min_p", p->min_p, 0, 1},
+        {"repetition_penalty", p->repetition_penalty, 0, MAX_PENALTY},
+        {"frequency_penalty", p->frequency_penalty, -MAX_PENALTY, MAX_PENALTY},
+        {"presence_penalty", p->presence_penalty, -MAX_PENALTY, MAX_PENALTY},
+    };
+
+    for (size_t i = 0; i < MR_COUNT(number); i++) /* written so that NaN fails too */
+        if (!(number[i].value >= number[i].lo && number[i].value <= number[i].hi))
+            return mr_fail(err, MR_EINVAL, "%s: %g is not in %g..%g", number[i].name,
+                           (double)number[i].value, (double)number[i].lo, (double)number[i].hi);
+    if (p->repetition_penalty > 0 && p->repetition_penalty < MIN_REPETITION)
+        return mr_fail(err, MR_EINVAL, "repetition_penalty: %g is below %g (0: off)",
+                       (double)p->repetition_penalty, (double)MIN_REPETITION);
+    if (p->top_k < 0) return mr_fail(err, MR_EINVAL, "top_k: %d is below 0", p->top_k);
+    if (p->n_top_logprobs < 0 || p->n_top_logprobs > MR_MAX_TOP_LOGPROBS)
+        return mr_fail(err, MR_EINVAL, "top_logprobs: %d is not in 0..%d", p->n_top_logprobs,
+                       MR_MAX_TOP_LOGPROBS);
+    if (p->n_bias > MR_MAX_LOGIT_BIAS)
+        return mr_fail(err, MR_EINVAL, "logit_bias: %zu entries, at most %d", p->n_bias,
+                       MR_MAX_LOGIT_BIAS);
+    for (size_t i = 0; i < p->n_bias; i++) {
+        const mr_logit_bias b = p->bias[i];
+
+        if (b.token < 0 || (uint32_t)b.token >= n_vocab)
+            return mr_fail(err, MR_EINVAL, "logit_bias: token %d is not in 0..%u", b.token,
+                           n_vocab - 1);
+        if (!(b.bias >= -MAX_BIAS && b.bias <= MAX_BIAS))
+            return mr_fail(err, MR_EINVAL, "logit_bias: %g for token %d is not in %g..%g",
+                           (double)b.bias, b.token, (double)-MAX_BIAS, (double)MAX_BIAS);
+    }
+    return MR_OK;
+}
+
+/* ---- steps 1 and 2 ---- */
+
+static void change(mr_sampler *s, float *z, int32_t id, float value) {
+    MR_CHECK(s->n_edits < s->max_edits);
+    s->edits[s->n_edits++] = (edit){id, z[id]};
+    z[id] = value;
+}
+
+static void undo(mr_sampler *s, float *z) {
+    while (s->n_edits > 0) { /* last first: a token may have been changed twice */
+        const edit e = s->edits[--s->n_edits];
+        z[e.id] = e.old;
+    }
+}
+
+static void penalize(mr_sampler *s, const mr_sampling *p, float *z, const int32_t *history,
+                     uint32_t n, uint32_t n_prompt) {
+    const float rep = p->repetition_penalty > 0 ? p->repetition_penalty : 1;
+    const uint32_t first = rep != 1 ? 0 : n_prompt; /* the others do not look at the prompt */
+
+    if (rep == 1 && p->frequency_penalty == 0 && p->presence_penalty == 0) return;
+    for (uint32_t i = n_prompt; i < n; i++) s->count[history[i]]++;
+    for (uint32_t i = first; i < n; i++) {
+        const int32_t id = history[i];
+        const uint32_t seen = s->count[id];
+        float value = z[id];
+
+        if (seen == UINT32_MAX) continue; /* done at an earlier occurrence */
+        s->count[id] = UINT32_MAX;
+        if (rep != 1) value = value > 0 ? value / rep : value * rep;
+        if (seen > 0) value -= (float)seen * p->frequency_penalty + p->presence_penalty;
+        change(s, z, id, value);
+    }
+    for (uint32_t i = first; i < n; i++) s->count[history[i]] = 0;
+}
+
+static void adjust(mr_sampler *s, const mr_sampling *p, float *z, const int32_t *history,
+                   uint32_t n, uint32_t n_prompt) {
+    penalize(s, p, z, history, n, n_prompt);
+    for (size_t i = 0; i < p->n_bias; i++)
+        change(s, z, p->bias[i].token, z[p->bias[i].token] + p->bias[i].bias);
+    if (p->ban_eog)
+        for (size_t i = 0; i < s->n_eog; i++) change(s, z, s->eog[i], -INFINITY);
+}
+
+/* ---- steps 3 to 5 ---- */
+
+/* Lowest id of the largest logit; -1: one is NaN or +inf, or all are -inf. The largest is found in
+ * lanes, as vector instructions do, and its place after that. */
+static int32_t argmax(const float *z, size_t n) {
+    float lane[LANES], best = -INFINITY;
+    bool bad = false;
+    size_t i = 0;
+
+    for (size_t l = 0; l < LANES; l++) lane[l] = -INFINITY;
+    for (; i + LANES <= n; i += LANES) {
+        int n_bad = 0;
+        for (size_t l = 0; l < LANES; l++) {
+            const float v = z[i + l];
+            n_bad += !(v <= FLT_MAX);
+            lane[l] = v > lane[l] ? v : lane[l];
+        }
+        bad |= n_bad > 0;
+    }
+    for (; i < n; i++) {
+        bad |= !(z[i] <= FLT_MAX);
+        best = z[i] > best ? z[i] : best;
+    }
+    for (size_t l = 0; l < LANES; l++) best = lane[l] > best ? lane[l] : best;
+    if (bad || best == -INFINITY) return -1;
+    for (i = 0; z[i] != best;) i++;
+    return (int32_t)i;
+}
+
+static int32_t draw(const candidate *h, size_t m, float top, float inv_t, double u) {
+    double sum = 0, at = 0;
+
+    for (size_t i = 0; i < m; i++) sum += (double)exp_neg((h[i].logit - top) * inv_t);
+    for (size_t i = 0; i < m; i++) {
+        at += (double)exp_neg((h[i].logit - top) * inv_t);
+        if (at > u * sum) return h[i].id;
+    }
+    return h[0].id; /* rounding of the two sums: u is within an ulp of 1 */
+}
+
+/* Without a filter: the whole row in order of id. */
+static int32_t draw_any(const float *z, size_t n, int32_t best, float inv_t, double u) {
+    const double goal = u * exp_sum(z, n, z[best], inv_t);
+    double at = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        at += (double)exp_neg((z[i] - z[best]) * inv_t);
+        if (at > goal) return (int32_t)i;
+    }
+    return best;
+}
+
+static int32_t choose(mr_sampler *s, const mr_sampling *p, const float *z, int32_t best, double u) {
+    const size_t n = s->n_vocab;
+    const float top = z[best], t = p->temperature, inv_t = 1 / t;
+    const bool by_k = p->top_k > 0 && (size_t)p->top_k < n;
+    const bool by_p = p->top_p > 0 && p->top_p < 1;
+    const float min_logit = p->min_p > 0 ? top + t * logf(p->min_p) : -INFINITY;
+    size_t m;
+
+    if (!by_k && !by_p && !(p->min_p > 0)) return draw_any(z, n, best, inv_t, u);
+    if (by_k) {
+        m = take_top_k(s->cand, z, n, (size_t)p->top_k);
+        if (by_p) {
+            double sum = 0;
+            for (size_t i = 0; i < m; i++) sum += (double)exp_neg((s->cand[i].logit - top) * inv_t);
+            m = take_mass(s->cand, m, top, inv_t, sum * (double)p->top_p);
+        }
+    } else if (by_p) {
+        const double sum = exp_sum(z, n, top, inv_t);
+        /* Half of the bound that holds in exact arithmetic: room for rounding. */
+        const double least = 0.5 * (1 - (double)p->top_p) * sum / (double)n;
+        m = gather(s->cand, z, n, top + t * (float)log(least));
+        m = take_mass(s->cand, m, top, inv_t, sum * (double)p->top_p);
+    } else {
+        m = gather(s->cand, z, n, min_logit);
+    }
+    if ((by_k || by_p) && p->min_p > 0) /* best first, and the best always passes */
+        while (m > 1 && s->cand[m - 1].logit < min_logit) m--;
+    return draw(s->cand, m, top, inv_t, u);
+}
+
+/* ---- log probabilities ---- */
+
+static void report(const mr_sampling *p, const float *z, size_t n, int32_t best,
+                   mr_engine_out *out) {
+    const float top = z[best];
+    const double lse = (double)top + log(exp_sum(z, n, top, 1));
+    const int want = (size_t)p->n_top_logprobs < n ? p->n_top_logprobs : (int)n;
+
+    out->logprob = (float)((double)z[out->token] - lse);
+    for (size_t i = 0; want > 0 && i < n; i++) {
+        int at = out->n_top;
+
+        if (at == want && !(z[i] > out->top[want - 1].logprob)) continue;
+        if (at == want) at--;
+        for (; at > 0 && z[i] > out->top[at - 1].logprob; at--) out->top[at] = out->top[at - 1];
+        out->top[at] = (mr_top_logprob){(int32_t)i, z[i]}; /* logits until the list is complete */
+        if (out->n_top < want) out->n_top++;
+    }
+    for (int i = 0; i < out->n_top; i++)
+        out->top[i].logprob = (float)((double)out->top[i].logprob - lse);
+}
+
+mr_status mr_sampler_pick(mr_sampler *s, const mr_sampling *p, float *logits,
+                          const int32_t *history, uint32_t n_history, uint32_t n_prompt,
+                          mr_engine_out *out, mr_err *err) {
+    const int32_t raw_best = argmax(logits, s->n_vocab);
+
+    MR_CHECK(n_history <= s->max_history && n_prompt <= n_history);
+    out->token = -1;
+    out->logprob = 0;
+    out->n_top = 0;
+    if (raw_best < 0) return mr_fail(err, MR_EINTERNAL, "logits: not finite");
+    adjust(s, p, logits, history, n_history, n_prompt);
+    const int32_t best = s->n_edits ? argmax(logits, s->n_vocab) : raw_best;
+    if (best >= 0)
+        out->token = p->temperature < MIN_TEMPERATURE
+                         ? best
+                         : choose(s, p, logits, best, uniform(p->seed, n_history - n_prompt));
+    undo(s, logits);
+    if (best < 0) return mr_fail(err, MR_EINTERNAL, "logits: the parameters allow no token");
+    if (p->logprobs || p->n_top_logprobs > 0) report(p, logits, s->n_vocab, raw_best, out);
+    return MR_OK;
+}

@@ -1,0 +1,34 @@
+/* sample.h - one row of logits and a sequence's history to its next token.
+ *
+ * A sampler is scratch for one thread; nothing of a sequence stays in it. The same logits, history,
+ * parameters and seed give the same token on every machine: plain C, fixed order of sums, ties go
+ * to the lowest id. Owner: caller, open to close. */
+#ifndef MR_ENGINE_SAMPLE_H
+#define MR_ENGINE_SAMPLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "millrace/engine.h"
+
+typedef struct mr_sampler mr_sampler;
+
+/* eog[n_eog]: what ban_eog bans; borrowed, each below n_vocab. max_history: longest sequence. */
+mr_status mr_sampler_open(mr_sampler **out, uint32_t n_vocab, const int32_t *eog, size_t n_eog,
+                          uint32_t max_history, mr_err *err);
+void mr_sampler_close(mr_sampler *s);
+
+/* Every number of p against its limits; MR_EINVAL names parameter, limit and value. */
+mr_status mr_sampling_check(const mr_sampling *p, uint32_t n_vocab, mr_err *err);
+
+/* history[n_history]: all tokens so far, the first n_prompt of them not generated. The index of the
+ * new token, n_history - n_prompt, keys the generator. logits[n_vocab] is changed meanwhile and
+ * restored bit by bit. MR_EINTERNAL: a logit is NaN or +inf, or no token is allowed. No malloc. */
+mr_status mr_sampler_pick(mr_sampler *s, const mr_sampling *p, float *logits,
+                          const int32_t *history, uint32_t n_history, uint32_t n_prompt,
+                          mr_engine_out *out, mr_err *err);
+
+/* Philox4x32-10 (Salmon 2011, sec. 3): 128 random bits as a pure function of counter and key. */
+void mr_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+#endif

@@ -1,0 +1,115 @@
+/* engine.h - the one door between the worker and the model.
+ *
+ * The caller owns the handle from mr_engine_open() to mr_engine_close(). Thread: after open every
+ * call comes from one thread, except those on the const mr_tokenizer. The engine does not schedule:
+ * the caller says which sequences take part in a step and with how many tokens; sequences, steps
+ * and their order never change what a sequence generates. */
+#ifndef MILLRACE_ENGINE_H
+#define MILLRACE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "millrace/error.h"
+
+#define MR_MAX_TOP_LOGPROBS 20
+#define MR_MAX_STOP_TOKENS 16
+#define MR_MAX_LOGIT_BIAS 300
+
+typedef struct mr_engine mr_engine;
+struct mr_tokenizer;
+struct mr_template;
+struct mr_model;
+
+typedef struct mr_engine_options {
+    const char *model_path;
+    int n_threads;         /* 0: one per core */
+    uint32_t n_ctx;        /* longest sequence in tokens; 0: the model's own, at most 8192 */
+    uint32_t kv_tokens;    /* room of the KV cache, all sequences; 0: max_seqs * n_ctx, at most 65536 */
+    uint32_t max_seqs;     /* 0: 32 */
+    uint32_t max_step_tokens; /* rows of one step, prompt chunks and single tokens; 0: 512 */
+    const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512" */
+    const char *chat_template; /* NULL: recognise */
+} mr_engine_options;
+
+typedef struct mr_logit_bias { int32_t token; float bias; } mr_logit_bias;
+
+typedef struct mr_sampling { /* zeroed: greedy, no penalties */
+    float temperature;        /* 0: greedy */
+    int32_t top_k;            /* 0: off */
+    float top_p;              /* 0 or >= 1: off */
+    float min_p;              /* 0: off */
+    float repetition_penalty; /* 0 or 1: off; over prompt and output, as in CTRL (Keskar 2019) */
+    float frequency_penalty, presence_penalty; /* over the output, as in OpenAI's API */
+    uint64_t seed;            /* with the token index the key of the counter-based generator */
+    bool logprobs;            /* of the chosen token, from the raw distribution */
+    int n_top_logprobs;       /* 0..MR_MAX_TOP_LOGPROBS */
+    const mr_logit_bias *bias; /* copied by add */
+    size_t n_bias;            /* <= MR_MAX_LOGIT_BIAS */
+    bool ban_eog;             /* ignore_eos: end-of-generation tokens are never chosen */
+} mr_sampling;
+
+typedef struct mr_engine_item { /* one sequence's part of a step */
+    uint32_t seq;
+    uint32_t n_tokens; /* 1..pending(seq); fewer than pending: a chunk of the prompt */
+} mr_engine_item;
+
+typedef struct mr_top_logprob { int32_t token; float logprob; } mr_top_logprob;
+
+#define MR_ENGINE_SPOILED (-2) /* token of an item whose logits are not finite; see step */
+
+typedef struct mr_engine_out { /* answer to item i; token -1: the prompt is not through yet */
+    int32_t token;
+    float logprob;
+    int n_top;
+    mr_top_logprob top[MR_MAX_TOP_LOGPROBS]; /* descending */
+} mr_engine_out;
+
+/* Map the weights and reserve all memory for the run. On failure *out is NULL. */
+mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *err);
+void mr_engine_close(mr_engine *e); /* NULL is allowed */
+
+const struct mr_tokenizer *mr_engine_tokenizer(const mr_engine *e);
+/* NULL: the file's template is missing or unknown; *why (may be NULL) gets the reason. */
+const struct mr_template *mr_engine_template(const mr_engine *e, const char **why);
+const struct mr_model *mr_engine_model(const mr_engine *e);
+uint32_t mr_engine_n_ctx(const mr_engine *e);
+uint32_t mr_engine_n_vocab(const mr_engine *e);
+uint32_t mr_engine_max_seqs(const mr_engine *e);
+uint32_t mr_engine_max_step_tokens(const mr_engine *e);
+const char *mr_engine_isa(const mr_engine *e);
+int mr_engine_n_threads(const mr_engine *e);
+size_t mr_engine_kv_bytes(const mr_engine *e);
+
+/* Start a sequence. tokens[n] is copied; nothing is computed yet. n_generated: how many of the last
+ * tokens were generated before (a continued job): sampling goes on at that index. MR_ELIMIT: max_seqs in
+ * use, or no KV blocks for n + max_new tokens: they are set aside now, so a step never runs out.
+ * MR_EINVAL: n is 0, n + max_new beyond n_ctx or the whole KV cache, a token out of range, a bad
+ * parameter (named). max_new 0: the prompt is computed and nothing sampled. */
+mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_generated,
+                        size_t max_new, const mr_sampling *sampling, uint32_t *seq_out, mr_err *err);
+/* Frees slot and blocks at once. */
+void mr_engine_drop(mr_engine *e, uint32_t seq);
+/* Tokens not yet computed: the rest of the prompt, or 1 after each sampled token. */
+uint32_t mr_engine_pending(const mr_engine *e, uint32_t seq);
+uint32_t mr_engine_kv_blocks_free(const mr_engine *e);
+uint32_t mr_engine_kv_blocks_total(const mr_engine *e);
+uint32_t mr_engine_block_len(const mr_engine *e);
+uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens);
+
+/* One forward pass over items[n] (each sequence once; sum of n_tokens <= max_step_tokens); outs[n].
+ * A sampled token is appended to its sequence and is its next pending token, unless the reserved
+ * max_new is used up. No malloc. MR_EINTERNAL: logits are not finite; the items they belong to have
+ * token MR_ENGINE_SPOILED, no sequence has moved: drop those and step again with the rest. */
+mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
+                         mr_err *err);
+
+/* Raw f32 logits, before any sampling change, of the last row that sequence computed: [n_vocab],
+ * borrowed until the next step. NULL: none in the last step. */
+const float *mr_engine_logits(const mr_engine *e, uint32_t seq);
+/* Every later step calls fn for every row, prompt rows included (needs the head for each: slow). */
+typedef void mr_engine_on_row(void *owner, uint32_t seq, uint32_t position, const float *logits);
+void mr_engine_watch_rows(mr_engine *e, mr_engine_on_row *fn, void *owner);
+
+#endif

@@ -1,0 +1,176 @@
+/* job.h - what travels: a job, its parameters, its result, a frame, a heartbeat.
+ *
+ * Plain data. All pointers point into the arena that decoded or built the value, and live as long
+ * as it. Text is UTF-8, terminated, and free of zero bytes unless a length stands beside it. */
+#ifndef MILLRACE_JOB_H
+#define MILLRACE_JOB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "millrace/error.h"
+
+#define MR_JOB_ID_LEN 36
+#define MR_JOB_MAX_BYTES (1u << 20) /* one record, encoded (Kafka's default message limit) */
+#define MR_JOB_MAX_NAME 64          /* bytes of model, tenant, secret id */
+#define MR_JOB_MAX_URL 2048
+#define MR_JOB_MAX_EVENTS 5          /* one per terminal status */
+#define MR_JOB_MAX_MESSAGES 256
+#define MR_JOB_MAX_INPUT_TOKENS 131072
+#define MR_JOB_MAX_NEW_TOKENS 131072
+#define MR_JOB_MAX_STOPS 16
+#define MR_JOB_MAX_STOP_BYTES 256
+#define MR_JOB_MAX_STOP_TOKENS 16
+#define MR_JOB_MAX_LOGIT_BIAS 300
+#define MR_JOB_MAX_TOP_LOGPROBS 20
+#define MR_JOB_MAX_METADATA 16
+#define MR_JOB_MAX_METADATA_KEY 64
+#define MR_JOB_MAX_METADATA_VALUE 512
+#define MR_JOB_MAX_DEADLINE_MS (7ull * 24 * 3600 * 1000)
+#define MR_JOB_MAX_ATTEMPTS 20
+
+typedef enum mr_format { MR_FORMAT_JSON, MR_FORMAT_MSGPACK } mr_format;
+typedef enum mr_priority { MR_PRIORITY_HIGH, MR_PRIORITY_NORMAL, MR_PRIORITY_LOW, MR_PRIORITY_N } mr_priority;
+typedef enum mr_input_kind { MR_INPUT_MESSAGES, MR_INPUT_PROMPT, MR_INPUT_TOKENS } mr_input_kind;
+
+typedef struct mr_message {
+    const char *role;
+    const char *content;
+    size_t content_len;
+} mr_message;
+
+typedef struct mr_pair {
+    const char *key, *value;
+} mr_pair;
+
+typedef struct mr_bias {
+    int32_t token;
+    float bias;
+} mr_bias;
+
+typedef struct mr_params { /* OpenAI's names and defaults, but temperature 1 -> see codec.h */
+    uint32_t max_tokens; /* 0: what the worker's setting default_max_tokens says */
+    float temperature, top_p, min_p;
+    int32_t top_k;
+    float repetition_penalty, frequency_penalty, presence_penalty;
+    bool has_seed;
+    uint64_t seed; /* absent: derived from the job id, so a retry gives the same text */
+    const char *const *stop;
+    size_t n_stop;
+    const int32_t *stop_token_ids;
+    size_t n_stop_token_ids;
+    const mr_bias *logit_bias;
+    size_t n_logit_bias;
+    bool logprobs;
+    int top_logprobs;
+    bool ignore_eos;
+} mr_params;
+
+typedef struct mr_callback {
+    const char *url; /* NULL: none */
+    const char *secret_id;
+    const char *const *events;
+    size_t n_events;
+} mr_callback;
+
+typedef struct mr_job_spec {
+    char job_id[MR_JOB_ID_LEN + 1];
+    const char *model;  /* "": the only or default one */
+    const char *tenant; /* "default" when absent */
+    mr_input_kind input;
+    const mr_message *messages;
+    size_t n_messages;
+    const char *prompt;
+    size_t prompt_len;
+    const int32_t *tokens;
+    size_t n_tokens;
+    mr_params params;
+    bool stream;           /* default true */
+    mr_priority priority;  /* default normal; the lane topic has the last word */
+    uint64_t deadline_ms;  /* after the record's Kafka timestamp; 0: none */
+    uint32_t max_attempts; /* 0: the setting */
+    mr_callback callback;
+    const mr_pair *metadata;
+    size_t n_metadata;
+
+    /* Added by the dispatcher; refused from outside. */
+    mr_format reply_format; /* how the producer spoke */
+    uint32_t attempt;       /* 1.. */
+    uint64_t received_ms;   /* wall clock, Kafka timestamp of the record */
+    uint64_t expires_ms;    /* wall clock; 0: never */
+} mr_job_spec;
+
+typedef enum mr_job_status {
+    MR_STATUS_SUCCEEDED, MR_STATUS_FAILED, MR_STATUS_REJECTED, MR_STATUS_CANCELLED, MR_STATUS_EXPIRED
+} mr_job_status;
+
+typedef struct mr_job_error {
+    const char *code;    /* machine-readable: "unknown_field", "context_exceeded", ... NULL: no error */
+    const char *field;   /* "params.temperature"; "" when none */
+    const char *message; /* one line: field, limit, value */
+} mr_job_error;
+
+typedef struct mr_token_logprob {
+    int32_t token;
+    const char *text; /* UTF-8; half characters as U+FFFD */
+    float logprob;
+    const struct mr_token_logprob *top; /* of each, top is NULL */
+    size_t n_top;
+} mr_token_logprob;
+
+typedef struct mr_result { /* the one terminal record of a job */
+    char job_id[MR_JOB_ID_LEN + 1];
+    const char *model, *tenant;
+    mr_job_status status;
+    const char *finish_reason; /* "stop", "length", "cancelled", "expired"; "" when never started */
+    const char *text;
+    size_t text_len;
+    uint32_t prompt_tokens, completion_tokens, cached_tokens;
+    const mr_token_logprob *logprobs; /* [n_logprobs], NULL when not asked for */
+    size_t n_logprobs;
+    mr_job_error error;
+    uint32_t attempt;
+    const char *worker;
+    bool stream_degraded; /* the live stream missed frames; this text is whole */
+    uint64_t received_ms, finished_ms;          /* wall clock */
+    uint32_t queue_ms, prefill_ms, decode_ms, first_token_ms; /* durations; first_token from received */
+    const mr_pair *metadata;
+    size_t n_metadata;
+} mr_result;
+
+typedef enum mr_frame_type { MR_FRAME_TOKEN, MR_FRAME_DONE, MR_FRAME_RESTART } mr_frame_type;
+
+typedef struct mr_frame { /* one entry of a token stream; its Redis ID is <attempt>-<index> */
+    mr_frame_type type;
+    char job_id[MR_JOB_ID_LEN + 1];
+    uint32_t attempt;
+    uint64_t index; /* of the token; of done: number of tokens */
+    int32_t token;  /* TOKEN */
+    const char *text;
+    size_t text_len; /* may be 0: held back until a character or stop string is decided */
+    mr_job_status status;      /* DONE */
+    const char *finish_reason; /* DONE */
+    mr_job_error error;        /* DONE */
+} mr_frame;
+
+typedef struct mr_heartbeat { /* record of millrace.workers, key: worker id */
+    const char *worker, *model;
+    uint64_t sent_ms;
+    bool leaving; /* last one of an orderly stop */
+    const struct mr_heartbeat_part {
+        int32_t partition;
+        int64_t position; /* next offset of the work topic that the worker will take */
+    } *parts;
+    size_t n_parts;
+    uint32_t free_slots, max_slots, running, waiting;
+    uint64_t kv_tokens_free, kv_tokens_total;
+    uint32_t n_ctx;
+    float pressure; /* 0..1 */
+    float tokens_per_s;
+} mr_heartbeat;
+
+MR_API const char *mr_priority_name(mr_priority p);
+MR_API const char *mr_job_status_name(mr_job_status s);
+
+#endif

@@ -1,0 +1,39 @@
+/* headers.c - see headers.h. Source: CloudEvents 1.0.2, Kafka protocol binding, binary mode. */
+#include "schemas/headers.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "schemas/codec.h"
+
+static void add(mr_result_headers *h, const char *name, const char *value) {
+    MR_CHECK(h->n < MR_RESULT_HEADERS);
+    h->list[h->n++] = (mr_kafka_header){name, value, strlen(value)};
+}
+
+/* RFC 3339 in UTC with milliseconds. */
+static void format_time(char *out, size_t cap, uint64_t wall_ms) {
+    const time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    char text[24];
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out, cap, "%s.%03uZ", text, (unsigned)(wall_ms % 1000));
+}
+
+void mr_result_headers_init(mr_result_headers *h, const mr_result *r, mr_format format,
+                            const char *source, const char *traceparent) {
+    h->n = 0;
+    snprintf(h->type, sizeof h->type, "millrace.result.%s", mr_job_status_name(r->status));
+    snprintf(h->source, sizeof h->source, "/millrace/%s", source);
+    format_time(h->time, sizeof h->time, r->finished_ms);
+    memcpy(h->id, r->job_id, sizeof h->id);
+    add(h, "content-type", mr_format_content_type(format));
+    add(h, "ce_specversion", "1.0");
+    add(h, "ce_id", h->id);
+    add(h, "ce_type", h->type);
+    add(h, "ce_source", h->source);
+    add(h, "ce_time", h->time);
+    if (traceparent && traceparent[0]) add(h, "traceparent", traceparent);
+}

@@ -1,0 +1,258 @@
+/* settings.c - every setting, once: defaults, checks, --help and docs/SETTINGS.md come from here.
+ *
+ * A row names the programs that read it. One file may serve all programs, so a file and the
+ * environment may name settings of another one; a flag may not. Pure but for the printing. */
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "schemas/settings_table.h"
+
+/* ---- what a text must look like ---- */
+
+static bool made_of(const char *text, const char *extra) {
+    for (const char *c = text; *c; c++) {
+        const bool alnum = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+                           (*c >= '0' && *c <= '9');
+        if (!alnum && !strchr(extra, *c)) return false;
+    }
+    return true;
+}
+
+static const char *fits_prefix(const char *text) { /* Kafka: names of at most 249 bytes */
+    if (*text && strlen(text) <= 100 && made_of(text, "._-")) return NULL;
+    return "1..100 of letters, digits, '.', '_', '-'";
+}
+
+static const char *fits_id(const char *text) {
+    if (strlen(text) <= 128 && made_of(text, "._-")) return NULL;
+    return "at most 128 of letters, digits, '.', '_', '-'";
+}
+
+static const char *fits_group(const char *text) {
+    return *text && !fits_id(text) ? NULL : "1..128 of letters, digits, '.', '_', '-'";
+}
+
+static const char *fits_redis_prefix(const char *text) { /* the braces mark the cluster slot */
+    if (*text && strlen(text) <= 64 && made_of(text, "._-:")) return NULL;
+    return "1..64 of letters, digits, '.', '_', '-', ':'";
+}
+
+static const char *fits_model(const char *text) {
+    return strlen(text) <= 64 ? NULL : "at most 64 bytes";
+}
+
+static const char *fits_brokers(const char *text) {
+    return *text && made_of(text, ".-_:,[]") ? NULL : "comma-separated host:port";
+}
+
+static const char *fits_properties(const char *text) {
+    static const char wanted[] = "key=value pairs separated by ';'";
+
+    while (*text) {
+        const size_t n = strcspn(text, ";");
+        const char *equals = memchr(text, '=', n);
+        if (n && (!equals || equals == text)) return wanted;
+        text += n + (text[n] == ';');
+    }
+    return NULL;
+}
+
+static const char *fits_redis_url(const char *text) {
+    if (!strncmp(text, "redis://", 8) && text[8]) return NULL;
+    if (!strncmp(text, "unix:///", 8) && text[8]) return NULL;
+    return "redis://[user:password@]host:port[/db] or unix:///path";
+}
+
+static const char *fits_listen(const char *text) {
+    const char *colon = strrchr(text, ':');
+    long port = 0;
+
+    if (!*text) return NULL;
+    for (const char *c = colon ? colon + 1 : "x"; *c; c++) {
+        if (*c < '0' || *c > '9' || port > 65535) return "host:port, or empty for none";
+        port = port * 10 + (*c - '0');
+    }
+    return colon != text && colon[1] && port <= 65535 ? NULL : "host:port, or empty for none";
+}
+
+static bool is_one_of(const char *text, const char *const *names) {
+    for (; *names; names++)
+        if (!strcmp(*names, text)) return true;
+    return false;
+}
+
+static const char *fits_log_level(const char *text) {
+    static const char *const names[] = {"error", "warn", "info", "debug", NULL};
+    return is_one_of(text, names) ? NULL : "one of error, warn, info, debug";
+}
+
+static const char *fits_log_format(const char *text) {
+    static const char *const names[] = {"logfmt", "json", NULL};
+    return is_one_of(text, names) ? NULL : "one of logfmt, json";
+}
+
+static const char *fits_isa(const char *text) {
+    static const char *const names[] = {"auto", "ref", "avx2", "avx512", NULL};
+    return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avx512";
+}
+
+/* ---- the table ---- */
+
+#define ALL MR_PROGRAM_ALL
+#define CLI MR_PROGRAM_CLIENT
+#define DIS MR_PROGRAM_DISPATCHER
+#define WRK MR_PROGRAM_WORKER
+
+#define ROW(field, kind_, programs_, def_, help_)                                           \
+    .name = #field, .kind = MR_SETTING_##kind_, .programs = (programs_),                    \
+    .offset = offsetof(mr_settings, field), .def = def_, .help = help_
+#define TEXT(field, programs, def, fits_, help)                                             \
+    {ROW(field, TEXT, programs, def, help), .fits = fits_}
+#define SECRET(field, programs, def, fits_, help)                                           \
+    {ROW(field, TEXT, programs, def, help), .fits = fits_, .secret = true}
+#define BOOL(field, programs, def, help) {ROW(field, BOOL, programs, def, help)}
+#define INT(field, programs, def, lo_, hi_, help)                                           \
+    {ROW(field, INT, programs, #def, help), .lo = lo_, .hi = hi_}
+
+const mr_setting mr_setting_rows[] = {
+    TEXT(kafka_brokers, ALL, "localhost:9092", fits_brokers, "brokers, comma-separated host:port"),
+    SECRET(kafka_extra, ALL, "", fits_properties,
+           "librdkafka properties (SASL, TLS) as key=value;key=value"),
+    SECRET(redis_url, ALL, "redis://localhost:6379", fits_redis_url,
+           "redis://[user:password@]host:port[/db] or unix:///path"),
+    TEXT(topic_prefix, ALL, "millrace", fits_prefix, "topics are PREFIX.jobs.high, ..."),
+    TEXT(redis_prefix, ALL, "mr", fits_redis_prefix, "keys are PREFIX:{job}:s, ..."),
+    TEXT(log_level, ALL, "info", fits_log_level, "error, warn, info or debug"),
+    TEXT(log_format, ALL, "logfmt", fits_log_format, "logfmt or json, on stderr"),
+    BOOL(create_topics, ALL, "true", "make missing topics at start"),
+    INT(topic_partitions, ALL, 8, 1, 4096, "partitions of a topic that is made"),
+
+    TEXT(dispatcher_group, DIS, "millrace-dispatcher", fits_group, "consumer group"),
+    TEXT(dispatcher_listen, DIS, "127.0.0.1:9464", fits_listen,
+         "address of /livez, /readyz and /metrics; empty: none"),
+    TEXT(default_model, DIS, "", fits_model,
+         "model of jobs that name none; empty: the only one that workers report"),
+    TEXT(models, DIS, "", NULL, "models accepted before a worker reports them, comma-separated"),
+    INT(model_grace_ms, DIS, 30000, 0, 3600000, "time for workers to report before unknown_model"),
+    INT(window_jobs, DIS, 512, 1, 65536, "jobs held per ingress partition"),
+    INT(window_bytes, DIS, 67108864, 1048576, 17179869184,
+        "bytes of jobs held, all partitions together"),
+    INT(lookahead_jobs, DIS, 2, 0, 1024, "jobs released beyond the free slots of a worker"),
+    INT(worker_timeout_ms, DIS, 5000, 100, 600000, "a worker that is silent longer gets no jobs"),
+    INT(max_attempts, DIS, 4, 1, 20, "attempts of a job that does not say"),
+    INT(status_ttl_s, DIS | WRK, 86400, 60, 31536000, "life of a job's status hash in Redis"),
+
+    TEXT(worker_group, WRK, "millrace-worker", fits_group,
+         "consumer group; the model's name is appended"),
+    TEXT(worker_id, WRK, "", fits_id, "name of this worker; empty: hostname-pid"),
+    TEXT(worker_listen, WRK, "127.0.0.1:9465", fits_listen,
+         "address of /livez, /readyz and /metrics; empty: none"),
+    TEXT(model_path, WRK, "", NULL, "GGUF file to serve"),
+    TEXT(model_name, WRK, "", fits_model, "name that jobs use; empty: the file's general.name"),
+    TEXT(chat_template, WRK, "auto", NULL, "name of a chat template; auto: recognise the file's"),
+    INT(threads, WRK, 0, 0, 1024, "engine threads; 0: one per core"),
+    INT(n_ctx, WRK, 0, 0, 1048576, "longest sequence in tokens; 0: the model's own, at most 8192"),
+    INT(kv_tokens, WRK, 0, 0, 67108864, "tokens of KV cache; 0: max_jobs * n_ctx, at most 65536"),
+    INT(max_jobs, WRK, 16, 1, 1024, "jobs running at one time"),
+    INT(max_step_tokens, WRK, 512, 1, 65536, "rows of one engine step, prompts included"),
+    INT(default_max_tokens, WRK, 256, 1, 131072, "max_tokens of a job that does not say"),
+    INT(commit_window, WRK, 4096, 64, 65536,
+        "offsets a partition may run ahead of its oldest unfinished job"),
+    INT(heartbeat_ms, WRK, 500, 20, 60000, "time between heartbeats when nothing changes"),
+    INT(drain_ms, WRK, 20000, 0, 600000, "time for running jobs after SIGTERM"),
+    INT(stream_ttl_s, WRK, 3600, 10, 2592000, "life of a token stream in Redis"),
+    INT(stream_max_frames, WRK, 8192, 16, 1048576, "frames of a token stream that Redis keeps"),
+    INT(stream_buffer_kb, WRK, 16384, 64, 4194304,
+        "frames held for Redis while it is away, in KiB"),
+    TEXT(isa, WRK, "auto", fits_isa, "kernels: auto, ref, avx2 or avx512"),
+};
+const size_t mr_n_settings = MR_COUNT(mr_setting_rows);
+
+const mr_setting *mr_setting_find(const char *name) {
+    for (size_t i = 0; i < mr_n_settings; i++)
+        if (!strcmp(mr_setting_rows[i].name, name)) return &mr_setting_rows[i];
+    return NULL;
+}
+
+const char *const *mr_settings_names(mr_program program) {
+    static const char *names[MR_PROGRAM_ALL + 1][MR_COUNT(mr_setting_rows) + 1];
+    const unsigned p = (unsigned)program & MR_PROGRAM_ALL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < mr_n_settings; i++)
+        if (mr_setting_rows[i].programs & p) names[p][n++] = mr_setting_rows[i].name;
+    names[p][n] = NULL;
+    return names[p];
+}
+
+/* ---- how it is shown ---- */
+
+static void print_limits(FILE *f, const mr_setting *row) {
+    if (row->kind == MR_SETTING_BOOL)
+        fputs("true, false", f);
+    else if (row->kind == MR_SETTING_INT)
+        fprintf(f, "%" PRId64 "..%" PRId64, row->lo, row->hi);
+    else
+        fputs("text", f);
+}
+
+static void print_flag(FILE *f, const char *name) {
+    for (; *name; name++) fputc(*name == '_' ? '-' : *name, f);
+}
+
+void mr_settings_print_help(FILE *f, mr_program program, const char *argv0) {
+    fprintf(f,
+            "Usage: %s [--config FILE] [--SETTING VALUE]...\n\n"
+            "Later wins: default, YAML file (--config or MILLRACE_CONFIG), environment\n"
+            "(MILLRACE_<SETTING>), flag.\n\n"
+            "      --config FILE   settings as \"name: value\" lines of YAML\n"
+            "      --help          this text\n"
+            "      --version       name and version\n\n"
+            "Settings:\n",
+            argv0);
+    for (size_t i = 0; i < mr_n_settings; i++) {
+        const mr_setting *row = &mr_setting_rows[i];
+
+        if (!(row->programs & (unsigned)program)) continue;
+        fputs("  --", f);
+        print_flag(f, row->name);
+        fprintf(f, "\n      %s\n      (", row->help);
+        print_limits(f, row);
+        fprintf(f, "; default %s)\n", *row->def ? row->def : "empty");
+    }
+}
+
+static void print_table(FILE *f, const char *title, unsigned programs, bool exactly_all) {
+    fprintf(f, "\n## %s\n\n| setting | default | limits | meaning |\n|---|---|---|---|\n", title);
+    for (size_t i = 0; i < mr_n_settings; i++) {
+        const mr_setting *row = &mr_setting_rows[i];
+        const bool for_all = row->programs == ALL;
+
+        if (for_all != exactly_all || !(row->programs & programs)) continue;
+        fprintf(f, "| `%s` | ", row->name);
+        if (*row->def) fprintf(f, "`%s`", row->def);
+        fputs(" | ", f);
+        print_limits(f, row);
+        fprintf(f, " | %s |\n", row->help);
+    }
+}
+
+void mr_settings_print_markdown(FILE *f) {
+    fputs(
+        "# Settings\n\n"
+        "Every program reads the same names. Later wins:\n\n"
+        "1. the default below,\n"
+        "2. a YAML file of `name: value` lines, given by `--config FILE` or `MILLRACE_CONFIG`,\n"
+        "3. the environment, `MILLRACE_<NAME>` in capitals,\n"
+        "4. a flag, `--<name> VALUE` with dashes for underscores.\n\n"
+        "One file may hold the settings of all programs; a flag must be one of the program's own.\n"
+        "A wrong name or value is refused at start, with its source, its limits and the nearest "
+        "name.\nSettings take effect at start. Passwords belong into the file or the environment: "
+        "flags are\nvisible to every user of the machine.\n\n"
+        "This page is printed from the table in `schemas/settings.c` by `mr_settings_doc`.\n",
+        f);
+    print_table(f, "All programs", ALL, true);
+    print_table(f, "millrace-dispatcher", DIS, false);
+    print_table(f, "millrace-worker", WRK, false);
+}

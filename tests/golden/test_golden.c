@@ -1,0 +1,88 @@
+/* Goal: the engine computes the transformer that the papers describe, for every architecture, rope
+ * variant, weight type and instruction set.
+ * Method: make.py computed the logits of a prompt and the greedy tokens after it in float64, from
+ * the same files and without any of this code. Compare every row of the prompt, and the tokens. */
+#include <math.h>
+
+#include "tests/golden/golden.h"
+
+/* Of max |logit| of the row. Where an f32 value lies near the border of two f16 values, a cached
+ * key or value can differ from the float64 program's by 2^-11 of itself; this is what that may cost
+ * after two layers. The f32 sums alone stay below 1e-5. */
+#define TOL 3e-4
+
+typedef struct expect {
+    int32_t n_prompt, n_generated, n_vocab;
+    int32_t *prompt, *generated;
+    float *logits; /* [n_prompt, n_vocab] */
+    double worst;  /* largest error seen */
+} expect;
+
+static expect read_expect(const char *name) {
+    char path[128];
+    expect x = {0};
+
+    snprintf(path, sizeof path, GOLDEN_DIR "%s.expect", name);
+    FILE *f = fopen(path, "rb");
+    CHECK(f != NULL);
+    CHECK_I64(fread(&x.n_prompt, sizeof(int32_t), 3, f), 3);
+    const size_t n = (size_t)x.n_prompt, m = (size_t)x.n_generated, rows = n * (size_t)x.n_vocab;
+    x.prompt = malloc(n * sizeof *x.prompt);
+    x.generated = malloc(m * sizeof *x.generated);
+    x.logits = malloc(rows * sizeof *x.logits);
+    CHECK(x.prompt && x.generated && x.logits);
+    CHECK_I64(fread(x.prompt, sizeof *x.prompt, n, f), n);
+    CHECK_I64(fread(x.generated, sizeof *x.generated, m, f), m);
+    CHECK_I64(fread(x.logits, sizeof *x.logits, rows, f), rows);
+    fclose(f);
+    return x;
+}
+
+static void drop_expect(expect *x) {
+    free(x->prompt);
+    free(x->generated);
+    free(x->logits);
+}
+
+static void compare_row(void *owner, uint32_t seq, uint32_t pos, const float *logits) {
+    expect *x = owner;
+    double largest = 0, off = 0;
+
+    (void)seq;
+    if (pos >= (uint32_t)x->n_prompt) return;
+    const float *want = x->logits + (size_t)pos * (size_t)x->n_vocab;
+    for (int32_t i = 0; i < x->n_vocab; i++) {
+        largest = fmax(largest, fabs((double)want[i]));
+        off = fmax(off, fabs((double)want[i] - (double)logits[i]));
+        if (!isfinite(logits[i])) off = INFINITY;
+    }
+    x->worst = fmax(x->worst, off / largest);
+}
+
+static void check_model(const char *name, const char *isa) {
+    expect x = read_expect(name);
+    mr_engine *e =
+        golden_open(name, (mr_engine_options){.isa = isa, .n_threads = 2, .max_seqs = 2});
+    const mr_sampling greedy = {0};
+
+    CHECK_I64(mr_engine_n_vocab(e), x.n_vocab);
+    mr_engine_watch_rows(e, compare_row, &x);
+    const uint32_t seq =
+        golden_add(e, x.prompt, (size_t)x.n_prompt, 0, (size_t)x.n_generated, &greedy);
+    for (int32_t i = 0; i < x.n_generated; i++)
+        CHECK_I64(golden_step(e, seq, mr_engine_pending(e, seq)), x.generated[i]);
+    CHECK_I64(mr_engine_pending(e, seq), 0); /* all of max_new is used */
+    print_message("%s %s: %.1e of max |logit|\n", name, isa, x.worst);
+    if (x.worst > TOL) fail_msg("%s with %s: off by %g of max |logit|", name, isa, x.worst);
+    mr_engine_drop(e, seq);
+    mr_engine_close(e);
+    drop_expect(&x);
+}
+
+TEST(every_model_computes_what_the_float64_program_computed) {
+    for (size_t i = 0; i < MR_COUNT(golden_isas); i++)
+        for (size_t m = 0; m < MR_COUNT(golden_models) && mr_ops_pick(golden_isas[i]); m++)
+            check_model(golden_models[m], golden_isas[i]);
+}
+
+MR_TEST_MAIN

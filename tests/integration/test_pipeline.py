@@ -1,0 +1,235 @@
+#!/usr/bin/python3
+"""Goal: on a real broker and a real Redis every job gets one answer, and its stream says the same text.
+
+Method: a dispatcher and a worker with the demo model; 1,000 mixed jobs from three producers, msgpack and
+JSON, three lanes, good and bad ones, sent at once; then each answer and each stream is checked. Smaller
+tests follow for cancel, deadline, Redis lost, workers killed and drained, on the same servers.
+"""
+
+import json
+import random
+import signal
+import time
+import unittest
+import uuid
+
+import redis
+from confluent_kafka import Producer
+
+import rig as servers
+from jobs import JSON, MSGPACK, Results, Topic, make_job, produce, producer, stream_frames, stream_text
+
+WORDS = ("library package for reading and writing files of many kinds with a simple interface in the shell "
+         "python tool documentation development headers network server daemon game music video font").split()
+
+
+def text(rng: random.Random, n: int) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(n))
+
+
+def spoil(rng: random.Random, job: dict) -> tuple[dict, str, str]:
+    """A job with one fault; which error code and field the answer must name."""
+    return rng.choice([
+        lambda: ({**job, "params": {**job["params"], "temprature": 1}}, "unknown_field", "params.temprature"),
+        lambda: ({**job, "params": {**job["params"], "top_p": 7}}, "out_of_range", "params.top_p"),
+        lambda: ({**job, "params": {**job["params"], "max_tokens": "many"}}, "bad_type", "params.max_tokens"),
+        lambda: ({**job, "input": {}}, "missing_field", "input"),
+        lambda: ({**job, "prioritty": "high"}, "unknown_field", "prioritty"),
+        lambda: ({**job, "model": "no-such-model"}, "unknown_model", "model"),
+        lambda: ({**job, "attempt": 3}, "unknown_field", "attempt"),
+        lambda: ({**job, "input": {"messages": [{"role": "user", "content": "word " * 60000}]}},
+                 "context_exceeded", "input"),
+    ])()
+
+
+class Pipeline(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.rig = servers.Rig().__enter__()
+        cls.addClassCleanup(cls.rig.__exit__, None, None, None)
+        cls.rig.start_dispatcher()
+        cls.rig.start_worker(max_jobs=16)
+        cls.redis = redis.Redis(port=cls.rig.redis_port)
+        servers.wait_for("topics", cls.topics_there)
+        cls.results = Results(cls.rig.brokers)
+        cls.addClassCleanup(cls.results.close)
+        cls.producer = producer(cls.rig.brokers)
+        warm = produce(cls.producer, make_job())
+        cls.results.wait([warm], 60)
+
+    @classmethod
+    def topics_there(cls) -> bool:
+        from confluent_kafka.admin import AdminClient
+        topics = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
+        return {"millrace.results", "millrace.dead", "millrace.jobs.low", "millrace.workers"} <= topics.keys()
+
+    def one(self, limit_s: float = 60, lane: str = "normal", **fields) -> dict:
+        job_id = produce(self.producer, make_job(**fields), lane=lane)
+        return self.results.wait([job_id], limit_s)[job_id]
+
+    def state(self, job_id: str) -> str:
+        return (self.redis.hget(f"mr:{{{job_id}}}", "state") or b"").decode()
+
+    def test_a_thousand_mixed_jobs(self) -> None:
+        rng = random.Random(11)
+        producers = [producer(self.rig.brokers) for _ in range(3)]
+        wanted, noise = {}, 0
+        for i in range(1000):
+            content_type = rng.choice([JSON, MSGPACK])
+            job = make_job(text(rng, rng.randint(3, 40)), metadata={"n": str(i)})
+            job["params"] = {"max_tokens": rng.randint(1, 12), "temperature": rng.choice([0, 0.8]),
+                             "seed": i}
+            kind = rng.random()
+            expect = ("succeeded", None, None)
+            if kind < 0.10:
+                job, code, field = spoil(rng, job)
+                expect = ("rejected", code, field)
+            elif kind < 0.15:
+                job["input"] = {"prompt": text(rng, 5)}
+            elif kind < 0.20:
+                job["input"] = {"tokens": [rng.randint(300, 1000) for _ in range(rng.randint(1, 30))]}
+            elif kind < 0.22:
+                noise += 1
+                producers[i % 3].produce("millrace.jobs.normal", rng.randbytes(rng.randint(1, 200)),
+                                         headers=[("content-type", content_type)])
+                continue
+            produce(producers[i % 3], job, content_type, rng.choice(["high", "normal", "low"]))
+            wanted[job["job_id"]] = (expect, content_type, i)
+        for p in producers:
+            self.assertEqual(p.flush(30), 0)
+        got = self.results.wait(wanted, 300)
+        for job_id, ((status, code, field), content_type, i) in wanted.items():
+            r = got[job_id]
+            with self.subTest(job=i, result=r):
+                self.assertEqual(r["status"], status)
+                self.assertEqual(len(self.results.by_id[job_id]), 1)
+                headers = dict(self.results.by_id[job_id][0][1].headers())
+                self.assertEqual(headers["content-type"].decode(), content_type)
+                self.assertEqual(headers["ce_type"].decode(), f"millrace.result.{status}")
+                if status == "succeeded":
+                    self.assertEqual(r["metadata"], {"n": str(i)})
+                    self.assertIn(r["finish_reason"], ("stop", "length"))
+                    self.assertFalse(r["stream_degraded"])
+                else:
+                    self.assertEqual(r["error"]["code"], code)
+                    self.assertEqual(r["error"]["field"], field)
+        for job_id, r in got.items():
+            servers.wait_for(f"terminal state of {job_id}", lambda: self.state(job_id) == r["status"], 30)
+            if r["status"] == "succeeded":
+                self.assertEqual(stream_text(self.redis, job_id), r["text"])
+        dead = Topic(self.rig.brokers, "millrace.dead")
+        servers.wait_for("dead letters", lambda: dead.read() or len(dead.messages) >= noise, 30)
+        self.assertEqual(len(dead.messages), noise)
+        for m in dead.messages:
+            letter = json.loads(m.value())
+            self.assertEqual(letter["origin"]["topic"], "millrace.jobs.normal")
+            self.assertTrue(letter["cause"] and letter["message"])
+        dead.close()
+
+    def test_same_job_same_text(self) -> None:
+        """Greedy and seeded jobs give the same text alone and among others, and without a seed by job id."""
+        params = {"max_tokens": 24, "temperature": 1, "seed": 5}
+        alone = self.one(params=params)["text"]
+        crowd = [make_job(params=params) for _ in range(20)] + [make_job(text(random.Random(i), 30)) for i in range(20)]
+        ids = [produce(self.producer, j) for j in crowd]
+        got = self.results.wait(ids, 60)
+        self.assertEqual({got[i]["text"] for i in ids[:20]}, {alone})
+
+    def test_logprobs_and_stop(self) -> None:
+        r = self.one(params={"max_tokens": 12, "temperature": 0, "logprobs": True, "top_logprobs": 3})
+        self.assertEqual(len(r["logprobs"]), r["usage"]["completion_tokens"])
+        for t in r["logprobs"]:
+            self.assertEqual(len(t["top"]), 3)
+            self.assertEqual(t["top"][0]["token"], t["token"])  # greedy takes the likeliest
+        plain = self.one(params={"max_tokens": 12, "temperature": 0})["text"]
+        stop = plain[len(plain) // 2:][:3]
+        cut = self.one(params={"max_tokens": 12, "temperature": 0, "stop": [stop]})
+        self.assertEqual(cut["text"], plain[:plain.index(stop)])
+        self.assertEqual(cut["finish_reason"], "stop")
+
+    def test_cancel_waiting_and_running(self) -> None:
+        long = {"max_tokens": 400, "temperature": 1, "ignore_eos": True}
+        ids = [produce(self.producer, make_job(params=long)) for _ in range(60)]
+        self.producer.flush()
+        servers.wait_for("some run", lambda: any(self.state(i) == "running" for i in ids), 30)
+        running = [i for i in ids if self.state(i) == "running"]
+        waiting = [i for i in ids if self.state(i) == "queued"]
+        self.assertTrue(running and waiting)
+        self.rig.millrace("cancel", *ids, check=False)  # 65: some are over already
+        got = self.results.wait(ids, 60)
+        self.assertEqual({got[i]["status"] for i in waiting}, {"cancelled"})
+        self.assertIn("cancelled", {got[i]["status"] for i in running})
+        for i in ids:
+            servers.wait_for("done", lambda: self.state(i) == got[i]["status"], 20)
+            self.assertEqual(stream_text(self.redis, i), got[i]["text"])
+
+    def test_deadline(self) -> None:
+        long = {"max_tokens": 450, "temperature": 1, "ignore_eos": True}
+        ids = [produce(self.producer, make_job(params=long, deadline_ms=400)) for _ in range(60)]
+        got = self.results.wait(ids, 60)
+        expired = [r for r in got.values() if r["status"] == "expired"]
+        self.assertGreater(len(expired), 30)
+        self.assertTrue(any(r["usage"]["completion_tokens"] > 0 for r in expired), "none had begun")
+
+    def test_redis_lost_and_back(self) -> None:
+        """Without Redis jobs run on and results arrive, marked; with Redis back streams work again."""
+        self.rig.stop("redis", signal.SIGKILL)
+        ids = [produce(self.producer, make_job()) for _ in range(20)]
+        got = self.results.wait(ids, 60)
+        self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
+        self.assertTrue(all(r["stream_degraded"] for r in got.values()))
+        self.rig.start_redis()
+        job_id = None
+        def streamed() -> bool:
+            nonlocal job_id
+            job_id = produce(self.producer, make_job())
+            return not self.results.wait([job_id], 30)[job_id]["stream_degraded"]
+        servers.wait_for("streams again", streamed, 30, 0.5)
+        servers.wait_for("done", lambda: self.state(job_id) == "succeeded", 20)
+        self.assertEqual(stream_text(self.redis, job_id), self.results.by_id[job_id][0][0]["text"])
+        # the follower tells Redis the ends that it missed
+        servers.wait_for("late ends", lambda: all(self.state(i) == "succeeded" for i in ids), 30)
+
+    def test_worker_killed_and_drained(self) -> None:
+        """kill -9 in mid-job: each job still ends. SIGTERM: the worker finishes what runs and leaves."""
+        ids = [produce(self.producer, make_job(params={"max_tokens": 40, "temperature": 0, "ignore_eos": True}))
+               for _ in range(80)]
+        self.producer.flush()
+        servers.wait_for("half-way", lambda: self.results.read() or len(set(ids) & self.results.by_id.keys()) > 20, 60)
+        self.rig.stop("worker", signal.SIGKILL)
+        self.rig.start_worker(max_jobs=16)
+        got = self.results.wait(ids, 120)
+        self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
+        self.assertEqual(len({r["text"] for r in got.values()}), 1)
+        more = [produce(self.producer, make_job(params={"max_tokens": 40, "temperature": 0})) for _ in range(40)]
+        self.producer.flush()
+        servers.wait_for("some done", lambda: self.results.read() or len(set(more) & self.results.by_id.keys()) > 5, 60)
+        self.assertEqual(self.rig.stop("worker", signal.SIGTERM), 0)
+        self.rig.start_worker(max_jobs=16)
+        got = self.results.wait(more, 120)
+        self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
+
+    def test_dispatcher_restart(self) -> None:
+        ids = [produce(self.producer, make_job(params={"max_tokens": 30, "temperature": 0, "ignore_eos": True}))
+               for _ in range(100)]
+        self.producer.flush()
+        servers.wait_for("some done", lambda: self.results.read() or len(set(ids) & self.results.by_id.keys()) > 10, 60)
+        self.assertEqual(self.rig.stop("dispatcher", signal.SIGTERM), 0)
+        self.rig.start_dispatcher()
+        got = self.results.wait(ids, 120)
+        self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
+
+    def test_a_high_job_overtakes_a_backlog(self) -> None:
+        backlog = [produce(self.producer, make_job(params={"max_tokens": 60, "temperature": 0, "ignore_eos": True}),
+                           lane="low") for _ in range(150)]
+        self.producer.flush()
+        servers.wait_for("it runs", lambda: self.results.read() or len(set(backlog) & self.results.by_id.keys()) > 5, 60)
+        high = produce(self.producer, make_job(), lane="high")
+        self.results.wait([high], 60)
+        self.results.read()
+        self.assertLess(len(set(backlog) & self.results.by_id.keys()), 100)
+        self.results.wait(backlog, 120)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,153 @@
+/* Goal: no worker is given more than it has room for, silent and leaving ones get nothing, and room comes
+ * back as positions move. Method: heartbeats by hand; and a random simulation of workers that take and
+ * finish jobs, in which no queue behind a worker may grow beyond its slots and the lookahead. */
+#include "dispatcher/placement.h"
+
+#include "tests/test.h"
+
+typedef struct mr_heartbeat_part part;
+
+static void beat(mr_placement *p, const char *id, const char *model, uint32_t free_slots, const part *parts,
+                 size_t n, uint64_t now_ms) {
+    const mr_heartbeat h = {.worker = id, .model = model, .parts = parts, .n_parts = n,
+                            .free_slots = free_slots, .max_slots = 16};
+    CHECK_I64(mr_placement_report(p, &h, now_ms), MR_OK);
+}
+
+TEST(room_is_free_slots_and_lookahead) {
+    mr_placement *p = NULL;
+    const part parts[] = {{0, 100}, {1, 50}};
+    CHECK_I64(mr_placement_open(&p, 2, 5000, NULL), MR_OK);
+    CHECK_I64(mr_placement_take(p, "m", 0), -1); /* nobody has reported */
+    beat(p, "w", "m", 3, parts, 2, 0);
+    int32_t taken[5];
+    int on_0 = 0;
+    for (int i = 0; i < 5; i++) {
+        taken[i] = mr_placement_take(p, "m", 0);
+        CHECK(taken[i] == 0 || taken[i] == 1);
+        on_0 += taken[i] == 0;
+    }
+    CHECK(on_0 == 2 || on_0 == 3); /* spread over its partitions */
+    CHECK_I64(mr_placement_take(p, "m", 0), -1);
+    CHECK_I64(mr_placement_take(p, "other", 0), -1);
+
+    int64_t next[2] = {100, 50};
+    for (int i = 0; i < 5; i++) mr_placement_released(p, "m", taken[i], next[taken[i]]++);
+    CHECK_I64(mr_placement_take(p, "m", 0), -1); /* acknowledged, but not yet taken */
+    const part moved[] = {{0, next[0]}, {1, next[1]}};
+    beat(p, "w", "m", 0, moved, 2, 10); /* it has them now and no slot is free */
+    CHECK_I64(mr_placement_room(p, 10), 2);
+    mr_placement_close(p);
+}
+
+TEST(silent_and_leaving_workers_get_nothing) {
+    mr_placement *p = NULL;
+    const part parts[] = {{0, 0}};
+    CHECK_I64(mr_placement_open(&p, 0, 5000, NULL), MR_OK);
+    beat(p, "w", "m", 4, parts, 1, 1000);
+    CHECK_I64(mr_placement_live(p, 6000), 1);
+    CHECK_I64(mr_placement_live(p, 6001), 0);
+    CHECK_I64(mr_placement_take(p, "m", 6001), -1);
+    beat(p, "w", "m", 4, parts, 1, 7000);
+    CHECK_I64(mr_placement_take(p, "m", 7000), 0);
+    const mr_heartbeat leaving = {.worker = "w", .model = "m", .parts = parts, .n_parts = 1,
+                                  .free_slots = 4, .leaving = true};
+    CHECK_I64(mr_placement_report(p, &leaving, 7001), MR_OK);
+    CHECK_I64(mr_placement_take(p, "m", 7001), -1);
+    CHECK(mr_placement_knows(p, "m"));
+    mr_placement_failed(p, "m", 0);
+    mr_placement_close(p);
+}
+
+TEST(the_roomiest_worker_is_taken) {
+    mr_placement *p = NULL;
+    const part a[] = {{0, 0}}, b[] = {{1, 0}};
+    CHECK_I64(mr_placement_open(&p, 0, 5000, NULL), MR_OK);
+    beat(p, "a", "m", 1, a, 1, 0);
+    beat(p, "b", "m", 3, b, 1, 0);
+    CHECK_I64(mr_placement_take(p, "m", 0), 1);
+    CHECK_I64(mr_placement_take(p, "m", 0), 1);
+    int rest[2] = {0, 0};
+    for (int32_t t; (t = mr_placement_take(p, "m", 0)) >= 0;) rest[t]++;
+    CHECK_I64(rest[0], 1);
+    CHECK_I64(rest[1], 1);
+    mr_placement_close(p);
+}
+
+TEST(a_moved_partition_takes_its_backlog_along) {
+    mr_placement *p = NULL;
+    const part both[] = {{0, 0}, {1, 0}}, none[] = {{0, 0}}, one[] = {{1, 0}};
+    CHECK_I64(mr_placement_open(&p, 0, 5000, NULL), MR_OK);
+    beat(p, "a", "m", 4, both, 2, 0);
+    for (int i = 0; i < 4; i++) {
+        const int32_t t = mr_placement_take(p, "m", 0);
+        mr_placement_released(p, "m", t, i / 2);
+    }
+    beat(p, "a", "m", 4, none, 1, 1); /* partition 1 went to b, with two jobs */
+    beat(p, "b", "m", 4, one, 1, 1);
+    CHECK_I64(mr_placement_room(p, 1), 2 + 2);
+    mr_placement_close(p);
+}
+
+TEST(bad_reports) {
+    mr_placement *p = NULL;
+    const part wide[] = {{MR_MAX_PARTS, 0}}, negative[] = {{-1, 0}};
+    mr_heartbeat h = {.worker = "w", .model = "m", .parts = wide, .n_parts = 1};
+    CHECK_I64(mr_placement_open(&p, 0, 5000, NULL), MR_OK);
+    CHECK_I64(mr_placement_report(p, &h, 0), MR_EINVAL);
+    h.parts = negative;
+    CHECK_I64(mr_placement_report(p, &h, 0), MR_EINVAL);
+    char long_name[200];
+    memset(long_name, 'x', sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = '\0';
+    h.n_parts = 0;
+    h.model = long_name;
+    CHECK_I64(mr_placement_report(p, &h, 0), MR_ELIMIT);
+    mr_placement_close(p);
+}
+
+static uint32_t random_below(uint64_t *state, uint32_t n) {
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*state >> 33) % n;
+}
+
+TEST(simulated_workers_are_never_overfilled) {
+    enum { WORKERS = 5, SLOTS = 8, LOOKAHEAD = 2 };
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct { int64_t end, position; int running; } sim[WORKERS] = {{0, 0, 0}};
+        mr_placement *p = NULL;
+        uint64_t rng = seed;
+        CHECK_I64(mr_placement_open(&p, LOOKAHEAD, 1000000, NULL), MR_OK);
+        for (int step = 0; step < 400; step++) {
+            const uint32_t w = random_below(&rng, WORKERS);
+            char id[8];
+            snprintf(id, sizeof id, "w%u", w);
+            switch (random_below(&rng, 4)) {
+            case 0: { /* report */
+                const part parts[] = {{(int32_t)w, sim[w].position}};
+                beat(p, id, "m", (uint32_t)(SLOTS - sim[w].running), parts, 1, 0);
+                break;
+            }
+            case 1: /* take from the topic */
+                while (sim[w].position < sim[w].end && sim[w].running < SLOTS) {
+                    sim[w].position++;
+                    sim[w].running++;
+                }
+                break;
+            case 2: /* finish something */
+                if (sim[w].running > 0) sim[w].running--;
+                break;
+            default: { /* release one */
+                const int32_t t = mr_placement_take(p, "m", 0);
+                if (t >= 0) mr_placement_released(p, "m", t, sim[t].end++);
+                break;
+            }
+            }
+            for (int i = 0; i < WORKERS; i++)
+                CHECK(sim[i].end - sim[i].position + sim[i].running <= SLOTS + LOOKAHEAD);
+        }
+        mr_placement_close(p);
+    }
+}
+
+MR_TEST_MAIN

@@ -1,0 +1,165 @@
+/* Goal: the three pages are served on the loop thread, to well-behaved and other clients.
+ * Method: a thread plays the client with plain sockets while the main thread runs the loop. */
+#include "base/http.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../../test.h"
+#include "loop.h"
+
+typedef struct talk {
+    int port;
+    const char *request;
+    char answer[16384];
+    size_t len;
+    atomic_bool done;
+} talk;
+
+static uv_loop_t loop;
+static mr_http *server;
+static mr_err err;
+static pthread_t loop_thread;
+static int n_calls;
+
+static void on_metrics(void *owner, mr_http_answer *a) {
+    CHECK(pthread_equal(pthread_self(), loop_thread));
+    CHECK(owner == &loop);
+    n_calls++;
+    a->content_type = "text/plain; version=0.0.4";
+    a->body = strdup("millrace_up 1\n");
+    a->len = strlen(a->body);
+}
+
+static void on_not_ready(void *owner, mr_http_answer *a) {
+    (void)owner;
+    a->status = 503;
+}
+
+static const mr_http_route routes[] = {
+    {"/metrics", on_metrics}, {"/readyz", on_not_ready}, {NULL, NULL}};
+
+static int dial(int port) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0) return fd;
+    close(fd);
+    return -1;
+}
+
+static void *client(void *arg) {
+    talk *t = arg;
+    const int fd = dial(t->port);
+    const ssize_t sent = fd < 0 ? -1 : send(fd, t->request, strlen(t->request), MSG_NOSIGNAL);
+    ssize_t n = sent < 0 ? -1 : 1;
+    while (n > 0 && t->len < sizeof t->answer - 1) {
+        n = recv(fd, t->answer + t->len, sizeof t->answer - 1 - t->len, 0);
+        if (n > 0) t->len += (size_t)n;
+    }
+    if (fd >= 0) close(fd);
+    atomic_store(&t->done, true);
+    return NULL;
+}
+
+static bool is_done(void *arg) {
+    return atomic_load(&((talk *)arg)->done);
+}
+
+/* The whole answer to a request that ends with "Connection: close". */
+static talk *ask(const char *request) {
+    static talk t;
+    pthread_t thread;
+    memset(&t, 0, sizeof t);
+    t.port = mr_http_port(server);
+    t.request = request;
+    CHECK_I64(pthread_create(&thread, NULL, client, &t), 0);
+    CHECK(run_until(&loop, is_done, &t, 5000));
+    pthread_join(thread, NULL);
+    return &t;
+}
+
+static void start(void) {
+    loop_thread = pthread_self();
+    n_calls = 0;
+    CHECK_I64(uv_loop_init(&loop), 0);
+    CHECK_OK(mr_http_open(&server, &loop, "127.0.0.1:0", routes, &loop, &err), err);
+    CHECK(mr_http_port(server) > 0);
+}
+
+static void stop(void) {
+    mr_http_close(server);
+    CHECK_I64(close_loop(&loop), 0);
+}
+
+#define END " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+TEST(pages_are_served) {
+    start();
+    const talk *t = ask("GET /metrics" END);
+    CHECK(strstr(t->answer, "HTTP/1.1 200") == t->answer);
+    CHECK(strstr(t->answer, "version=0.0.4") != NULL);
+    CHECK(strstr(t->answer, "\r\n\r\nmillrace_up 1\n") != NULL);
+    t = ask("HEAD /metrics" END);
+    CHECK(strstr(t->answer, "HTTP/1.1 200") == t->answer);
+    CHECK(strstr(t->answer, "Content-Length: 14") != NULL);
+    CHECK(strstr(t->answer, "millrace_up") == NULL);
+    CHECK_I64(n_calls, 2);
+    t = ask("GET /metrics?x=1" END);
+    CHECK(strstr(t->answer, "HTTP/1.1 200") == t->answer);
+    t = ask("GET /readyz" END);
+    CHECK(strstr(t->answer, "HTTP/1.1 503") == t->answer);
+    t = ask("GET /metricsx" END);
+    CHECK(strstr(t->answer, "HTTP/1.1 404") == t->answer);
+    stop();
+}
+
+TEST(other_methods_and_broken_requests_are_refused) {
+    start();
+    const talk *t = ask("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+                        "Connection: close\r\n\r\nhello");
+    CHECK(strstr(t->answer, "HTTP/1.1 405") == t->answer);
+    CHECK(strstr(t->answer, "Allow: GET, HEAD") != NULL);
+    t = ask("\x01\x02\x03 nonsense\r\n\r\n");
+    CHECK(strstr(t->answer, " 200 ") == NULL);
+
+    char *huge = malloc(40000);
+    strcpy(huge, "GET /metrics HTTP/1.1\r\nHost: x\r\nX: ");
+    memset(huge + strlen(huge), 'a', 30000);
+    strcpy(huge + 30030, "\r\nConnection: close\r\n\r\n");
+    t = ask(huge);
+    CHECK(strstr(t->answer, " 200 ") == NULL);
+    CHECK_I64(n_calls, 0);
+    free(huge);
+    stop();
+}
+
+/* Goal: clients that connect and say nothing do not lock out the others beyond their number. */
+TEST(silent_connections_are_bounded) {
+    start();
+    int fds[20];
+    for (size_t i = 0; i < MR_COUNT(fds); i++) CHECK((fds[i] = dial(mr_http_port(server))) >= 0);
+    const talk *t = ask("GET /metrics" END);
+    CHECK(strstr(t->answer, "HTTP/1.1 200") == t->answer);
+    stop(); /* with open connections */
+    for (size_t i = 0; i < MR_COUNT(fds); i++) close(fds[i]);
+}
+
+TEST(a_bad_address_is_named) {
+    mr_http *second = NULL;
+    char taken[32];
+    start();
+    CHECK_I64(mr_http_open(&second, &loop, "nonsense", routes, NULL, &err), MR_EINVAL);
+    CHECK_ERR(err, "nonsense");
+    CHECK_I64(mr_http_open(&second, &loop, "127.0.0.1:99999999", routes, NULL, &err), MR_EINVAL);
+    snprintf(taken, sizeof taken, "127.0.0.1:%d", mr_http_port(server));
+    CHECK_I64(mr_http_open(&second, &loop, taken, routes, NULL, &err), MR_EUNAVAIL);
+    CHECK_ERR(err, taken);
+    CHECK(second == NULL);
+    stop();
+}
+
+MR_TEST_MAIN

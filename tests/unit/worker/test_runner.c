@@ -1,0 +1,298 @@
+/* Goal: every started job ends exactly once, whatever happens to it, and what it generates does not
+ * depend on its company. Method: a real engine thread with a tiny random model, a loop that runs until
+ * what is expected has come, and a record of all events per slot. */
+#include "tests/unit/worker/tiny.h"
+
+#include "base/clock.h"
+#include "worker/runner.h"
+
+#define SLOTS     12
+#define MAX_NEW   200
+#define PATIENCE_MS 20000
+
+typedef struct seen { /* events of one slot since its start */
+    int started, ended;
+    mr_end end;
+    int32_t tokens[MAX_NEW];
+    uint32_t n_tokens;
+    char why[MR_EVENT_TEXT_BYTES];
+    size_t text_bytes;
+} seen;
+
+typedef struct bench {
+    uv_loop_t loop;
+    mr_runner *r;
+    bool ready, stopped;
+    mr_status ready_status;
+    char ready_text[MR_EVENT_TEXT_BYTES];
+    seen slots[SLOTS];
+} bench;
+
+static const int32_t prompt[100] = {1,  40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54,
+                                    55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70};
+
+static void on_event(void *owner, const mr_event *ev) {
+    bench *b = owner;
+    seen *s = &b->slots[ev->slot];
+
+    switch (ev->kind) {
+    case MR_EVENT_READY:
+        b->ready = true;
+        b->ready_status = ev->status;
+        snprintf(b->ready_text, sizeof b->ready_text, "%s", ev->text_len ? ev->text : "");
+        break;
+    case MR_EVENT_STOPPED: b->stopped = true; break;
+    case MR_EVENT_STARTED:
+        CHECK_I64(s->started++, 0);
+        CHECK_I64(s->ended, 0);
+        break;
+    case MR_EVENT_TEXT: s->text_bytes += ev->text_len; break;
+    case MR_EVENT_TOKEN:
+        CHECK(s->started && !s->ended);
+        CHECK_I64(ev->index, s->n_tokens);
+        s->tokens[s->n_tokens++] = ev->token;
+        s->text_bytes += ev->text_len;
+        break;
+    case MR_EVENT_END:
+        CHECK_I64(s->ended++, 0);
+        s->end = ev->end;
+        snprintf(s->why, sizeof s->why, "%s", ev->text_len ? ev->text : "");
+        break;
+    }
+}
+
+static void on_idle(void *owner) {
+    (void)owner;
+}
+
+static void on_over(uv_timer_t *timer) {
+    (void)timer;
+    fail_msg("nothing came for %d ms", PATIENCE_MS);
+}
+
+/* Runs the loop until *flag, or fails. */
+static void run_until(bench *b, const int *flag) {
+    uv_timer_t timer;
+
+    uv_timer_init(&b->loop, &timer);
+    uv_timer_start(&timer, on_over, PATIENCE_MS, 0);
+    while (!*flag) uv_run(&b->loop, UV_RUN_ONCE);
+    uv_close((uv_handle_t *)&timer, NULL);
+    uv_run(&b->loop, UV_RUN_NOWAIT);
+}
+
+static void run_until_bool(bench *b, const bool *flag) {
+    while (!*flag) uv_run(&b->loop, UV_RUN_ONCE);
+}
+
+static void open_bench(bench *b, const char *path, uint32_t kv_tokens, uint32_t step_tokens) {
+    const mr_runner_conf conf = {.model_path = path,
+                                 .isa = "auto",
+                                 .chat_template = "auto",
+                                 .n_threads = 1,
+                                 .kv_tokens = kv_tokens,
+                                 .max_jobs = 4,
+                                 .max_step_tokens = step_tokens,
+                                 .n_slots = SLOTS,
+                                 .owner = b,
+                                 .on_event = on_event,
+                                 .on_idle = on_idle};
+    mr_err err = {0};
+
+    memset(b, 0, sizeof *b);
+    CHECK(uv_loop_init(&b->loop) == 0);
+    CHECK_OK(mr_runner_open(&b->r, &b->loop, &conf, &err), err);
+    run_until_bool(b, &b->ready);
+}
+
+static void close_bench(bench *b) {
+    mr_runner_stop(b->r);
+    run_until_bool(b, &b->stopped);
+    CHECK_I64(mr_runner_get_stats(b->r).running, 0);
+    if (b->ready_status == MR_OK) /* every block is back */
+        CHECK_I64(mr_runner_get_stats(b->r).kv_tokens_free, mr_runner_get_model(b->r)->kv_tokens);
+    mr_runner_close(b->r);
+    uv_run(&b->loop, UV_RUN_DEFAULT);
+    CHECK_I64(uv_loop_close(&b->loop), 0);
+}
+
+static void start(bench *b, uint32_t slot, size_t n_prompt, uint32_t max_new, const mr_params *p) {
+    const mr_work w = {.slot = slot,
+                       .tokens = prompt,
+                       .n_tokens = n_prompt,
+                       .max_new = max_new,
+                       .params = p,
+                       .seed = 100 + slot,
+                       .priority = MR_PRIORITY_NORMAL};
+    mr_err err = {0};
+
+    b->slots[slot] = (seen){0};
+    CHECK_OK(mr_runner_start(b->r, &w, &err), err);
+}
+
+static const mr_params free_running = {.temperature = 1, .top_p = 1, .ignore_eos = true};
+
+TEST(a_job_runs_to_its_length) {
+    const char *path = tiny_model();
+    bench b;
+    const mr_runner_model *m;
+
+    open_bench(&b, path, 0, 64);
+    CHECK_I64(b.ready_status, MR_OK);
+    m = mr_runner_get_model(b.r);
+    CHECK_I64(m->n_ctx, 256);
+    CHECK(m->kv_tokens >= 4 * 256);
+    start(&b, 3, 100, 20, &free_running);
+    run_until(&b, &b.slots[3].ended);
+    CHECK_I64(b.slots[3].end, MR_END_LENGTH);
+    CHECK_I64(b.slots[3].n_tokens, 20);
+    CHECK_I64(mr_runner_get_stats(b.r).generated_tokens, 20);
+    CHECK_I64(mr_runner_get_stats(b.r).prompt_tokens, 100);
+    close_bench(&b);
+    unlink(path);
+}
+
+TEST(company_and_chunks_do_not_change_a_job) {
+    const char *path = tiny_model();
+    seen alone[8];
+    bench b;
+
+    open_bench(&b, path, 0, 512);
+    for (uint32_t i = 0; i < 8; i++) {
+        start(&b, i, 10 + 11 * i, 30, &free_running);
+        run_until(&b, &b.slots[i].ended);
+    }
+    memcpy(alone, b.slots, sizeof alone);
+    close_bench(&b);
+    open_bench(&b, path, 0, 9); /* prompts in crumbs, four at a time */
+    for (uint32_t i = 0; i < 8; i++) start(&b, i, 10 + 11 * i, 30, &free_running);
+    for (uint32_t i = 0; i < 8; i++) run_until(&b, &b.slots[i].ended);
+    for (uint32_t i = 0; i < 8; i++) {
+        CHECK_I64(b.slots[i].n_tokens, 30);
+        CHECK(memcmp(b.slots[i].tokens, alone[i].tokens, sizeof alone[i].tokens) == 0);
+    }
+    close_bench(&b);
+    unlink(path);
+}
+
+TEST(a_cancel_ends_a_job_wherever_it_is) {
+    const char *path = tiny_model();
+    bench b;
+
+    open_bench(&b, path, 0, 64);
+    for (uint32_t i = 0; i < 6; i++) start(&b, i, 50, 190, &free_running); /* two have no seat */
+    mr_runner_cancel(b.r, 5);
+    run_until(&b, &b.slots[5].ended);
+    CHECK_I64(b.slots[5].end, MR_END_CANCELLED);
+    run_until(&b, &b.slots[0].started);
+    mr_runner_cancel(b.r, 0);
+    run_until(&b, &b.slots[0].ended);
+    mr_runner_cancel(b.r, 0); /* too late: nothing happens, and nothing to the next one */
+    start(&b, 0, 5, 3, &free_running);
+    run_until(&b, &b.slots[0].ended);
+    CHECK_I64(b.slots[0].end, MR_END_LENGTH);
+    for (uint32_t i = 1; i < 5; i++) run_until(&b, &b.slots[i].ended);
+    for (uint32_t i = 1; i < 5; i++) CHECK_I64(b.slots[i].n_tokens, 190);
+    close_bench(&b);
+    unlink(path);
+}
+
+TEST(a_deadline_ends_a_job) {
+    const char *path = tiny_model();
+    bench b;
+    mr_work w = {.slot = 1,
+                 .tokens = prompt,
+                 .n_tokens = 4,
+                 .max_new = 50,
+                 .params = &free_running,
+                 .expires_ms = mr_clock_wall_ms() - 1};
+    mr_err err = {0};
+
+    open_bench(&b, path, 0, 64);
+    CHECK_OK(mr_runner_start(b.r, &w, &err), err);
+    run_until(&b, &b.slots[1].ended);
+    CHECK_I64(b.slots[1].end, MR_END_EXPIRED);
+    CHECK_I64(b.slots[1].n_tokens, 0);
+    close_bench(&b);
+    unlink(path);
+}
+
+TEST(jobs_wait_for_kv_blocks_and_all_end) {
+    const char *path = tiny_model();
+    bench b;
+
+    open_bench(&b, path, 256, 64); /* room for one and a half of these */
+    for (uint32_t i = 0; i < SLOTS; i++) start(&b, i, 100, 60, &free_running);
+    for (uint32_t i = 0; i < SLOTS; i++) run_until(&b, &b.slots[i].ended);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        CHECK_I64(b.slots[i].end, MR_END_LENGTH);
+        CHECK_I64(b.slots[i].n_tokens, 60);
+    }
+    close_bench(&b);
+    unlink(path);
+}
+
+TEST(a_stop_token_ends_a_job_and_is_counted) {
+    const char *path = tiny_model();
+    bench b;
+    mr_params p = free_running;
+    int32_t stop;
+
+    open_bench(&b, path, 0, 64);
+    start(&b, 0, 10, 30, &p);
+    run_until(&b, &b.slots[0].ended);
+    stop = b.slots[0].tokens[4];
+    p.stop_token_ids = &stop;
+    p.n_stop_token_ids = 1;
+    start(&b, 0, 10, 30, &p);
+    run_until(&b, &b.slots[0].ended);
+    CHECK_I64(b.slots[0].end, MR_END_STOP);
+    CHECK(b.slots[0].n_tokens <= 5);
+    CHECK_I64(b.slots[0].tokens[b.slots[0].n_tokens - 1], stop);
+    close_bench(&b);
+    unlink(path);
+}
+
+TEST(a_job_that_the_engine_refuses_hurts_nobody) {
+    const char *path = tiny_model();
+    bench b;
+    mr_params bad = free_running;
+
+    bad.top_p = -3;
+    open_bench(&b, path, 0, 64);
+    start(&b, 0, 10, 20, &free_running);
+    start(&b, 1, 10, 20, &bad);
+    run_until(&b, &b.slots[1].ended);
+    run_until(&b, &b.slots[0].ended);
+    CHECK_I64(b.slots[1].end, MR_END_REFUSED);
+    CHECK(strstr(b.slots[1].why, "top_p") != NULL);
+    CHECK_I64(b.slots[0].n_tokens, 20);
+    close_bench(&b);
+    unlink(path);
+}
+
+TEST(a_stop_ends_all_jobs_at_once) {
+    const char *path = tiny_model();
+    bench b;
+
+    open_bench(&b, path, 0, 64);
+    for (uint32_t i = 0; i < SLOTS; i++) start(&b, i, 50, 190, &free_running);
+    run_until(&b, &b.slots[0].started);
+    mr_runner_stop(b.r);
+    mr_runner_cancel(b.r, 2); /* after the stop: harmless */
+    run_until_bool(&b, &b.stopped);
+    for (uint32_t i = 0; i < SLOTS; i++) CHECK_I64(b.slots[i].ended, 1);
+    close_bench(&b);
+    unlink(path);
+}
+
+TEST(a_missing_model_is_said_not_waited_for) {
+    bench b;
+
+    open_bench(&b, "/nowhere/model.gguf", 0, 64);
+    CHECK_I64(b.ready_status, MR_ENOTFOUND);
+    CHECK(strstr(b.ready_text, "/nowhere/model.gguf") != NULL);
+    close_bench(&b);
+}
+
+MR_TEST_MAIN

@@ -1,0 +1,44 @@
+/* main.c - millrace-worker: settings in, exit code out.
+ *
+ * Exit codes are those of sysexits.h: 0 after an orderly stop, 78 for wrong settings, 66 and 65 for a
+ * model that is missing or broken, 69 when Kafka cannot be reached, 75 when a second signal or a stuck
+ * engine cut the stop short. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "schemas/settings.h"
+#include "worker/app.h"
+
+#define EX_CONFIG_ERROR 78
+
+static mr_log_level level_of(const char *name) {
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+
+    for (size_t i = 0; i < MR_COUNT(names); i++) {
+        if (strcmp(name, names[i]) == 0) return (mr_log_level)i;
+    }
+    return MR_LOG_INFO;
+}
+
+int main(int argc, char **argv) {
+    mr_settings s;
+    mr_err err = {0};
+    bool exit_now = false;
+    int code;
+
+    signal(SIGPIPE, SIG_IGN); /* a peer that hangs up is an error code, not the end */
+    if (mr_settings_load(&s, MR_PROGRAM_WORKER, argc, argv, &exit_now, &err) != MR_OK) {
+        fprintf(stderr, "millrace-worker: %s\n", err.text);
+        return EX_CONFIG_ERROR;
+    }
+    if (exit_now) {
+        mr_settings_free(&s);
+        return 0;
+    }
+    mr_log_setup(level_of(s.log_level), strcmp(s.log_format, "json") == 0);
+    code = mr_app_run(&s);
+    mr_settings_free(&s);
+    return code;
+}
