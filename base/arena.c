@@ -1,9 +1,9 @@
 /* arena.c - a list of chunks; an allocation moves a mark in the newest one.
  *
  * A chunk is as large as all before it together (within bounds), so an arena of n bytes takes about
- * log n calls of malloc. reset() melts the chunks into one that would have held everything: an arena
- * that is used again and again for messages of like size soon calls malloc no more.
- * Limits: the arena's own, counted in bytes handed out, each rounded up to the alignment. */
+ * log n calls of malloc. reset() melts the chunks into one that would have held everything: an
+ * arena that is used again and again for messages of like size soon calls malloc no more. Limits:
+ * the arena's own, counted in bytes handed out, each rounded up to the alignment. */
 #include "base/arena.h"
 
 #include <stdarg.h>
@@ -14,7 +14,8 @@
 
 #define ALIGN           16u
 #define MIN_CHUNK_BYTES 4096u
-#define MAX_CHUNK_BYTES (1u << 20) /* growth stops here; one larger allocation gets its own chunk */
+#define MAX_CHUNK_BYTES (1u << 20) /* growth stops here; one larger allocation gets its own chunk  \
+                                    */
 
 struct mr_arena_chunk {
     mr_arena_chunk *next;

@@ -45,7 +45,8 @@ mr_status mr_fail(mr_err *err, mr_status status, const char *fmt, ...) {
 static const struct {
     const char *name;
     int exit_code;
-} statuses[] = { /* at the negated status */
+} statuses[] = {
+    /* at the negated status */
     [-MR_OK] = {"ok", EX_OK},
     [-MR_EINVAL] = {"invalid", EX_DATAERR},
     [-MR_ELIMIT] = {"limit", EX_TEMPFAIL},

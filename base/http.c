@@ -4,8 +4,8 @@
  * calls MHD_run when something happens, and at the time that MHD_get_timeout names, so that idle
  * connections end. Handlers therefore run on the loop thread and need no lock.
  *
- * Limits: MAX_CONNECTIONS, IDLE_S, CONNECTION_BYTES for request line and headers. No request body is
- * read: only GET and HEAD are served. */
+ * Limits: MAX_CONNECTIONS, IDLE_S, CONNECTION_BYTES for request line and headers. No request body
+ * is read: only GET and HEAD are served. */
 #include "base/http.h"
 
 #include <errno.h>
@@ -114,7 +114,8 @@ static mr_status split_listen(const char *text, char host[MAX_HOST], const char 
     const char *colon = strrchr(text, ':');
     char *end = NULL;
     /* getaddrinfo would take any number and keep its lower 16 bits. */
-    const long number = colon && colon[1] >= '0' && colon[1] <= '9' ? strtol(colon + 1, &end, 10) : -1;
+    const long number =
+        colon && colon[1] >= '0' && colon[1] <= '9' ? strtol(colon + 1, &end, 10) : -1;
     if (number < 0 || number > 65535 || *end)
         return mr_fail(err, MR_EINVAL, "listen address \"%s\": host:port expected, port 0..65535",
                        text);
@@ -142,8 +143,8 @@ static int port_of(int fd) {
 
 static int try_listen(const struct addrinfo *a) {
     const int on = 1;
-    const int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                          a->ai_protocol);
+    const int fd =
+        socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
     if (fd < 0) return -1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* restart without waiting */
     if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
@@ -201,11 +202,11 @@ mr_status mr_http_open(mr_http **out, uv_loop_t *loop, const char *listen,
     h->owner = owner;
     if ((st = listen_on(listen, &fd, err)) != MR_OK) goto fail;
     h->port = port_of(fd);
-    h->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, h, /* port: of the socket */
-                                 MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-                                 MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S,
-                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-                                 MHD_OPTION_END);
+    h->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, h, /* port: of the socket */
+                         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, MAX_CONNECTIONS,
+                         MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                         (size_t)CONNECTION_BYTES, MHD_OPTION_END);
     if (!h->daemon) {
         st = mr_fail(err, MR_EUNAVAIL, "http %s: the server does not start", listen);
         goto fail;

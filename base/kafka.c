@@ -1,8 +1,8 @@
 /* kafka.c - what producer, consumer and admin calls have in common.
  *
  * librdkafka is told to keep its fingers off everything of ours: its log lines come to mr_log (from
- * its threads), its events are polled by the loop, and the only other thing that its threads do here
- * is uv_async_send. */
+ * its threads), its events are polled by the loop, and the only other thing that its threads do
+ * here is uv_async_send. */
 #include "base/kafka_internal.h"
 
 #include <stdio.h>
@@ -28,34 +28,44 @@ bool mr_kafka_topic_ok(const char *topic) {
 
 mr_status mr_kafka_status(rd_kafka_resp_err_t e) {
     switch (e) {
-    case RD_KAFKA_RESP_ERR_NO_ERROR: return MR_OK;
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        return MR_OK;
     case RD_KAFKA_RESP_ERR__TIMED_OUT:
     case RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE:
     case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
-    case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT: return MR_ETIMEOUT;
-    case RD_KAFKA_RESP_ERR__QUEUE_FULL: return MR_ELIMIT;
-    case RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE: return MR_ENOMEM;
+    case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT:
+        return MR_ETIMEOUT;
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+        return MR_ELIMIT;
+    case RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE:
+        return MR_ENOMEM;
     case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
     case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
-    case RD_KAFKA_RESP_ERR__DESTROY: return MR_ECANCELED;
+    case RD_KAFKA_RESP_ERR__DESTROY:
+        return MR_ECANCELED;
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART: return MR_ENOTFOUND;
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        return MR_ENOTFOUND;
     case RD_KAFKA_RESP_ERR__INVALID_ARG:
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR_INVALID_MSG:
     case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
     case RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION: return MR_EINVAL;
-    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE: return MR_EUNSUPPORTED;
+    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+        return MR_EINVAL;
+    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+        return MR_EUNSUPPORTED;
     case RD_KAFKA_RESP_ERR__FENCED:
     case RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:
     case RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID:
     case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
     case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
-    case RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST: return MR_EFENCED;
-    default: return MR_EUNAVAIL; /* brokers away, moving, overloaded or refusing */
+    case RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST:
+        return MR_EFENCED;
+    default:
+        return MR_EUNAVAIL; /* brokers away, moving, overloaded or refusing */
     }
 }
 
@@ -72,8 +82,8 @@ static void on_log(const rd_kafka_t *rk, int syslog_level, const char *fac, cons
                                : syslog_level <= 4 ? MR_LOG_WARN
                                : syslog_level <= 6 ? MR_LOG_INFO
                                                    : MR_LOG_DEBUG;
-    mr_log(level, "kafka", "librdkafka", "client=%s fac=%s text=" MR_Q, rk ? rd_kafka_name(rk) : "-",
-           fac, text);
+    mr_log(level, "kafka", "librdkafka", "client=%s fac=%s text=" MR_Q,
+           rk ? rd_kafka_name(rk) : "-", fac, text);
 }
 
 static mr_status set(rd_kafka_conf_t *c, const char *name, const char *value, mr_err *err) {
@@ -100,9 +110,9 @@ static mr_status set_extra(rd_kafka_conf_t *c, const char *pair, size_t place, m
 mr_status mr_kafka_conf_new(rd_kafka_conf_t **out, const mr_kafka_conf *conf,
                             const mr_kafka_prop *props, size_t n_props, mr_err *err) {
     static const mr_kafka_prop common[] = {
-        {"socket.nagle.disable", "true"},      /* 40 ms per small request without it */
+        {"socket.nagle.disable", "true"}, /* 40 ms per small request without it */
         {"socket.keepalive.enable", "true"},
-        {"log.connection.close", "false"},     /* brokers close idle connections: no news */
+        {"log.connection.close", "false"}, /* brokers close idle connections: no news */
         {"reconnect.backoff.ms", "100"},
         {"reconnect.backoff.max.ms", "5000"},
     };
@@ -138,6 +148,7 @@ fail:
 mr_status mr_kafka_client_new(rd_kafka_t **out, rd_kafka_type_t type, rd_kafka_conf_t *rk_conf,
                               mr_err *err) {
     char why[256];
+    mr_kafka_tsan_link();
     *out = rd_kafka_new(type, rk_conf, why, sizeof why);
     if (*out) return MR_OK;
     rd_kafka_conf_destroy(rk_conf); /* rd_kafka_new takes it on success only */

@@ -1,8 +1,8 @@
 /* kafka_admin.c - blocking questions to a cluster: make topics, count partitions, find offsets.
  *
  * Each call makes a client of its own and drops it: they run once at the start of a program, where
- * waiting is right. What exists is asked for with a list of all topics, since asking for one by name
- * may create it.
+ * waiting is right. What exists is asked for with a list of all topics, since asking for one by
+ * name may create it.
  *
  * Limits: the caller's timeout over all steps of a call; MAX_TOPICS per call. */
 #include "base/kafka_internal.h"
@@ -72,8 +72,8 @@ static int32_t partitions_in(const struct rd_kafka_metadata *md, const char *top
 
 static mr_status new_topic(rd_kafka_NewTopic_t **out, const mr_kafka_topic *t, mr_err *err) {
     char why[256];
-    *out = rd_kafka_NewTopic_new(t->name, t->n_partitions, -1 /* broker's default */, why,
-                                 sizeof why);
+    *out =
+        rd_kafka_NewTopic_new(t->name, t->n_partitions, -1 /* broker's default */, why, sizeof why);
     if (!*out) return mr_fail(err, MR_EINVAL, "kafka topic %s: %s", t->name, why);
     for (size_t i = 0; t->config && t->config[i]; i++) {
         char name[128];
@@ -99,7 +99,8 @@ static mr_status send_create(const admin *a, rd_kafka_NewTopic_t **nt, size_t n,
     rd_kafka_AdminOptions_set_request_timeout(opt, left_ms(a), why, sizeof why);
     rd_kafka_AdminOptions_set_operation_timeout(opt, left_ms(a), why, sizeof why);
     rd_kafka_CreateTopics(a->rk, nt, n, opt, q);
-    rd_kafka_event_t *ev = rd_kafka_queue_poll(q, left_ms(a) + 1000 /* its own timeout comes first */);
+    rd_kafka_event_t *ev =
+        rd_kafka_queue_poll(q, left_ms(a) + 1000 /* its own timeout comes first */);
     const rd_kafka_CreateTopics_result_t *r = ev ? rd_kafka_event_CreateTopics_result(ev) : NULL;
     if (!ev || !r || rd_kafka_event_error(ev)) {
         const rd_kafka_resp_err_t e = ev ? rd_kafka_event_error(ev) : RD_KAFKA_RESP_ERR__TIMED_OUT;
@@ -194,7 +195,8 @@ mr_status mr_kafka_ensure_topics(const mr_kafka_conf *conf, const mr_kafka_topic
         return mr_fail(err, MR_EINVAL, "kafka topics: %zu at one time, limit %d", n, MAX_TOPICS);
     for (size_t i = 0; i < n; i++)
         if (!mr_kafka_topic_ok(topics[i].name) || topics[i].n_partitions < 1)
-            return mr_fail(err, MR_EINVAL, "kafka topic \"%s\" of %d partitions: bad name or number",
+            return mr_fail(err, MR_EINVAL,
+                           "kafka topic \"%s\" of %d partitions: bad name or number",
                            topics[i].name ? topics[i].name : "", (int)topics[i].n_partitions);
     if ((st = admin_open(&a, conf, timeout_ms, err)) != MR_OK) return st;
     if ((st = find_missing(&a, topics, n, missing, &n_missing, err)) != MR_OK) goto done;
@@ -244,8 +246,8 @@ mr_status mr_kafka_watermarks(const mr_kafka_conf *conf, const char *topic, int3
     return st;
 }
 
-mr_status mr_kafka_ends(const mr_kafka_conf *conf, const char *topic, int timeout_ms, mr_kafka_tp *tp,
-                        size_t cap, size_t *n, mr_err *err) {
+mr_status mr_kafka_ends(const mr_kafka_conf *conf, const char *topic, int timeout_ms,
+                        mr_kafka_tp *tp, size_t cap, size_t *n, mr_err *err) {
     const struct rd_kafka_metadata *md = NULL;
     admin a = {0};
 
@@ -257,14 +259,16 @@ mr_status mr_kafka_ends(const mr_kafka_conf *conf, const char *topic, int timeou
     if (st == MR_OK && count == 0)
         st = mr_fail(err, MR_ENOTFOUND, "kafka topic %s: not there", topic);
     if (st == MR_OK && (size_t)count > cap)
-        st = mr_fail(err, MR_ELIMIT, "kafka topic %s has %d partitions, must have at most %zu", topic,
-                     (int)count, cap);
+        st = mr_fail(err, MR_ELIMIT, "kafka topic %s has %d partitions, must have at most %zu",
+                     topic, (int)count, cap);
     for (int32_t i = 0; st == MR_OK && i < count; i++) {
         int64_t low = 0, high = 0;
         const rd_kafka_resp_err_t e =
             rd_kafka_query_watermark_offsets(a.rk, topic, i, &low, &high, left_ms(&a));
-        if (e) st = no_answer(&a, e, err);
-        else tp[(*n)++] = (mr_kafka_tp){topic, i, high};
+        if (e)
+            st = no_answer(&a, e, err);
+        else
+            tp[(*n)++] = (mr_kafka_tp){topic, i, high};
     }
     if (md) rd_kafka_metadata_destroy(md);
     admin_close(&a);

@@ -1,17 +1,18 @@
 /* kafka_consumer.c - a consumer that delivers on the loop, pauses partitions and follows its group.
  *
- * librdkafka forwards the messages of all partitions into one queue. A pause puts a barrier into it:
- * what was fetched before is thrown away when it comes up, and fetched again from the position behind
- * the last delivered message after the resume. That works only for pauses and resumes in pairs (a
- * stray resume delivers everything twice in 2.0.2), so the set of paused partitions is kept here.
+ * librdkafka forwards the messages of all partitions into one queue. A pause puts a barrier into
+ * it: what was fetched before is thrown away when it comes up, and fetched again from the position
+ * behind the last delivered message after the resume. That works only for pauses and resumes in
+ * pairs (a stray resume delivers everything twice in 2.0.2), so the set of paused partitions is
+ * kept here.
  *
  * Rebalance: before it takes partitions the consumer asks for their committed offsets, tells the
  * owner, and starts exactly there; so the owner's offset window and the first message agree. When
  * the coordinator does not answer the assignment waits and is tried again; the group is kept alive
  * by librdkafka meanwhile.
  *
- * Limits: EVENTS_PER_TURN messages before other handles of the loop get their turn; MAX_HEADERS of a
- * message are shown; what is fetched ahead is bounded by queued_max_kbytes. */
+ * Limits: EVENTS_PER_TURN messages before other handles of the loop get their turn; MAX_HEADERS of
+ * a message are shown; what is fetched ahead is bounded by queued_max_kbytes. */
 #include "base/kafka_internal.h"
 
 #include <stdio.h>
@@ -36,7 +37,7 @@ struct mr_kafka_consumer {
     mr_kafka_wake wake;
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
-    mr_kafka_consumer_conf conf; /* callbacks and owner; its texts are not kept */
+    mr_kafka_consumer_conf conf;              /* callbacks and owner; its texts are not kept */
     rd_kafka_topic_partition_list_t *held;    /* what the owner was told to have */
     rd_kafka_topic_partition_list_t *paused;  /* of held */
     rd_kafka_topic_partition_list_t *waiting; /* assigned by the group, committed offset unknown */
@@ -111,7 +112,8 @@ static void tell_partitions(mr_kafka_consumer *c, const rd_kafka_topic_partition
     mr_kafka_tp *tp = calloc((size_t)list->cnt + 1, sizeof *tp);
     MR_CHECK(tp); /* some bytes per partition: as librdkafka, which aborts too */
     for (int i = 0; i < list->cnt; i++)
-        tp[i] = (mr_kafka_tp){list->elems[i].topic, list->elems[i].partition, list->elems[i].offset};
+        tp[i] =
+            (mr_kafka_tp){list->elems[i].topic, list->elems[i].partition, list->elems[i].offset};
     if (assigned && c->conf.on_assign) c->conf.on_assign(c->conf.owner, tp, (size_t)list->cnt);
     if (!assigned && c->conf.on_revoke)
         c->conf.on_revoke(c->conf.owner, tp, (size_t)list->cnt, lost);
@@ -166,8 +168,9 @@ static void try_assign(mr_kafka_consumer *c) {
     const rd_kafka_resp_err_t e = find_committed(c);
     if (e) {
         mr_err err;
-        mr_fail(&err, mr_kafka_status(e), "committed offsets of %d partitions: %s; next try in %d ms",
-                c->waiting->cnt, rd_kafka_err2str(e), ASSIGN_RETRY_MS);
+        mr_fail(&err, mr_kafka_status(e),
+                "committed offsets of %d partitions: %s; next try in %d ms", c->waiting->cnt,
+                rd_kafka_err2str(e), ASSIGN_RETRY_MS);
         c->retry_ms = mr_clock_mono_ms() + ASSIGN_RETRY_MS;
         tell_error(c, err.status, err.text, false);
         return;
@@ -212,7 +215,9 @@ static void on_rebalance(mr_kafka_consumer *c, rd_kafka_event_t *ev) {
         else
             on_assigned(c, list);
         break;
-    case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS: on_revoked(c, list); break;
+    case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS:
+        on_revoked(c, list);
+        break;
     default:
         check_group_call(c, "rebalance", NULL, rd_kafka_event_error(ev));
         rd_kafka_assign(c->rk, NULL);
@@ -229,7 +234,8 @@ static void on_error_event(mr_kafka_consumer *c, rd_kafka_event_t *ev) {
         tell_error(c, mr_kafka_status(cause), why, true);
     } else if (e == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         rd_kafka_topic_partition_t *tp = rd_kafka_event_topic_partition(ev);
-        if (tp && c->conf.on_eof) c->conf.on_eof(c->conf.owner, tp->topic, tp->partition, tp->offset);
+        if (tp && c->conf.on_eof)
+            c->conf.on_eof(c->conf.owner, tp->topic, tp->partition, tp->offset);
         if (tp) rd_kafka_topic_partition_destroy(tp);
     } else {
         tell_error(c, mr_kafka_status(e), rd_kafka_event_error_string(ev), false);
@@ -252,10 +258,17 @@ static void on_event(mr_kafka_consumer *c, rd_kafka_event_t *ev) {
         /* A message that comes up while the group is left was not handled: it is not committed. */
         while (!c->closing && (m = rd_kafka_event_message_next(ev))) deliver(c, m);
         break;
-    case RD_KAFKA_EVENT_REBALANCE: on_rebalance(c, ev); break;
-    case RD_KAFKA_EVENT_ERROR: on_error_event(c, ev); break;
-    case RD_KAFKA_EVENT_OFFSET_COMMIT: on_committed(c, ev); break;
-    default: break;
+    case RD_KAFKA_EVENT_REBALANCE:
+        on_rebalance(c, ev);
+        break;
+    case RD_KAFKA_EVENT_ERROR:
+        on_error_event(c, ev);
+        break;
+    case RD_KAFKA_EVENT_OFFSET_COMMIT:
+        on_committed(c, ev);
+        break;
+    default:
+        break;
     }
     c->depth--;
     rd_kafka_event_destroy(ev);
@@ -337,7 +350,8 @@ static mr_status make_conf(rd_kafka_conf_t **out, const mr_kafka_consumer_conf *
     char max_poll[16], session[16], kbytes[16], fetch_bytes[16];
     const int max_poll_ms =
         conf->max_poll_interval_ms ? conf->max_poll_interval_ms : DEFAULT_MAX_POLL_MS;
-    const int queue_kbytes = conf->queued_max_kbytes ? conf->queued_max_kbytes : DEFAULT_QUEUE_KBYTES;
+    const int queue_kbytes =
+        conf->queued_max_kbytes ? conf->queued_max_kbytes : DEFAULT_QUEUE_KBYTES;
     if (queue_kbytes < MIN_QUEUE_KBYTES || queue_kbytes > MAX_QUEUE_KBYTES)
         return mr_fail(err, MR_EINVAL, "queued_max_kbytes is %d; it must be %d..%d", queue_kbytes,
                        MIN_QUEUE_KBYTES, MAX_QUEUE_KBYTES);
@@ -347,15 +361,14 @@ static mr_status make_conf(rd_kafka_conf_t **out, const mr_kafka_consumer_conf *
     snprintf(max_poll, sizeof max_poll, "%d", max_poll_ms);
     snprintf(session, sizeof session, "%d", max_poll_ms < SESSION_MS ? max_poll_ms : SESSION_MS);
     snprintf(kbytes, sizeof kbytes, "%d", queue_kbytes);
-    snprintf(fetch_bytes, sizeof fetch_bytes, "%d", queue_kbytes * 1024ll < 52428800
-                                                        ? queue_kbytes * 1024 : 52428800);
+    snprintf(fetch_bytes, sizeof fetch_bytes, "%d",
+             queue_kbytes * 1024ll < 52428800 ? queue_kbytes * 1024 : 52428800);
     const mr_kafka_prop props[] = {
         /* librdkafka wants a group name even where nothing is committed. */
         {"group.id", conf->group ? conf->group : "millrace-no-group"},
         {"enable.auto.commit", "false"},
         {"enable.auto.offset.store", "false"},
-        {"auto.offset.reset",
-         conf->reset_offset == MR_KAFKA_OFFSET_BEGIN ? "earliest" : "latest"},
+        {"auto.offset.reset", conf->reset_offset == MR_KAFKA_OFFSET_BEGIN ? "earliest" : "latest"},
         {"isolation.level", conf->read_committed ? "read_committed" : "read_uncommitted"},
         {"partition.assignment.strategy", conf->strategy ? conf->strategy : "range"},
         {"max.poll.interval.ms", max_poll},
@@ -368,8 +381,8 @@ static mr_status make_conf(rd_kafka_conf_t **out, const mr_kafka_consumer_conf *
         {"enable.partition.eof", conf->on_eof ? "true" : "false"},
         {"group.instance.id", conf->instance_id},
     };
-    return mr_kafka_conf_new(out, &conf->conn, props,
-                             MR_COUNT(props) - (conf->instance_id ? 0 : 1), err);
+    return mr_kafka_conf_new(out, &conf->conn, props, MR_COUNT(props) - (conf->instance_id ? 0 : 1),
+                             err);
 }
 
 static mr_status subscribe(mr_kafka_consumer *c, const char *const *topics, mr_err *err) {
@@ -417,7 +430,8 @@ fail:
 static rd_kafka_topic_partition_list_t *list_of(const mr_kafka_tp *tp, size_t n) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)n);
     for (size_t i = 0; i < n; i++)
-        rd_kafka_topic_partition_list_add(list, tp[i].topic, tp[i].partition)->offset = tp[i].offset;
+        rd_kafka_topic_partition_list_add(list, tp[i].topic, tp[i].partition)->offset =
+            tp[i].offset;
     return list;
 }
 

@@ -27,6 +27,11 @@ bool mr_kafka_topic_ok(const char *topic);
 /* mr_err from a librdkafka error object, which is freed. */
 mr_status mr_kafka_fail_error(rd_kafka_error_t *error, const char *what, mr_err *err);
 
+/* ---- kafka_tsan.c ---- */
+void mr_kafka_tsan_link(void);
+
+/* ---- waking the loop, kafka.c ---- */
+
 /* How librdkafka's threads reach the loop: its queue's callback does one uv_async_send and nothing
  * else. It fires when the queue turns from empty to non-empty, so serve() must empty the queue or
  * say true to be called again on the next turn. */

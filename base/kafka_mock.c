@@ -67,8 +67,8 @@ mr_status mr_kafka_mock_topic(mr_kafka_mock *m, const char *topic, int32_t n_par
                        topic ? topic : "");
     const int n = n_partitions > 0 ? n_partitions : m->default_partitions;
     if (n > MAX_PARTITIONS)
-        return mr_fail(err, MR_EINVAL, "embedded broker: topic %s of %d partitions, limit %d", topic,
-                       n, MAX_PARTITIONS);
+        return mr_fail(err, MR_EINVAL, "embedded broker: topic %s of %d partitions, limit %d",
+                       topic, n, MAX_PARTITIONS);
     const rd_kafka_resp_err_t e = rd_kafka_mock_topic_create(m->cluster, topic, n, m->n_brokers);
     if (e && e != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
         return mr_fail(err, mr_kafka_status(e), "embedded broker: topic %s: %s", topic,

@@ -1,12 +1,13 @@
 /* kafka_producer.c - an idempotent producer whose delivery reports arrive on the loop.
  *
  * Every message that send took is reported exactly once, whatever happens: acknowledged, failed, or
- * cancelled by close. An idempotent producer can die of an error (a gap in its sequence numbers that
- * nobody can explain any more): librdkafka then refuses everything for good. So it is rebuilt here:
- * what was in flight is reported MR_EUNAVAIL, and the caller sends it again or not.
+ * cancelled by close. An idempotent producer can die of an error (a gap in its sequence numbers
+ * that nobody can explain any more): librdkafka then refuses everything for good. So it is rebuilt
+ * here: what was in flight is reported MR_EUNAVAIL, and the caller sends it again or not.
  *
- * Limits: QUEUE_MESSAGES and QUEUE_KBYTES wait in memory (then send says MR_ELIMIT); EVENTS_PER_TURN
- * batches of reports are handled before other handles of the loop get their turn. */
+ * Limits: QUEUE_MESSAGES and QUEUE_KBYTES wait in memory (then send says MR_ELIMIT);
+ * EVENTS_PER_TURN batches of reports are handled before other handles of the loop get their turn.
+ */
 #include "base/kafka_internal.h"
 
 #include <stdlib.h>
@@ -59,16 +60,17 @@ static void report(mr_kafka_producer *p, const rd_kafka_message_t *m) {
           m->offset);
 }
 
+/* Lost connections are logged by librdkafka and healed by it; what is left is worth a line. */
 static void on_error_event(mr_kafka_producer *p, rd_kafka_event_t *ev) {
     char why[256];
-    const char *text = rd_kafka_event_error_string(ev);
     if (rd_kafka_event_error_is_fatal(ev)) {
         rd_kafka_fatal_error(p->rk, why, sizeof why);
-        text = why;
         p->dead = true;
+        mr_log(MR_LOG_WARN, "kafka", "producer failed for good, rebuilding", "err=" MR_Q, why);
+    } else if (rd_kafka_event_error(ev) != RD_KAFKA_RESP_ERR__TRANSPORT) {
+        mr_log(MR_LOG_WARN, "kafka", "producer error", "err=" MR_Q,
+               rd_kafka_event_error_string(ev));
     }
-    mr_log(MR_LOG_WARN, "kafka", p->dead ? "producer failed for good, rebuilding" : "producer error",
-           "err=" MR_Q, text);
 }
 
 static void on_event(mr_kafka_producer *p, rd_kafka_event_t *ev) {
@@ -78,8 +80,11 @@ static void on_event(mr_kafka_producer *p, rd_kafka_event_t *ev) {
     case RD_KAFKA_EVENT_DR:
         while ((m = rd_kafka_event_message_next(ev))) report(p, m);
         break;
-    case RD_KAFKA_EVENT_ERROR: on_error_event(p, ev); break;
-    default: break;
+    case RD_KAFKA_EVENT_ERROR:
+        on_error_event(p, ev);
+        break;
+    default:
+        break;
     }
     p->depth--;
     rd_kafka_event_destroy(ev);
@@ -92,8 +97,7 @@ static void drain(mr_kafka_producer *p, uint64_t timeout_ms, bool also_dead) {
     while (p->rk && p->in_flight > 0 && (also_dead || !p->dead)) {
         const uint64_t now = mr_clock_mono_ms();
         const uint64_t left = now < until ? until - now : 0;
-        rd_kafka_event_t *ev =
-            rd_kafka_queue_poll(p->queue, left < POLL_MS ? (int)left : POLL_MS);
+        rd_kafka_event_t *ev = rd_kafka_queue_poll(p->queue, left < POLL_MS ? (int)left : POLL_MS);
         if (ev)
             on_event(p, ev);
         else if (left == 0)
@@ -118,7 +122,8 @@ static void rebuild(mr_kafka_producer *p) {
     if (start_client(p, &err) == MR_OK)
         mr_kafka_wake_watch(&p->wake, p->queue);
     else
-        mr_log(MR_LOG_ERROR, "kafka", "producer not rebuilt, will try again", "err=" MR_Q, err.text);
+        mr_log(MR_LOG_ERROR, "kafka", "producer not rebuilt, will try again", "err=" MR_Q,
+               err.text);
 }
 
 static void on_gone(void *owner) {
@@ -150,8 +155,9 @@ static bool serve(void *owner) {
     return ev != NULL || p->dead;
 }
 
-mr_status mr_kafka_producer_open(mr_kafka_producer **out, uv_loop_t *loop, const mr_kafka_conf *conf,
-                                 mr_kafka_on_delivery *cb, void *owner, mr_err *err) {
+mr_status mr_kafka_producer_open(mr_kafka_producer **out, uv_loop_t *loop,
+                                 const mr_kafka_conf *conf, mr_kafka_on_delivery *cb, void *owner,
+                                 mr_err *err) {
     static const mr_kafka_prop props[] = {
         {"enable.idempotence", "true"},
         {"acks", "all"},
@@ -192,8 +198,8 @@ static mr_status copy_headers(rd_kafka_headers_t **out, const mr_kafka_header *h
         return mr_fail(err, MR_EINVAL, "kafka message: %zu headers, limit %d", n, MAX_HEADERS);
     rd_kafka_headers_t *h = rd_kafka_headers_new(n);
     for (size_t i = 0; i < n; i++) {
-        const rd_kafka_resp_err_t e = rd_kafka_header_add(h, headers[i].name, -1, headers[i].value,
-                                                          (ssize_t)headers[i].len);
+        const rd_kafka_resp_err_t e =
+            rd_kafka_header_add(h, headers[i].name, -1, headers[i].value, (ssize_t)headers[i].len);
         if (!e) continue;
         rd_kafka_headers_destroy(h);
         return mr_fail(err, MR_EINVAL, "kafka header %s: %s", headers[i].name, rd_kafka_err2str(e));

@@ -188,7 +188,8 @@ static void put_pairs(line *l, const char *s) {
 
 static void write_line(const char *text, size_t n) {
     const int saved = errno; /* a log line must not disturb who reports errno next */
-    while (write(STDERR_FILENO, text, n) < 0 && errno == EINTR) {}
+    while (write(STDERR_FILENO, text, n) < 0 && errno == EINTR) {
+    }
     errno = saved;
 }
 

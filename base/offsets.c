@@ -6,7 +6,8 @@
  *
  * Everything before base is finished, nothing from next on has begun. finish() sets a bit and moves
  * base over the set bits that now lead; each bit is set and passed once, so the cost per offset is
- * constant. The ring has a power of two places and at least `window`, so offset & mask is its place.
+ * constant. The ring has a power of two places and at least `window`, so offset & mask is its
+ * place.
  *
  * After a crash offsets from base on are delivered again: at least once, never less.
  * Limit: window. One slow job can fill it while others end; then begin says MR_ELIMIT and the

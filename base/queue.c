@@ -13,7 +13,7 @@ mr_status mr_queue_init(mr_queue *q, size_t cap, size_t item_bytes, mr_err *err)
     if (cap == 0 || item_bytes == 0)
         return mr_fail(err, MR_EINVAL, "queue: %zu places of %zu bytes; both must be at least 1",
                        cap, item_bytes);
-    q->items = calloc(cap, item_bytes);
+    q->items = cap <= SIZE_MAX / item_bytes ? malloc(cap * item_bytes) : NULL;
     if (!q->items)
         return mr_fail(err, MR_ENOMEM, "queue: no memory for %zu places of %zu bytes", cap,
                        item_bytes);

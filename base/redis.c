@@ -1,17 +1,17 @@
 /* redis.c - commands go out in order, and replies come back in the same order.
  *
  * One queue holds the commands: the first n_sent are on the wire, the rest goes out with the next
- * flush in one write. A reply belongs to the head. When the connection breaks everything in the queue
- * is reported MR_EUNAVAIL; nothing is sent twice.
+ * flush in one write. A reply belongs to the head. When the connection breaks everything in the
+ * queue is reported MR_EUNAVAIL; nothing is sent twice.
  *
  * One exception: a script that the server forgot (NOSCRIPT: it did not run). Sending it again must
  * not let later commands overtake it, since the frames of a stream are in order. So from the first
  * NOSCRIPT on nothing is flushed until all that is on the wire is answered; then the scripts are
  * loaded, the forgotten calls go again in their old order, and the rest follows. Once per call.
  *
- * Greeting of each connection: AUTH, CLIENT SETNAME, SELECT, SCRIPT LOAD, SUBSCRIBE, PING; the answer
- * to the PING makes it "up". An idle connection is asked PING every PING_MS, so a peer that vanished
- * is found; a reply that is later than command_timeout_ms cuts the connection.
+ * Greeting of each connection: AUTH, CLIENT SETNAME, SELECT, SCRIPT LOAD, SUBSCRIBE, PING; the
+ * answer to the PING makes it "up". An idle connection is asked PING every PING_MS, so a peer that
+ * vanished is found; a reply that is later than command_timeout_ms cuts the connection.
  *
  * Limits: max_pending commands of the caller, MAX_BYTES of them, MR_REDIS_MAX_SCRIPTS,
  * MR_REDIS_MAX_CHANNELS. */
@@ -33,73 +33,16 @@
 #define PING_MS         15000
 #define FIRST_CAP       64
 
-typedef enum cmd_kind { USER, EVAL, GREET, LOAD, SUBSCRIBE, UNSUBSCRIBE, PING } cmd_kind;
-
-typedef struct cmd {
-    char *bytes; /* NULL: on the wire, and not needed again */
-    size_t len;
-    cmd_kind kind;
-    uint64_t which; /* LOAD: script; SUBSCRIBE: serial of the channel */
-    bool retried;
-    uint64_t due_ms; /* of the reply */
-    mr_redis_on_reply *cb;
-    void *cookie;
-} cmd;
-
-typedef struct channel {
-    uint64_t serial; /* the same name may come, go, and come again while answers are on their way */
-    mr_redis_on_reply *cb;
-    void *cookie;
-    bool confirmed;
-    char name[];
-} channel;
-
-typedef struct script {
-    const char *lua;
-    char sha[41]; /* "": not loaded yet */
-} script;
-
-typedef enum link_life { DOWN, GREETING, UP } link_life;
-
-struct mr_redis {
-    uv_loop_t *loop;
-    uv_prepare_t end_of_turn;
-    mr_redis_link *link;
-    int n_open; /* of end_of_turn and link */
-    mr_redis_addr addr;
-    mr_redis_conf conf;
-    char name[MR_REDIS_MAX_TEXT];
-    link_life state;
-    bool closing, subscriber, told_error;
-    char *why; /* of the last loss that was told; NULL: none since it was up */
-
-    redisReader *reader;
-    mr_arena reply_arena, scratch;
-    uint64_t heard_ms;
-    int n_late; /* ticks that found the head late, with no reply in between */
-
-    cmd *ring; /* [cap], a power of two */
-    size_t cap, head, len, n_sent, n_user, n_bytes;
-    cmd *again; /* [n_again] scripts to be loaded and called again */
-    size_t n_again, cap_again;
-
-    script scripts[MR_REDIS_MAX_SCRIPTS];
-    int n_scripts;
-    channel **channels;
-    size_t n_channels;
-    uint64_t last_serial;
-};
-
 /* ---- the queue ---- */
 
-static cmd *at(mr_redis *r, size_t i) {
+static mr_redis_cmd *at(mr_redis *r, size_t i) {
     return &r->ring[(r->head + i) & (r->cap - 1)];
 }
 
 static bool make_room(mr_redis *r) {
     if (r->len < r->cap) return true;
     const size_t cap = r->cap ? r->cap * 2 : FIRST_CAP;
-    cmd *ring = malloc(cap * sizeof *ring);
+    mr_redis_cmd *ring = malloc(cap * sizeof *ring);
     if (!ring) return false;
     for (size_t i = 0; i < r->len; i++) ring[i] = *at(r, i);
     free(r->ring);
@@ -113,11 +56,11 @@ static void on_end_of_turn(uv_prepare_t *p) {
     mr_redis_flush(p->data);
 }
 
-static bool is_users(const cmd *c) {
-    return c->kind == USER || c->kind == EVAL;
+static bool is_users(const mr_redis_cmd *c) {
+    return c->kind == MR_CMD_USER || c->kind == MR_CMD_EVAL;
 }
 
-static bool push_back(mr_redis *r, const cmd *c) {
+static bool push_back(mr_redis *r, const mr_redis_cmd *c) {
     if (!make_room(r)) return false;
     *at(r, r->len++) = *c;
     r->n_bytes += c->len;
@@ -127,7 +70,7 @@ static bool push_back(mr_redis *r, const cmd *c) {
 }
 
 /* In front of everything that is not on the wire; used only while nothing is. */
-static bool push_front(mr_redis *r, const cmd *c) {
+static bool push_front(mr_redis *r, const mr_redis_cmd *c) {
     if (!make_room(r)) return false;
     r->head = (r->head - 1) & (r->cap - 1);
     r->len++;
@@ -136,8 +79,8 @@ static bool push_front(mr_redis *r, const cmd *c) {
     return true;
 }
 
-static cmd pop(mr_redis *r) {
-    const cmd c = *at(r, 0);
+static mr_redis_cmd pop(mr_redis *r) {
+    const mr_redis_cmd c = *at(r, 0);
     r->head = (r->head + 1) & (r->cap - 1);
     r->len--;
     if (r->n_sent > 0) r->n_sent--;
@@ -145,7 +88,7 @@ static cmd pop(mr_redis *r) {
     return c;
 }
 
-static void end_cmd(mr_redis *r, const cmd *c, mr_status st, const mr_reply *reply) {
+static void end_cmd(mr_redis *r, const mr_redis_cmd *c, mr_status st, const mr_reply *reply) {
     free(c->bytes);
     if (!is_users(c)) return;
     r->n_user--;
@@ -154,19 +97,19 @@ static void end_cmd(mr_redis *r, const cmd *c, mr_status st, const mr_reply *rep
 
 static void fail_all(mr_redis *r, mr_status st) {
     while (r->n_again > 0) {
-        const cmd c = r->again[0];
+        const mr_redis_cmd c = r->again[0];
         memmove(r->again, r->again + 1, --r->n_again * sizeof c);
         end_cmd(r, &c, st, NULL);
     }
     while (r->len > 0) {
-        const cmd c = pop(r);
+        const mr_redis_cmd c = pop(r);
         end_cmd(r, &c, st, NULL);
     }
 }
 
 void mr_redis_flush(mr_redis *r) {
     uv_prepare_stop(&r->end_of_turn);
-    if (r->state == DOWN || r->n_again > 0 || r->n_sent == r->len) return;
+    if (r->state == MR_REDIS_DOWN || r->n_again > 0 || r->n_sent == r->len) return;
 
     size_t total = 0;
     for (size_t i = r->n_sent; i < r->len; i++) total += at(r, i)->len;
@@ -178,18 +121,19 @@ void mr_redis_flush(mr_redis *r) {
     const uint64_t due = uv_now(r->loop) + (uint64_t)r->conf.command_timeout_ms;
     size_t n = 0;
     for (; r->n_sent < r->len; r->n_sent++) {
-        cmd *c = at(r, r->n_sent);
+        mr_redis_cmd *c = at(r, r->n_sent);
         memcpy(buf + n, c->bytes, c->len);
         n += c->len;
         c->due_ms = due;
-        if (c->kind == EVAL && !c->retried) continue; /* perhaps needed again */
+        if (c->kind == MR_CMD_EVAL && !c->retried) continue; /* perhaps needed again */
         free(c->bytes);
         c->bytes = NULL;
     }
     if (!mr_redis_link_write(r->link, buf, total)) mr_redis_link_cut(r->link, "cannot write");
 }
 
-static bool queue_cmd(mr_redis *r, cmd *c, int argc, const char *const *argv, const size_t *lens) {
+static bool queue_cmd(mr_redis *r, mr_redis_cmd *c, int argc, const char *const *argv,
+                      const size_t *lens) {
     char *bytes = NULL;
     const int len = redisFormatCommandArgv(&bytes, argc, (const char **)(uintptr_t)argv, lens);
     if (len < 0) return false;
@@ -201,8 +145,9 @@ static bool queue_cmd(mr_redis *r, cmd *c, int argc, const char *const *argv, co
 }
 
 /* Commands of our own, all arguments text. */
-static void queue_own(mr_redis *r, cmd_kind kind, uint64_t which, int argc, const char *const *argv) {
-    cmd c = {.kind = kind, .which = which};
+void mr_redis_queue_own(mr_redis *r, mr_redis_kind kind, uint64_t which, int argc,
+                        const char *const *argv) {
+    mr_redis_cmd c = {.kind = kind, .which = which};
     if (!queue_cmd(r, &c, argc, argv, NULL)) mr_redis_link_cut(r->link, "no memory for a command");
 }
 
@@ -210,26 +155,21 @@ static void queue_own(mr_redis *r, cmd_kind kind, uint64_t which, int argc, cons
 
 static void queue_load(mr_redis *r, int i) {
     const char *const argv[] = {"SCRIPT", "LOAD", r->scripts[i].lua};
-    queue_own(r, LOAD, (uint64_t)i, 3, argv);
-}
-
-static void queue_subscribe(mr_redis *r, const channel *ch) {
-    const char *const argv[] = {"SUBSCRIBE", ch->name};
-    queue_own(r, SUBSCRIBE, ch->serial, 2, argv);
+    mr_redis_queue_own(r, MR_CMD_LOAD, (uint64_t)i, 3, argv);
 }
 
 static void queue_ping(mr_redis *r) {
     const char *const argv[] = {"PING"};
-    queue_own(r, PING, 0, 1, argv);
+    mr_redis_queue_own(r, MR_CMD_PING, 0, 1, argv);
 }
 
 static void queue_auth(mr_redis *r) {
     const char *const with_user[] = {"AUTH", r->addr.user, r->addr.password};
     const char *const without[] = {"AUTH", r->addr.password};
     if (r->addr.user[0])
-        queue_own(r, GREET, 0, 3, with_user);
+        mr_redis_queue_own(r, MR_CMD_GREET, 0, 3, with_user);
     else
-        queue_own(r, GREET, 0, 2, without);
+        mr_redis_queue_own(r, MR_CMD_GREET, 0, 2, without);
 }
 
 static void on_connected(void *owner) {
@@ -240,30 +180,30 @@ static void on_connected(void *owner) {
         mr_redis_link_cut(r->link, "no memory to read replies");
         return;
     }
-    r->state = GREETING;
+    r->state = MR_REDIS_GREETING;
     r->told_error = false;
     r->n_late = 0;
     r->heard_ms = uv_now(r->loop);
-    if (r->addr.password[0] && r->state == GREETING) queue_auth(r);
-    if (r->name[0] && r->state == GREETING) {
+    if (r->addr.password[0] && r->state == MR_REDIS_GREETING) queue_auth(r);
+    if (r->name[0] && r->state == MR_REDIS_GREETING) {
         const char *const argv[] = {"CLIENT", "SETNAME", r->name};
-        queue_own(r, GREET, 0, 3, argv);
+        mr_redis_queue_own(r, MR_CMD_GREET, 0, 3, argv);
     }
-    if (r->addr.db && r->state == GREETING) {
+    if (r->addr.db && r->state == MR_REDIS_GREETING) {
         char db[16];
         snprintf(db, sizeof db, "%d", r->addr.db);
         const char *const argv[] = {"SELECT", db};
-        queue_own(r, GREET, 0, 2, argv);
+        mr_redis_queue_own(r, MR_CMD_GREET, 0, 2, argv);
     }
-    for (int i = 0; i < r->n_scripts && r->state == GREETING; i++) queue_load(r, i);
-    for (size_t i = 0; i < r->n_channels && r->state == GREETING; i++)
-        queue_subscribe(r, r->channels[i]);
-    if (r->state == GREETING) queue_ping(r);
+    for (int i = 0; i < r->n_scripts && r->state == MR_REDIS_GREETING; i++) queue_load(r, i);
+    for (size_t i = 0; i < r->n_channels && r->state == MR_REDIS_GREETING; i++)
+        mr_redis_queue_subscribe(r, r->channels[i]);
+    if (r->state == MR_REDIS_GREETING) queue_ping(r);
     mr_redis_flush(r);
 }
 
 static void on_up(mr_redis *r) {
-    r->state = UP;
+    r->state = MR_REDIS_UP;
     free(r->why);
     r->why = NULL;
     mr_redis_link_healthy(r->link);
@@ -273,8 +213,8 @@ static void on_up(mr_redis *r) {
 /* Tells the owner of each new trouble, not of each try. */
 static void on_lost(void *owner, const char *why) {
     mr_redis *r = owner;
-    const bool is_news = r->state == UP || !r->why || strcmp(r->why, why) != 0;
-    r->state = DOWN;
+    const bool is_news = r->state == MR_REDIS_UP || !r->why || strcmp(r->why, why) != 0;
+    r->state = MR_REDIS_DOWN;
     if (is_news) {
         free(r->why);
         r->why = strdup(why);
@@ -292,51 +232,7 @@ static void on_tick(void *owner) {
         return;
     }
     r->n_late = 0;
-    if (r->state == UP && r->len == 0 && now - r->heard_ms >= PING_MS) queue_ping(r);
-}
-
-/* ---- subscriptions ---- */
-
-static size_t find_channel(const mr_redis *r, const char *name, size_t len) {
-    size_t i = 0;
-    while (i < r->n_channels &&
-           (strlen(r->channels[i]->name) != len || memcmp(r->channels[i]->name, name, len) != 0))
-        i++;
-    return i;
-}
-
-static void remove_channel(mr_redis *r, size_t i) {
-    free(r->channels[i]);
-    r->n_channels--;
-    memmove(r->channels + i, r->channels + i + 1, (r->n_channels - i) * sizeof *r->channels);
-}
-
-static void confirm(mr_redis *r, size_t i, mr_status st, const mr_reply *reply) {
-    channel *ch = r->channels[i];
-    mr_redis_on_reply *cb = ch->confirmed ? NULL : ch->cb;
-    void *cookie = ch->cookie;
-    ch->confirmed = true;
-    if (st != MR_OK || (reply && reply->type == MR_REPLY_ERROR)) remove_channel(r, i);
-    if (cb) cb(r->conf.owner, cookie, st, reply);
-}
-
-static void on_subscribed(mr_redis *r, uint64_t serial, const mr_reply *reply) {
-    for (size_t i = 0; i < r->n_channels; i++) {
-        if (r->channels[i]->serial != serial) continue;
-        confirm(r, i, MR_OK, reply);
-        return;
-    }
-}
-
-static bool is_message(const mr_redis *r, const mr_reply *reply) {
-    return r->subscriber && reply->type == MR_REPLY_ARRAY && reply->n_items == 3 &&
-           reply->items[0]->len == 7 && memcmp(reply->items[0]->text, "message", 7) == 0;
-}
-
-static void on_message(mr_redis *r, const mr_reply *reply) {
-    const mr_reply *name = reply->items[1], *data = reply->items[2];
-    if (!r->conf.on_message || find_channel(r, name->text, name->len) == r->n_channels) return;
-    r->conf.on_message(r->conf.owner, name->text, data->text, data->len);
+    if (r->state == MR_REDIS_UP && r->len == 0 && now - r->heard_ms >= PING_MS) queue_ping(r);
 }
 
 /* ---- replies ---- */
@@ -354,7 +250,7 @@ static void call_again(mr_redis *r) {
     for (size_t i = n; i > 0; i--) ok = push_front(r, &r->again[i - 1]) && ok;
     for (int i = r->n_scripts - 1; i >= 0; i--) {
         const char *argv[] = {"SCRIPT", "LOAD", r->scripts[i].lua};
-        cmd c = {.kind = LOAD, .which = (uint64_t)i};
+        mr_redis_cmd c = {.kind = MR_CMD_LOAD, .which = (uint64_t)i};
         const int len = redisFormatCommandArgv(&c.bytes, 3, argv, NULL);
         c.len = len > 0 ? (size_t)len : 0;
         ok = len > 0 && push_front(r, &c) && ok;
@@ -365,10 +261,10 @@ static void call_again(mr_redis *r) {
         mr_redis_link_cut(r->link, "no memory to call a script again");
 }
 
-static bool keep_for_again(mr_redis *r, const cmd *c) {
+static bool keep_for_again(mr_redis *r, const mr_redis_cmd *c) {
     if (r->n_again == r->cap_again) {
         const size_t cap = r->cap_again ? r->cap_again * 2 : FIRST_CAP;
-        cmd *again = realloc(r->again, cap * sizeof *again);
+        mr_redis_cmd *again = realloc(r->again, cap * sizeof *again);
         if (!again) return false;
         r->again = again;
         r->cap_again = cap;
@@ -380,9 +276,9 @@ static bool keep_for_again(mr_redis *r, const cmd *c) {
 
 /* Errors that concern the server rather than one command: a person may want to know, once. */
 static void note_error(mr_redis *r, const mr_reply *reply) {
-    static const char *const codes[] = {"LOADING", "READONLY", "MOVED", "NOAUTH", "NOPERM", "OOM",
-                                        "MISCONF", "MASTERDOWN"};
-    for (size_t i = 0; i < MR_COUNT(codes) && !r->told_error && r->state == UP; i++) {
+    static const char *const codes[] = {"LOADING", "READONLY", "MOVED",   "NOAUTH",
+                                        "NOPERM",  "OOM",      "MISCONF", "MASTERDOWN"};
+    for (size_t i = 0; i < MR_COUNT(codes) && !r->told_error && r->state == MR_REDIS_UP; i++) {
         if (!says(reply, codes[i])) continue;
         r->told_error = true;
         mr_log(MR_LOG_WARN, "redis", "the server refuses commands", "err=" MR_Q, reply->text);
@@ -390,7 +286,7 @@ static void note_error(mr_redis *r, const mr_reply *reply) {
 }
 
 static void on_loaded(mr_redis *r, uint64_t i, const mr_reply *reply) {
-    script *s = &r->scripts[i];
+    mr_redis_lua *s = &r->scripts[i];
     if (reply->type != MR_REPLY_ERROR && reply->text && reply->len + 1 == sizeof s->sha)
         memcpy(s->sha, reply->text, sizeof s->sha);
     else
@@ -398,71 +294,53 @@ static void on_loaded(mr_redis *r, uint64_t i, const mr_reply *reply) {
                reply->text ? reply->text : "");
 }
 
-static void on_answer(mr_redis *r, const cmd *c, const mr_reply *reply) {
+static void on_answer(mr_redis *r, const mr_redis_cmd *c, const mr_reply *reply) {
     switch (c->kind) {
-    case EVAL:
+    case MR_CMD_EVAL:
         if (!c->retried && says(reply, "NOSCRIPT") && keep_for_again(r, c)) break;
         end_cmd(r, c, MR_OK, reply);
         break;
-    case USER: end_cmd(r, c, MR_OK, reply); break;
-    case LOAD: on_loaded(r, c->which, reply); break;
-    case SUBSCRIBE: on_subscribed(r, c->which, reply); break;
-    case UNSUBSCRIBE: break;
-    case GREET:
+    case MR_CMD_USER:
+        end_cmd(r, c, MR_OK, reply);
+        break;
+    case MR_CMD_LOAD:
+        on_loaded(r, c->which, reply);
+        break;
+    case MR_CMD_SUBSCRIBE:
+        mr_redis_on_subscribed(r, c->which, reply);
+        break;
+    case MR_CMD_UNSUBSCRIBE:
+        break;
+    case MR_CMD_GREET:
         if (reply->type == MR_REPLY_ERROR) mr_redis_link_cut(r->link, reply->text);
         break;
-    case PING:
+    case MR_CMD_PING:
         if (reply->type == MR_REPLY_ERROR)
             mr_redis_link_cut(r->link, reply->text);
-        else if (r->state == GREETING)
+        else if (r->state == MR_REDIS_GREETING)
             on_up(r);
         break;
     }
 }
 
 static void on_reply(mr_redis *r, const mr_reply *reply) {
-    if (is_message(r, reply)) {
-        on_message(r, reply);
+    if (mr_redis_is_message(r, reply)) {
+        mr_redis_on_message(r, reply);
         return;
     }
     if (r->n_sent == 0) {
-        mr_redis_link_cut(r->link, reply->type == MR_REPLY_ERROR ? reply->text
-                                                                 : "a reply to no command");
+        mr_redis_link_cut(r->link,
+                          reply->type == MR_REPLY_ERROR ? reply->text : "a reply to no command");
         return;
     }
-    cmd c = pop(r);
-    if (c.kind != EVAL) { /* written, so its bytes are gone; EVAL's are freed at its end */
+    mr_redis_cmd c = pop(r);
+    if (c.kind != MR_CMD_EVAL) { /* written, so its bytes are gone; EVAL's are freed at its end */
         free(c.bytes);
         c.bytes = NULL;
     }
     note_error(r, reply);
     on_answer(r, &c, reply);
-    if (r->n_again > 0 && r->n_sent == 0 && r->state == UP) call_again(r);
-}
-
-static const mr_reply *convert(mr_arena *a, const redisReply *from) {
-    mr_reply *to = mr_arena_calloc(a, 1, sizeof *to);
-    if (!to) return NULL;
-    switch (from->type) {
-    case REDIS_REPLY_NIL: to->type = MR_REPLY_NIL; break;
-    case REDIS_REPLY_INTEGER: to->type = MR_REPLY_INT; break;
-    case REDIS_REPLY_STATUS: to->type = MR_REPLY_STATUS; break;
-    case REDIS_REPLY_ERROR: to->type = MR_REPLY_ERROR; break;
-    case REDIS_REPLY_ARRAY: to->type = MR_REPLY_ARRAY; break;
-    default: to->type = MR_REPLY_TEXT; break;
-    }
-    to->integer = from->integer;
-    to->text = from->str ? from->str : "";
-    to->len = from->str ? (size_t)from->len : 0;
-    if (to->type != MR_REPLY_ARRAY) return to;
-
-    const mr_reply **items = mr_arena_calloc(a, from->elements + 1, sizeof(void *));
-    if (!items) return NULL;
-    for (size_t i = 0; i < from->elements; i++)
-        if (!(items[i] = convert(a, from->element[i]))) return NULL;
-    to->items = items;
-    to->n_items = from->elements;
-    return to;
+    if (r->n_again > 0 && r->n_sent == 0 && r->state == MR_REDIS_UP) call_again(r);
 }
 
 static void on_bytes(void *owner, const char *bytes, size_t n) {
@@ -470,7 +348,7 @@ static void on_bytes(void *owner, const char *bytes, size_t n) {
     r->heard_ms = uv_now(r->loop);
     r->n_late = 0;
     redisReaderFeed(r->reader, bytes, n);
-    while (r->state != DOWN && !r->closing) {
+    while (r->state != MR_REDIS_DOWN && !r->closing) {
         redisReply *raw = NULL;
         if (redisReaderGetReply(r->reader, (void **)&raw) != REDIS_OK) {
             mr_redis_link_cut(r->link, r->reader->errstr);
@@ -478,7 +356,7 @@ static void on_bytes(void *owner, const char *bytes, size_t n) {
         }
         if (!raw) return;
         mr_arena_reset(&r->reply_arena);
-        const mr_reply *reply = convert(&r->reply_arena, raw);
+        const mr_reply *reply = mr_redis_convert(&r->reply_arena, raw);
         if (reply)
             on_reply(r, reply);
         else
@@ -491,10 +369,9 @@ static void on_bytes(void *owner, const char *bytes, size_t n) {
 
 static void free_redis(mr_redis *r) {
     if (r->reader) redisReaderFree(r->reader);
-    while (r->n_channels > 0) remove_channel(r, r->n_channels - 1);
+    mr_redis_free_channels(r);
     mr_arena_drop(&r->reply_arena);
     mr_arena_drop(&r->scratch);
-    free(r->channels);
     free(r->ring);
     free(r->again);
     free(r->why);
@@ -545,8 +422,8 @@ mr_status mr_redis_open(mr_redis **out, uv_loop_t *loop, const mr_redis_conf *co
     if ((st = take_conf(r, conf, err)) != MR_OK) goto fail;
     const int quarter_ms = r->conf.command_timeout_ms / 4;
     const int tick_ms = quarter_ms > 1000 ? 1000 : quarter_ms > 0 ? quarter_ms : 1;
-    if ((st = mr_redis_link_open(&r->link, loop, &r->addr, r->conf.connect_timeout_ms, tick_ms, &ops,
-                                 r, err)) != MR_OK)
+    if ((st = mr_redis_link_open(&r->link, loop, &r->addr, r->conf.connect_timeout_ms, tick_ms,
+                                 &ops, r, err)) != MR_OK)
         goto fail;
     uv_prepare_init(loop, &r->end_of_turn);
     r->end_of_turn.data = r;
@@ -561,17 +438,15 @@ fail:
 void mr_redis_close(mr_redis *r) {
     if (!r || r->closing) return;
     r->closing = true;
-    r->state = DOWN;
+    r->state = MR_REDIS_DOWN;
     mr_redis_link_close(r->link);
     uv_close((uv_handle_t *)&r->end_of_turn, on_prepare_closed);
     fail_all(r, MR_ECANCELED);
-    for (size_t i = r->n_channels; i > 0; i--)
-        if (i <= r->n_channels && !r->channels[i - 1]->confirmed)
-            confirm(r, i - 1, MR_ECANCELED, NULL);
+    mr_redis_close_channels(r);
 }
 
 bool mr_redis_up(const mr_redis *r) {
-    return r->state == UP;
+    return r->state == MR_REDIS_UP;
 }
 
 size_t mr_redis_pending(const mr_redis *r) {
@@ -585,7 +460,7 @@ static mr_status may_send(const mr_redis *r, size_t argc, mr_err *err) {
         return mr_fail(err, MR_EINVAL, "redis: the connection is a subscriber, no commands on it");
     if (argc == 0 || argc > MAX_ARGS)
         return mr_fail(err, MR_EINVAL, "redis: %zu arguments; 1..%d are allowed", argc, MAX_ARGS);
-    if (r->state != UP)
+    if (r->state != MR_REDIS_UP)
         return mr_fail(err, MR_EUNAVAIL, "redis: not connected: %s", r->why ? r->why : "not yet");
     if (r->n_user >= r->conf.max_pending)
         return mr_fail(err, MR_ELIMIT, "redis: %zu commands wait, limit %zu", r->n_user,
@@ -600,7 +475,7 @@ mr_status mr_redis_command(mr_redis *r, size_t argc, const char *const *argv, co
                            mr_redis_on_reply *cb, void *cookie, mr_err *err) {
     const mr_status st = may_send(r, argc, err);
     if (st != MR_OK) return st;
-    cmd c = {.kind = USER, .cb = cb, .cookie = cookie};
+    mr_redis_cmd c = {.kind = MR_CMD_USER, .cb = cb, .cookie = cookie};
     if (!queue_cmd(r, &c, (int)argc, argv, argvlen))
         return mr_fail(err, MR_ENOMEM, "redis: no memory for a command");
     return MR_OK;
@@ -611,8 +486,8 @@ mr_status mr_redis_script(mr_redis *r, const char *lua, int *handle_out, mr_err 
         return mr_fail(err, MR_ELIMIT, "redis: %d scripts, limit %d", r->n_scripts + 1,
                        MR_REDIS_MAX_SCRIPTS);
     *handle_out = r->n_scripts;
-    r->scripts[r->n_scripts++] = (script){.lua = lua};
-    if (r->state != DOWN) queue_load(r, *handle_out);
+    r->scripts[r->n_scripts++] = (mr_redis_lua){.lua = lua};
+    if (r->state != MR_REDIS_DOWN) queue_load(r, *handle_out);
     return MR_OK;
 }
 
@@ -623,7 +498,7 @@ mr_status mr_redis_eval(mr_redis *r, int handle, size_t n_keys, size_t argc,
     const mr_status st = may_send(r, argc + 3, err);
     if (st != MR_OK) return st;
 
-    const script *s = &r->scripts[handle];
+    const mr_redis_lua *s = &r->scripts[handle];
     const bool loaded = s->sha[0] != 0;
     char keys[24];
     snprintf(keys, sizeof keys, "%zu", n_keys);
@@ -639,52 +514,8 @@ mr_status mr_redis_eval(mr_redis *r, int handle, size_t n_keys, size_t argc,
         all[i + 3] = argv[i];
         lens[i + 3] = argvlen ? argvlen[i] : strlen(argv[i]);
     }
-    cmd c = {.kind = EVAL, .cb = cb, .cookie = cookie};
+    mr_redis_cmd c = {.kind = MR_CMD_EVAL, .cb = cb, .cookie = cookie};
     if (!queue_cmd(r, &c, (int)argc + 3, all, lens))
         return mr_fail(err, MR_ENOMEM, "redis: no memory for a command");
-    return MR_OK;
-}
-
-mr_status mr_redis_subscribe(mr_redis *r, const char *name, mr_redis_on_reply *cb, void *cookie,
-                             mr_err *err) {
-    const size_t len = strlen(name);
-    if (r->closing) return mr_fail(err, MR_EUNAVAIL, "redis: the connection is closed");
-    if (!r->subscriber && r->n_user > 0)
-        return mr_fail(err, MR_EINVAL, "redis: the connection has commands pending");
-    if (find_channel(r, name, len) < r->n_channels)
-        return mr_fail(err, MR_EINVAL, "redis channel %s: subscribed already", name);
-    if (r->n_channels == MR_REDIS_MAX_CHANNELS)
-        return mr_fail(err, MR_ELIMIT, "redis: %d channels are subscribed, which is the limit",
-                       MR_REDIS_MAX_CHANNELS);
-    channel *ch = malloc(sizeof *ch + len + 1);
-    channel **channels = realloc(r->channels, (r->n_channels + 1) * sizeof(channel *));
-    if (channels) r->channels = channels;
-    if (!ch || !channels) {
-        free(ch);
-        return mr_fail(err, MR_ENOMEM, "redis: no memory for a channel");
-    }
-    ch->serial = ++r->last_serial;
-    ch->cb = cb;
-    ch->cookie = cookie;
-    ch->confirmed = false;
-    memcpy(ch->name, name, len + 1);
-    r->channels[r->n_channels++] = ch;
-    r->subscriber = true;
-    if (r->state != DOWN) queue_subscribe(r, ch); /* else with the greeting */
-    return MR_OK;
-}
-
-mr_status mr_redis_unsubscribe(mr_redis *r, const char *name, mr_err *err) {
-    const size_t i = find_channel(r, name, strlen(name));
-    if (i == r->n_channels)
-        return mr_fail(err, MR_ENOTFOUND, "redis channel %s: not subscribed", name);
-    if (r->state != DOWN) {
-        const char *const argv[] = {"UNSUBSCRIBE", name};
-        queue_own(r, UNSUBSCRIBE, 0, 2, argv);
-    }
-    if (!r->channels[i]->confirmed)
-        confirm(r, i, MR_ECANCELED, NULL);
-    else
-        remove_channel(r, i);
     return MR_OK;
 }

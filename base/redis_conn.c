@@ -15,11 +15,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RETRY_MIN_MS  50
-#define RETRY_MAX_MS  5000
-#define READ_BYTES    65536
-#define KEEPALIVE_S   15
-#define MAX_WHY       256
+#define RETRY_MIN_MS 50
+#define RETRY_MAX_MS 5000
+#define READ_BYTES   65536
+#define KEEPALIVE_S  15
+#define MAX_WHY      256
 
 typedef struct sock { /* one socket, from uv_*_init to its close callback */
     union {
@@ -214,7 +214,8 @@ static void try_address(mr_redis_link *l) {
     s->link = l;
     l->sock = s;
     if (l->addr.is_unix) {
-        uv_pipe_connect(&s->connect, &s->u.pipe, l->addr.host, on_connect); /* reports by callback */
+        uv_pipe_connect(&s->connect, &s->u.pipe, l->addr.host,
+                        on_connect); /* reports by callback */
         return;
     }
     const struct addrinfo *a = l->next_address;

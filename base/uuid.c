@@ -1,9 +1,9 @@
 /* uuid.c - UUID version 7 with a counter in front of the random bits.
  *
- * Layout (RFC 9562, section 5.7): 48 bits of milliseconds, version, 12 bits rand_a, variant, 62 bits
- * rand_b. rand_a starts at a random number below 2048 in each millisecond and counts up with every
- * further id of it; rand_b is drawn anew for each id. So ids of one process only go up, also when
- * the wall clock steps back, and two processes (or the two sides of a fork) do not collide.
+ * Layout (RFC 9562, section 5.7): 48 bits of milliseconds, version, 12 bits rand_a, variant, 62
+ * bits rand_b. rand_a starts at a random number below 2048 in each millisecond and counts up with
+ * every further id of it; rand_b is drawn anew for each id. So ids of one process only go up, also
+ * when the wall clock steps back, and two processes (or the two sides of a fork) do not collide.
  * When a millisecond runs out of numbers (2048 ids or more) the next one is borrowed. */
 #include "base/uuid.h"
 

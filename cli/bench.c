@@ -284,7 +284,9 @@ const mr_cmd mr_cmd_bench_engine = {
         "prefill: until every sequence has its first token; batch * pp tokens over this time.\n"
         "decode: then tg more tokens for every sequence; batch * tg tokens over this time.\n"
         "\n"
-        "Loading, adding and dropping sequences are not timed. Sampling (greedy) is. One uncounted "
+        "The context (n_ctx) is set to pp + tg + 1, which the model must allow. Loading, adding "
+        "and "
+        "dropping sequences are not timed. Sampling (greedy) is. One uncounted "
         "repetition warms up; the figures are medians of the counted ones, with minimum and "
         "maximum.",
     .examples = "  millrace bench engine -m model.gguf --pp 128 --tg 64 --batch 1,4,16,32\n"

@@ -19,8 +19,9 @@
 #include "millrace/engine.h"
 
 #define MAX_PROMPT_BYTES (16u << 20)
-#define EXTRA_TOKENS     16 /* BOS, EOS, a leading space: tokens that no byte of the text stands for \
-                             */
+#define EXTRA_TOKENS                                                                               \
+    16 /* BOS, EOS, a leading space: tokens that no byte of the text stands for                    \
+        */
 #define DEFAULT_NEW      256
 #define MAX_LOGPROB_TEXT 64
 #define EXIT_INTERRUPTED 130
@@ -146,7 +147,6 @@ static mr_status read_file(generation *g, const char *path, mr_err *err) {
 static mr_status read_prompt(generation *g, mr_err *err) {
     const char *text = mr_args_get(g->a, "prompt"), *path = mr_args_get(g->a, "file");
 
-    if (!text == !path) return mr_fail(err, MR_EINVAL, "give --prompt or --file, one of the two");
     if (path) return read_file(g, path, err);
     g->prompt = (mr_str){text, strlen(text)};
     return MR_OK;
@@ -219,6 +219,7 @@ static void write_row(void *owner, uint32_t seq, uint32_t pos, const float *logi
 }
 
 static mr_status emit(generation *g, mr_str piece, mr_err *err) {
+    if (piece.len == 0) return MR_OK;
     if (!g->json) {
         fwrite(piece.ptr, 1, piece.len, stdout);
         fflush(stdout);
@@ -396,6 +397,8 @@ static int run_generate(const mr_args *a) {
 
     g.chat = mr_args_flag(a, "chat") || mr_args_get(a, "system");
     if (!model) return mr_cli_usage(a, "--model is missing");
+    if (!mr_args_get(a, "prompt") == !mr_args_get(a, "file"))
+        return mr_cli_usage(a, "give --prompt or --file, one of the two");
     if (!mr_args_int(a, "threads", 0, 256, &n_threads) ||
         !mr_args_int(a, "ctx", 0, UINT32_MAX, &n_ctx) ||
         !mr_args_int(a, "max-tokens", -1, UINT32_MAX, &max_tokens) || !read_sampling(&g))

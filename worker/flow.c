@@ -220,7 +220,7 @@ mr_status mr_flow_record(mr_flow *f, const mr_kafka_msg *m) {
     mr_status st;
     mr_job *j;
 
-    if (f->n_active >= f->max_jobs + MR_FLOW_AHEAD || mr_jobs_n_free(f->jobs) == 0)
+    if (f->n_active >= f->max_jobs + MR_FLOW_AHEAD(f->max_jobs) || mr_jobs_n_free(f->jobs) == 0)
         return MR_ELIMIT;
     st = mr_commit_begin(f->commit, m->partition, m->offset, &epoch);
     if (st == MR_ELIMIT) return MR_ELIMIT;

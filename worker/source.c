@@ -1,15 +1,17 @@
 /* source.c - the consumer of the work topic.
  *
- * A record that finds no room is copied and its partition paused: at most one record per partition is
- * held, and the others stay with the broker. The held one is offered first when there is room again.
- * Partitions are offered in turn, so that none lives on the leavings of another.
+ * A record that finds no room is copied into its partition's queue, and when that is full the partition
+ * is paused: a resume has to fetch again, so a queue of one would make short jobs wait for the network.
+ * When there is room again the partitions are asked in turn, one record each, so that none lives on the
+ * leavings of another.
  *
  * Position: the offset that will be taken next. It goes into the heartbeat, and a dispatcher counts
  * from there; so it moves only when a record is taken, or when the end of the partition is reached. A
  * partition whose committed offset is unknown has no position until its first record or its end comes.
  *
  * The group uses the `range` assignor: every rebalance takes all partitions away and gives them anew.
- * Bounds: MR_SOURCE_MAX_PARTS, one record (MR_JOB_MAX_BYTES) held per partition. Thread: loop. */
+ * Bounds: MAX_PARTS; HELD_RECORDS or HELD_BYTES per partition, whichever comes first, and one record
+ * (MR_JOB_MAX_BYTES). Thread: loop. */
 #include "worker/source.h"
 
 #include <inttypes.h>
@@ -18,21 +20,28 @@
 
 #include "base/log.h"
 
-#define MR_SOURCE_MAX_PARTS 4096
-#define QUEUED_KBYTES       4096 /* fetched ahead; work topics are kept short */
+#define MAX_PARTS     4096
+#define HELD_RECORDS  32
+#define HELD_BYTES    (256u << 10)
+#define QUEUED_KBYTES 4096 /* fetched ahead by librdkafka; work topics are kept short */
+
+typedef struct held { /* a copy of a record, without its key: a job carries its id */
+    mr_kafka_msg m;
+    mr_kafka_header *headers;
+    struct held *next;
+} held;
 
 typedef struct part {
     int32_t partition;
     int64_t position; /* -1: not known yet */
-    mr_kafka_msg held; /* value NULL: none; copies are owned */
-    mr_kafka_header *headers;
-    bool has_held;
+    held *first, *last;
+    size_t n_held, held_bytes;
 } part;
 
 struct mr_source {
     mr_source_conf conf;
     mr_kafka_consumer *consumer;
-    part parts[MR_SOURCE_MAX_PARTS]; /* [n_parts] in no order */
+    part parts[MAX_PARTS]; /* [n_parts] in no order */
     size_t n_parts, next_turn;
     bool assigned, stopped;
 };
@@ -44,7 +53,7 @@ static part *find_part(mr_source *s, int32_t partition) {
     return NULL;
 }
 
-/* ---- the held record ---- */
+/* ---- held records ---- */
 
 static void *copy_bytes(const void *bytes, size_t n) {
     void *copy = malloc(n ? n : 1);
@@ -53,49 +62,77 @@ static void *copy_bytes(const void *bytes, size_t n) {
     return copy;
 }
 
-static void drop_held(part *p) {
-    for (size_t i = 0; p->headers && i < p->held.n_headers; i++) {
-        free((void *)(uintptr_t)p->headers[i].name);
-        free((void *)(uintptr_t)p->headers[i].value);
+static void held_free(held *h) {
+    if (!h) return;
+    for (size_t i = 0; i < h->m.n_headers; i++) {
+        free((void *)(uintptr_t)h->headers[i].name);
+        free((void *)(uintptr_t)h->headers[i].value);
     }
-    free(p->headers);
-    free((void *)(uintptr_t)p->held.value);
-    p->headers = NULL;
-    p->held = (mr_kafka_msg){0};
-    p->has_held = false;
+    free(h->headers);
+    free((void *)(uintptr_t)h->m.value);
+    free(h);
 }
 
-static bool copy_headers(part *p, const mr_kafka_msg *m) {
+static bool copy_headers(held *h, const mr_kafka_msg *m) {
     if (m->n_headers == 0) return true;
-    p->headers = calloc(m->n_headers, sizeof *p->headers);
-    if (!p->headers) return false;
-    p->held.n_headers = m->n_headers;
-    p->held.headers = p->headers;
+    h->headers = calloc(m->n_headers, sizeof *h->headers);
+    if (!h->headers) return false;
+    h->m.headers = h->headers;
     for (size_t i = 0; i < m->n_headers; i++) {
-        const mr_kafka_header *h = &m->headers[i];
-        p->headers[i].name = copy_bytes(h->name, strlen(h->name) + 1);
-        p->headers[i].value = copy_bytes(h->value, h->len);
-        p->headers[i].len = h->len;
-        if (!p->headers[i].name || !p->headers[i].value) return false;
+        mr_kafka_header *to = &h->headers[h->m.n_headers++];
+        to->name = copy_bytes(m->headers[i].name, strlen(m->headers[i].name) + 1);
+        to->value = copy_bytes(m->headers[i].value, m->headers[i].len);
+        to->len = m->headers[i].len;
+        if (!to->name || !to->value) return false;
     }
     return true;
 }
 
-/* The key is not needed: a work record carries its id. */
-static bool hold(mr_source *s, part *p, const mr_kafka_msg *m) {
-    p->held = *m;
-    p->held.topic = s->conf.topic;
-    p->held.key = NULL;
-    p->held.key_len = 0;
-    p->held.headers = NULL;
-    p->held.n_headers = 0;
-    p->held.value = m->value ? copy_bytes(m->value, m->len) : NULL;
-    p->has_held = (p->held.value || !m->value) && copy_headers(p, m);
-    if (!p->has_held) drop_held(p);
-    return p->has_held;
+/* Copies m to the end of p's queue. False: out of memory. */
+static bool hold(const mr_source *s, part *p, const mr_kafka_msg *m) {
+    held *h = calloc(1, sizeof *h);
+
+    if (!h) return false;
+    h->m = (mr_kafka_msg){.topic = s->conf.topic,
+                          .partition = m->partition,
+                          .offset = m->offset,
+                          .timestamp_ms = m->timestamp_ms,
+                          .len = m->len};
+    h->m.value = m->value ? copy_bytes(m->value, m->len) : NULL;
+    if ((m->value && !h->m.value) || !copy_headers(h, m)) {
+        held_free(h);
+        return false;
+    }
+    if (p->last) {
+        p->last->next = h;
+    } else {
+        p->first = h;
+    }
+    p->last = h;
+    p->n_held++;
+    p->held_bytes += m->len;
+    return true;
+}
+
+static void drop_first(part *p) {
+    held *h = p->first;
+
+    p->first = h->next;
+    if (!p->first) p->last = NULL;
+    p->n_held--;
+    p->held_bytes -= h->m.len;
+    held_free(h);
+}
+
+static void drop_held(part *p) {
+    while (p->first) drop_first(p);
 }
 
 /* ---- records ---- */
+
+static void check_call(mr_source *s, mr_status st, const mr_err *err) {
+    if (st != MR_OK) s->conf.on_fatal(s->conf.owner, st, err->text);
+}
 
 static void on_msg(void *owner, const mr_kafka_msg *m) {
     mr_source *s = owner;
@@ -103,8 +140,7 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
     mr_err err = {0};
 
     if (!p) return; /* fetched before it was revoked */
-    MR_CHECK(!p->has_held); /* a paused partition delivers nothing */
-    if (!s->stopped && s->conf.on_record(s->conf.owner, m) == MR_OK) {
+    if (!s->stopped && !p->first && s->conf.on_record(s->conf.owner, m) == MR_OK) {
         p->position = m->offset + 1;
         s->conf.on_change(s->conf.owner);
         return;
@@ -112,10 +148,9 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
     if (p->position < 0) p->position = m->offset;
     if (!hold(s, p, m)) {
         s->conf.on_fatal(s->conf.owner, MR_ENOMEM, "source: no memory to hold a record back");
-        return;
+    } else if (p->n_held >= HELD_RECORDS || p->held_bytes >= HELD_BYTES) {
+        check_call(s, mr_kafka_pause(s->consumer, s->conf.topic, m->partition, &err), &err);
     }
-    if (mr_kafka_pause(s->consumer, s->conf.topic, m->partition, &err) != MR_OK)
-        s->conf.on_fatal(s->conf.owner, err.status, err.text);
 }
 
 static void on_eof(void *owner, const char *topic, int32_t partition, int64_t offset) {
@@ -123,31 +158,32 @@ static void on_eof(void *owner, const char *topic, int32_t partition, int64_t of
     part *p = find_part(s, partition);
 
     (void)topic;
-    if (!p || p->has_held || offset <= p->position) return;
+    if (!p || p->first || offset <= p->position) return;
     p->position = offset;
     s->conf.on_change(s->conf.owner);
 }
 
-/* False: no room for anybody's record. */
-static bool offer(mr_source *s, part *p) {
+/* False: nothing held, or no room for it. */
+static bool offer_first(mr_source *s, part *p) {
     mr_err err = {0};
 
-    if (s->conf.on_record(s->conf.owner, &p->held) != MR_OK) return false;
-    p->position = p->held.offset + 1;
-    drop_held(p);
-    if (mr_kafka_resume(s->consumer, s->conf.topic, p->partition, &err) != MR_OK)
-        s->conf.on_fatal(s->conf.owner, err.status, err.text);
+    if (!p->first || s->conf.on_record(s->conf.owner, &p->first->m) != MR_OK) return false;
+    p->position = p->first->m.offset + 1;
+    drop_first(p);
+    if (p->n_held <= HELD_RECORDS / 2 && p->held_bytes <= HELD_BYTES / 2) /* no-op if not paused */
+        check_call(s, mr_kafka_resume(s->consumer, s->conf.topic, p->partition, &err), &err);
     return true;
 }
 
 void mr_source_retry(mr_source *s) {
     bool changed = false;
+    size_t refused = 0; /* partitions in a row: a full window is one partition's alone */
 
-    if (s->stopped) return;
-    for (size_t i = 0; i < s->n_parts; i++) {
-        part *p = &s->parts[s->next_turn % s->n_parts];
-        s->next_turn = (s->next_turn + 1) % s->n_parts;
-        if (p->has_held) changed = offer(s, p) || changed; /* a full window is one partition's alone */
+    while (!s->stopped && refused < s->n_parts) {
+        part *p = &s->parts[s->next_turn++ % s->n_parts];
+        const bool took = offer_first(s, p);
+        refused = took ? 0 : refused + 1;
+        changed = changed || took;
     }
     if (changed) s->conf.on_change(s->conf.owner);
 }
@@ -161,8 +197,8 @@ static void on_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
     for (size_t i = 0; i < n; i++) {
         const int64_t next = tp[i].offset >= 0 ? tp[i].offset : -1;
         mr_err err = {0};
-        if (s->n_parts == MR_SOURCE_MAX_PARTS) {
-            s->conf.on_fatal(s->conf.owner, MR_ELIMIT, "source: more than 4096 partitions");
+        if (s->n_parts == MAX_PARTS) {
+            s->conf.on_fatal(s->conf.owner, MR_ELIMIT, "source: too many partitions for one worker");
             return;
         }
         if (s->conf.on_assign(s->conf.owner, tp[i].partition, next, &err) != MR_OK) {
@@ -177,7 +213,7 @@ static void on_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
 
 static void on_revoke(void *owner, const mr_kafka_tp *tp, size_t n, bool lost) {
     mr_source *s = owner;
-    int32_t partitions[MR_SOURCE_MAX_PARTS];
+    int32_t partitions[MAX_PARTS];
     size_t gone = 0;
 
     for (size_t i = 0; i < n; i++) {

@@ -125,10 +125,6 @@ INLINE vec v_i8(__m128i b) {
     return v_of(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)),
                 _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8))));
 }
-INLINE vec v_u8(__m128i b) {
-    return v_of(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b)),
-                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(b, 8))));
-}
 
 /* 16 sums to 4: the first half of the tree that simd.h completes. */
 INLINE __m128 v_fold4(vec a) {

@@ -11,7 +11,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define TILE_ROWS 4
 #define TILE_TOKENS 6
-#define DIRECT_TOKENS 4 /* more tokens: a detour through memory costs less than decoding for each tile */
+#define DIRECT_TOKENS 4
 #define ATTN_HEADS 4
 
 typedef __m512 vec;
@@ -75,7 +75,6 @@ INLINE vec v_load_pairs_n(const float *p, size_t n) {
 }
 
 INLINE vec v_i8(__m128i b) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b)); }
-INLINE vec v_u8(__m128i b) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(b)); }
 
 /* 16 sums to 4: the first half of the tree that simd.h completes. */
 INLINE __m128 v_fold4(vec a) {

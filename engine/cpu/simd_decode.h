@@ -1,13 +1,14 @@
 /* simd_decode.h - blocks of weights to vectors of 16 floats; formats as engine/quant.h says.
  *
- * begin_block turns the scales of one block into floats, decode makes values 16 j .. 16 j + 15 of it.
- * type is a constant wherever these are inlined. Loops over j come in spans: within one, which nibbles
- * and bits to take is known to the compiler, and the span is short enough to keep it quick. */
+ * begin_block turns the scales of a block into floats and, for the K formats, gathers the bits of its
+ * quants to bytes, 32 at a time; decode then makes values 16 j .. 16 j + 15 with one conversion and
+ * one rounding. type is a constant wherever these are inlined. */
 
-typedef struct block_scales {
-    vec d;                   /* of Q8_0 and Q4_0, in all lanes */
-    float scale[16], min[8]; /* of the groups of a K format */
-} block_scales;
+typedef struct open_block {
+    vec d;                             /* of Q8_0 and Q4_0, in all lanes */
+    float scale[16], min[8];           /* of the groups of a K format */
+    _Alignas(32) int8_t quants[MR_QK]; /* of a K format; Q6_K's with 32 taken off */
+} open_block;
 
 INLINE uint16_t load_u16(const uint8_t p[2]) {
     uint16_t h;
@@ -27,87 +28,101 @@ INLINE void store_scaled(float *y, __m256i small, float d) {
     _mm256_storeu_ps(y, _mm256_mul_ps(_mm256_cvtepi32_ps(small), _mm256_set1_ps(d)));
 }
 
-/* Vectors after which the pattern of nibbles and bits repeats. */
-INLINE unsigned span(const mr_type type) {
-    return type == MR_TYPE_Q6_K ? 8 : type == MR_TYPE_Q4_K || type == MR_TYPE_Q5_K ? 4 : 2;
+INLINE __m256i load_bytes(const uint8_t *p) {
+    return _mm256_loadu_si256((const void *)p);
 }
 
-INLINE void begin_k45(block_scales *s, const uint8_t *d, const uint8_t *dmin, const uint8_t *packed) {
+INLINE void store_quants(open_block *o, int at, __m256i q) {
+    _mm256_store_si256((void *)(o->quants + at), q);
+}
+
+INLINE __m256i low_nibbles(__m256i b) {
+    return _mm256_and_si256(b, _mm256_set1_epi8(15));
+}
+
+INLINE __m256i high_nibbles(__m256i b) {
+    return low_nibbles(_mm256_srli_epi16(b, 4));
+}
+
+/* The bits of mask after a shift to the left (by < 0: right); mask drops what crosses bytes. */
+INLINE __m256i shifted(__m256i b, const int by, const char mask) {
+    const __m256i s = by >= 0 ? _mm256_slli_epi16(b, by) : _mm256_srli_epi16(b, -by);
+    return _mm256_and_si256(s, _mm256_set1_epi8(mask));
+}
+
+INLINE void begin_k_scales(open_block *o, const uint8_t *d, const uint8_t *dmin,
+                           const uint8_t *packed) {
     uint8_t scale[8], min[8];
     mr_k_unpack(packed, scale, min);
-    store_scaled(s->scale, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)scale)),
+    store_scaled(o->scale, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)scale)),
                  scalar_f16(d));
-    store_scaled(s->min, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)min)),
+    store_scaled(o->min, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)min)),
                  scalar_f16(dmin));
 }
 
-INLINE void begin_block(block_scales *s, const void *block, const mr_type type) {
-    if (type == MR_TYPE_Q8_0) s->d = v_set1_f16(((const mr_q8_0 *)block)->d);
-    if (type == MR_TYPE_Q4_0) s->d = v_set1_f16(((const mr_q4_0 *)block)->d);
-    if (type == MR_TYPE_Q4_K) {
-        const mr_q4_k *b = block;
-        begin_k45(s, b->d, b->dmin, b->packed);
-    }
-    if (type == MR_TYPE_Q5_K) {
-        const mr_q5_k *b = block;
-        begin_k45(s, b->d, b->dmin, b->packed);
-    }
-    if (type == MR_TYPE_Q6_K) {
-        const mr_q6_k *b = block;
-        const __m128i sc = _mm_loadu_si128((const void *)b->scale);
-        const float d = scalar_f16(b->d);
-        store_scaled(s->scale, _mm256_cvtepi8_epi32(sc), d);
-        store_scaled(s->scale + 8, _mm256_cvtepi8_epi32(_mm_srli_si128(sc, 8)), d);
+INLINE void begin_q4_k(open_block *o, const mr_q4_k *b) {
+    begin_k_scales(o, b->d, b->dmin, b->packed);
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        const __m256i qs = load_bytes(b->qs + 32 * i);
+        store_quants(o, 64 * i, low_nibbles(qs));
+        store_quants(o, 64 * i + 32, high_nibbles(qs));
     }
 }
 
-/* The low (high false) or high nibbles of 16 bytes. */
-INLINE __m128i nibbles(const uint8_t *p, bool high) {
-    __m128i b = _mm_loadu_si128((const void *)p);
-    if (high) b = _mm_srli_epi16(b, 4);
-    return _mm_and_si128(b, _mm_set1_epi8(15));
-}
-
-INLINE vec decode_q4_0(const mr_q4_0 *b, const block_scales *s, unsigned j) {
-    return v_mul(v_i8(_mm_sub_epi8(nibbles(b->qs, j), _mm_set1_epi8(8))), s->d);
-}
-
-INLINE vec decode_q4_k(const mr_q4_k *b, const block_scales *s, unsigned j) {
-    const unsigned g = j / 2;
-    const __m128i q = nibbles(b->qs + 32 * (g / 2) + 16 * (j % 2), g % 2);
-    return v_fms(v_u8(q), v_set1(s->scale[g]), v_set1(s->min[g]));
-}
-
-INLINE vec decode_q5_k(const mr_q5_k *b, const block_scales *s, unsigned j) {
-    const unsigned g = j / 2;
-    const __m128i q = nibbles(b->qs + 32 * (g / 2) + 16 * (j % 2), g % 2);
-    const __m128i bit = _mm_set1_epi8((char)(1u << g));
-    const __m128i h = _mm_and_si128(_mm_loadu_si128((const void *)(b->qh + 16 * (j % 2))), bit);
-    const __m128i top = _mm_and_si128(_mm_cmpeq_epi8(h, bit), _mm_set1_epi8(16));
-    return v_fms(v_u8(_mm_or_si128(q, top)), v_set1(s->scale[g]), v_set1(s->min[g]));
-}
-
-INLINE vec decode_q6_k(const mr_q6_k *b, const block_scales *s, unsigned j) {
-    const unsigned half = j / 8, k = j / 2 % 4;
-    const __m128i low = nibbles(b->ql + 64 * half + 32 * (k % 2) + 16 * (j % 2), k / 2);
-    const __m128i h = _mm_loadu_si128((const void *)(b->qh + 32 * half + 16 * (j % 2)));
-    const __m128i top = _mm_and_si128(_mm_srli_epi16(h, (int)(2 * k)), _mm_set1_epi8(3));
-    const __m128i q = _mm_or_si128(low, _mm_slli_epi16(top, 4));
-    return v_mul(v_i8(_mm_sub_epi8(q, _mm_set1_epi8(32))), v_set1(s->scale[j]));
-}
-
-INLINE vec decode(const void *block, const block_scales *s, unsigned j, const mr_type type) {
-    switch (type) {
-    case MR_TYPE_Q8_0: {
-        const int8_t *qs = ((const mr_q8_0 *)block)->qs;
-        return v_mul(v_i8(_mm_loadu_si128((const void *)(qs + 16 * j))), s->d);
+INLINE void begin_q5_k(open_block *o, const mr_q5_k *b) {
+    const __m256i qh = load_bytes(b->qh);
+    begin_k_scales(o, b->d, b->dmin, b->packed);
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        const __m256i qs = load_bytes(b->qs + 32 * i);
+        const __m256i top0 = shifted(qh, 4 - 2 * i, 16), top1 = shifted(qh, 3 - 2 * i, 16);
+        store_quants(o, 64 * i, _mm256_or_si256(low_nibbles(qs), top0));
+        store_quants(o, 64 * i + 32, _mm256_or_si256(high_nibbles(qs), top1));
     }
-    case MR_TYPE_Q4_0: return decode_q4_0(block, s, j);
-    case MR_TYPE_Q4_K: return decode_q4_k(block, s, j);
-    case MR_TYPE_Q5_K: return decode_q5_k(block, s, j);
-    case MR_TYPE_Q6_K: return decode_q6_k(block, s, j);
-    default: return v_zero();
+}
+
+INLINE void begin_q6_k(open_block *o, const mr_q6_k *b) {
+    const __m128i scale = _mm_loadu_si128((const void *)b->scale);
+    const __m256i off = _mm256_set1_epi8(32);
+    const float d = scalar_f16(b->d);
+
+    store_scaled(o->scale, _mm256_cvtepi8_epi32(scale), d);
+    store_scaled(o->scale + 8, _mm256_cvtepi8_epi32(_mm_srli_si128(scale, 8)), d);
+    UNROLL
+    for (int i = 0; i < 8; i++) {
+        const int half = i / 4, k = i % 4;
+        const __m256i ql = load_bytes(b->ql + 64 * half + 32 * (k % 2));
+        const __m256i top = shifted(load_bytes(b->qh + 32 * half), 4 - 2 * k, 48);
+        const __m256i low = k < 2 ? low_nibbles(ql) : high_nibbles(ql);
+        store_quants(o, 32 * i, _mm256_sub_epi8(_mm256_or_si256(low, top), off));
     }
+}
+
+INLINE void begin_block(open_block *o, const void *block, const mr_type type) {
+    if (type == MR_TYPE_Q8_0) o->d = v_set1_f16(((const mr_q8_0 *)block)->d);
+    if (type == MR_TYPE_Q4_0) o->d = v_set1_f16(((const mr_q4_0 *)block)->d);
+    if (type == MR_TYPE_Q4_K) begin_q4_k(o, block);
+    if (type == MR_TYPE_Q5_K) begin_q5_k(o, block);
+    if (type == MR_TYPE_Q6_K) begin_q6_k(o, block);
+}
+
+INLINE vec decode_q4_0(const mr_q4_0 *b, vec d, const int j) {
+    __m128i q = _mm_loadu_si128((const void *)b->qs);
+    if (j == 1) q = _mm_srli_epi16(q, 4);
+    q = _mm_and_si128(q, _mm_set1_epi8(15));
+    return v_mul(v_i8(_mm_sub_epi8(q, _mm_set1_epi8(8))), d);
+}
+
+INLINE vec decode(const open_block *o, const void *block, const int j, const mr_type type) {
+    if (type == MR_TYPE_Q4_0) return decode_q4_0(block, o->d, j);
+    if (type == MR_TYPE_Q8_0) {
+        const int8_t *qs = ((const mr_q8_0 *)block)->qs + LANES * j;
+        return v_mul(v_i8(_mm_loadu_si128((const void *)qs)), o->d);
+    }
+    const vec q = v_i8(_mm_load_si128((const void *)(o->quants + LANES * j)));
+    if (type == MR_TYPE_Q6_K) return v_mul(q, v_set1(o->scale[j]));
+    return v_fms(q, v_set1(o->scale[j / 2]), v_set1(o->min[j / 2]));
 }
 
 /* 16 weights of a type without blocks, or the n < 16 last ones of a row. */
@@ -131,13 +146,10 @@ INLINE void dequant_plain(float *y, const uint8_t *row, size_t n, const mr_type 
 INLINE void dequant_blocks(float *y, const uint8_t *row, size_t n, const mr_type type,
                            const int block, const int block_bytes) {
     for (size_t i = 0; i < n; i += (size_t)block, row += block_bytes) {
-        block_scales s;
-        begin_block(&s, row, type);
-        for (unsigned j0 = 0; j0 < (unsigned)block / LANES; j0 += span(type)) {
-            UNROLL
-            for (unsigned j = j0; j < j0 + span(type); j++)
-                v_store(y + i + LANES * j, decode(row, &s, j, type));
-        }
+        open_block o;
+        begin_block(&o, row, type);
+        UNROLL
+        for (int j = 0; j < block / LANES; j++) v_store(y + i + LANES * j, decode(&o, row, j, type));
     }
 }
 

@@ -75,20 +75,17 @@ INLINE void direct_blocks(const matmul_args *m, uint32_t r, const mr_type type, 
         for (int t = 0; t < n_tok; t++) sum[t][i] = v_zero();
     }
     for (size_t c = 0; c < m->w->cols; c += (size_t)block) {
-        block_scales s[TILE_ROWS];
+        open_block o[TILE_ROWS];
         UNROLL
-        for (int i = 0; i < n_rows; i++) begin_block(&s[i], row[i], type);
-        for (unsigned j0 = 0; j0 < (unsigned)block / LANES; j0 += span(type)) {
+        for (int i = 0; i < n_rows; i++) begin_block(&o[i], row[i], type);
+        for (int j = 0; j < block / LANES; j++) {
+            const float *x = m->x + c + (size_t)(LANES * j);
             UNROLL
-            for (unsigned j = j0; j < j0 + span(type); j++) {
-                const float *x = m->x + c + LANES * j;
+            for (int i = 0; i < n_rows; i++) {
+                const vec w = decode(&o[i], row[i], j, type);
                 UNROLL
-                for (int i = 0; i < n_rows; i++) {
-                    const vec w = decode(row[i], &s[i], j, type);
-                    UNROLL
-                    for (int t = 0; t < n_tok; t++)
-                        sum[t][i] = v_fma(w, v_load(x + (size_t)t * m->ldx), sum[t][i]);
-                }
+                for (int t = 0; t < n_tok; t++)
+                    sum[t][i] = v_fma(w, v_load(x + (size_t)t * m->ldx), sum[t][i]);
             }
         }
         UNROLL
@@ -141,19 +138,31 @@ DIRECT(direct_q6_k, MR_TYPE_Q6_K, MR_QK, sizeof(mr_q6_k))
 #undef DIRECT
 #undef DIRECT_CASE_4
 
-static bool matmul_direct(const matmul_args *m, uint32_t r0, uint32_t r1) {
-    if (m->n_tok > DIRECT_TOKENS) return false;
+static void direct_any(const matmul_args *m, uint32_t r0, uint32_t r1) {
     switch (m->w->type) {
-    case MR_TYPE_F32: return false; /* nothing to decode: tiles read the weights in place */
-    case MR_TYPE_F16: direct_f16(m, r0, r1); return true;
-    case MR_TYPE_BF16: direct_bf16(m, r0, r1); return true;
-    case MR_TYPE_Q8_0: direct_q8_0(m, r0, r1); return true;
-    case MR_TYPE_Q4_0: direct_q4_0(m, r0, r1); return true;
-    case MR_TYPE_Q4_K: direct_q4_k(m, r0, r1); return true;
-    case MR_TYPE_Q5_K: direct_q5_k(m, r0, r1); return true;
-    case MR_TYPE_Q6_K: direct_q6_k(m, r0, r1); return true;
+    case MR_TYPE_F32: break; /* nothing to decode: tiles read the weights in place */
+    case MR_TYPE_F16: direct_f16(m, r0, r1); break;
+    case MR_TYPE_BF16: direct_bf16(m, r0, r1); break;
+    case MR_TYPE_Q8_0: direct_q8_0(m, r0, r1); break;
+    case MR_TYPE_Q4_0: direct_q4_0(m, r0, r1); break;
+    case MR_TYPE_Q4_K: direct_q4_k(m, r0, r1); break;
+    case MR_TYPE_Q5_K: direct_q5_k(m, r0, r1); break;
+    case MR_TYPE_Q6_K: direct_q6_k(m, r0, r1); break;
     }
-    return false;
+}
+
+/* Up to two tiles of tokens: the second decodes again, from rows that are still in the cache. */
+static void matmul_direct(const matmul_args *m, uint32_t r0, uint32_t r1) {
+    matmul_args a = *m, b = *m;
+    a.n_tok = m->n_tok > DIRECT_TOKENS ? m->n_tok / 2 : m->n_tok;
+    b.n_tok = m->n_tok - a.n_tok;
+    b.y += a.n_tok * m->ldy;
+    b.x += a.n_tok * m->ldx;
+    for (uint32_t r = r0; r < r1; r += MR_CPU_ROW_BLOCK) {
+        const uint32_t end = r1 - r < MR_CPU_ROW_BLOCK ? r1 : r + MR_CPU_ROW_BLOCK;
+        direct_any(&a, r, end);
+        if (b.n_tok > 0) direct_any(&b, r, end);
+    }
 }
 
 /* ---- many tokens ---- */
@@ -293,7 +302,10 @@ static void simd_matmul(float *y, size_t ldy, const mr_mat *w, uint32_t r0, uint
                         const float *x, size_t ldx, size_t n_tok, void *scratch) {
     const matmul_args m = {y, ldy, w, x, ldx, n_tok};
 
-    if (matmul_direct(&m, r0, r1)) return;
+    if (w->type != MR_TYPE_F32 && n_tok <= 2 * DIRECT_TOKENS) {
+        matmul_direct(&m, r0, r1);
+        return;
+    }
     for (uint32_t r = r0; r < r1; r += MR_CPU_ROW_BLOCK) {
         const uint32_t n_rows = r1 - r < MR_CPU_ROW_BLOCK ? r1 - r : MR_CPU_ROW_BLOCK;
         for (size_t t = 0; t < n_tok; t += GROUP_TOKENS) {

@@ -131,7 +131,7 @@ static void check_company(const char *model, const char *isa) {
         for (uint32_t k = 0; k < 8 && n_seqs < N_OTHERS; k++, n_seqs++) {
             make_prompt(prompt, 1 + (n_seqs * 13) % N_PROMPT, n_seqs + 1);
             seqs[n_seqs] =
-                golden_add(e, prompt, 1 + (n_seqs * 13) % N_PROMPT, 0, 4 + n_seqs, &sampled);
+                golden_add(e, prompt, 1 + (n_seqs * 13) % N_PROMPT, 0, 4 + n_seqs % 12, &sampled);
         }
         if (round == 1) { /* in the middle of the others' slots and blocks */
             make_prompt(prompt, N_PROMPT, 0);

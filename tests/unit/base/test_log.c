@@ -58,8 +58,9 @@ TEST(json) {
     begin();
     mr_log(MR_LOG_WARN, "m", "a b", "n=%d f=%.1f z=007 id=%s t=" MR_Q, -12, 0.5, "1e5",
            "tab\t\x7F \xC3\xBC \xFF");
-    CHECK_STR(end(), "\"level\":\"warn\",\"mod\":\"m\",\"msg\":\"a b\",\"n\":-12,\"f\":0.5,"
-                     "\"z\":\"007\",\"id\":\"1e5\",\"t\":\"tab\\u0009\\u007f \xC3\xBC \xEF\xBF\xBD\"}");
+    CHECK_STR(end(),
+              "\"level\":\"warn\",\"mod\":\"m\",\"msg\":\"a b\",\"n\":-12,\"f\":0.5,"
+              "\"z\":\"007\",\"id\":\"1e5\",\"t\":\"tab\\u0009\\u007f \xC3\xBC \xEF\xBF\xBD\"}");
     begin();
     mr_log(MR_LOG_WARN, "m", "x", NULL);
     CHECK_STR(end(), "\"level\":\"warn\",\"mod\":\"m\",\"msg\":\"x\"}");

@@ -1,5 +1,6 @@
-/* Goal: the offset to commit is always the first one that is not finished, whatever order jobs end in.
- * Method: single cases, and many random histories against a model that keeps a flag per offset. */
+/* Goal: the offset to commit is always the first one that is not finished, whatever order jobs end
+ * in. Method: single cases, and many random histories against a model that keeps a flag per offset.
+ */
 #include "base/offsets.h"
 
 #include "../../test.h"

@@ -31,7 +31,9 @@ static atomic_long n_allocations;
 #endif
 
 #ifdef HAVE_SANITIZER
-#include <sanitizer/allocator_interface.h>
+/* Of the sanitizers' runtime; gcc does not ship the header. */
+extern int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t),
+                                                     void (*)(const volatile void *));
 
 static void on_malloc(const volatile void *p, size_t n) {
     (void)p;

@@ -35,8 +35,8 @@ typedef struct reader {
     int64_t commit_at; /* commit_sync on revoke, when > 0 */
 } reader;
 
-static void on_delivery(void *owner, void *cookie, mr_status st, const char *text, int32_t partition,
-                        int64_t offset) {
+static void on_delivery(void *owner, void *cookie, mr_status st, const char *text,
+                        int32_t partition, int64_t offset) {
     sent *s = owner;
     (void)cookie;
     (void)text;
@@ -135,10 +135,15 @@ static void stop(void) {
 
 static mr_kafka_consumer_conf reader_conf(reader *r, const char *group) {
     static const char *const topics[] = {TOPIC, NULL};
-    return (mr_kafka_consumer_conf){
-        .conn = conn(), .group = group, .topics = topics, .reset_offset = MR_KAFKA_OFFSET_BEGIN,
-        .owner = r, .on_msg = on_msg, .on_assign = on_assign, .on_revoke = on_revoke,
-        .on_error = on_error};
+    return (mr_kafka_consumer_conf){.conn = conn(),
+                                    .group = group,
+                                    .topics = topics,
+                                    .reset_offset = MR_KAFKA_OFFSET_BEGIN,
+                                    .owner = r,
+                                    .on_msg = on_msg,
+                                    .on_assign = on_assign,
+                                    .on_revoke = on_revoke,
+                                    .on_error = on_error};
 }
 
 static void send_n(mr_kafka_producer *p, size_t n) {
@@ -146,8 +151,9 @@ static void send_n(mr_kafka_producer *p, size_t n) {
     for (size_t i = 0; i < n; i++) {
         char text[32];
         const int len = snprintf(text, sizeof text, "message %zu", i);
-        CHECK_OK(mr_kafka_send(p, TOPIC, (int32_t)(i % N_PARTS), "k", 1, text, (size_t)len, headers, 2,
-                               NULL, &err), err);
+        CHECK_OK(mr_kafka_send(p, TOPIC, (int32_t)(i % N_PARTS), "k", 1, text, (size_t)len, headers,
+                               2, NULL, &err),
+                 err);
     }
 }
 

@@ -67,14 +67,12 @@ TEST(a_paused_partition_is_silent) {
     reader r = {.n_want = 1};
     open_lone_reader(&r, MR_KAFKA_OFFSET_BEGIN);
     CHECK(run_until(&loop, got_all, &r, WAIT_MS));
-    for (int32_t i = 0; i < N_PARTS; i++)
-        CHECK_OK(mr_kafka_pause(r.c, TOPIC, i, &err), err);
+    for (int32_t i = 0; i < N_PARTS; i++) CHECK_OK(mr_kafka_pause(r.c, TOPIC, i, &err), err);
     const size_t before = r.n_got;
     CHECK(before < 4000); /* one turn of the loop delivers a bounded number */
     run_until(&loop, NULL, NULL, 1200);
     CHECK_I64(r.n_got, before);
-    for (int32_t i = 0; i < N_PARTS; i++)
-        CHECK_OK(mr_kafka_resume(r.c, TOPIC, i, &err), err);
+    for (int32_t i = 0; i < N_PARTS; i++) CHECK_OK(mr_kafka_resume(r.c, TOPIC, i, &err), err);
     r.n_want = 4000;
     CHECK(run_until(&loop, got_all, &r, WAIT_MS));
     run_until(&loop, NULL, NULL, 200);
@@ -195,7 +193,8 @@ TEST(wrong_input_is_named) {
     mr_kafka_consumer *c = NULL;
     sent s = {0};
     mr_kafka_conf good = producer_conn(), bad = good;
-    static const char *const unknown[] = {"no.such.property=1", NULL}, *const no_value[] = {"pw", NULL};
+    static const char *const unknown[] = {"no.such.property=1", NULL}, *const no_value[] = {"pw",
+                                                                                            NULL};
 
     bad.brokers = "";
     CHECK_I64(mr_kafka_producer_open(&p, &loop, &bad, on_delivery, &s, &err), MR_EINVAL);
@@ -244,7 +243,8 @@ TEST(topics_are_ensured_and_counted) {
     int32_t n = 0;
     int64_t low = -1, high = -1;
     CHECK_I64(mr_kafka_partitions(&c, "made.by.asking", 5000, &n, &err), MR_ENOTFOUND);
-    CHECK_I64(mr_kafka_partitions(&c, "made.by.asking", 5000, &n, &err), MR_ENOTFOUND); /* not made */
+    CHECK_I64(mr_kafka_partitions(&c, "made.by.asking", 5000, &n, &err),
+              MR_ENOTFOUND); /* not made */
     CHECK_OK(mr_kafka_ensure_topics(&c, topics, 2, 10000, &err), err);
     CHECK_OK(mr_kafka_ensure_topics(&c, topics, 2, 10000, &err), err);
     CHECK_OK(mr_kafka_partitions(&c, "made.by.asking", 5000, &n, &err), err);

@@ -1,6 +1,6 @@
-/* Goal: members of a group get their partitions with the committed offsets, start exactly there, and
- * pass partitions on without a message lost or doubled, with both rebalance protocols.
- * Method: as test_kafka.c; slow, because the mock takes 3 s for each change of a group. */
+/* Goal: members of a group get their partitions with the committed offsets, start exactly there,
+ * and pass partitions on without a message lost or doubled, with both rebalance protocols. Method:
+ * as test_kafka.c; slow, because the mock takes 3 s for each change of a group. */
 #include "kafka_fixture.h"
 
 #define OFFSET_FETCH 9 /* api key of the protocol */
@@ -23,8 +23,7 @@ TEST(pausing_inside_on_assign_holds_everything_back) {
     CHECK(run_until(&loop, has_assignment, &r, WAIT_MS));
     run_until(&loop, NULL, NULL, 400);
     CHECK_I64(r.n_got, 0);
-    for (int32_t i = 0; i < N_PARTS; i++)
-        CHECK_OK(mr_kafka_resume(r.c, TOPIC, i, &err), err);
+    for (int32_t i = 0; i < N_PARTS; i++) CHECK_OK(mr_kafka_resume(r.c, TOPIC, i, &err), err);
     CHECK(run_until(&loop, got_all, &r, WAIT_MS));
     CHECK_I64(r.n_wrong, 0);
     CHECK(mr_kafka_pause(r.c, TOPIC, 99, &err) == MR_ENOTFOUND);

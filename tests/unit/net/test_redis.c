@@ -115,8 +115,12 @@ static void on_confirmed(void *owner, void *cookie, mr_status st, const mr_reply
 
 static mr_redis *open_at(const char *where, int command_ms) {
     mr_redis *r = NULL;
-    const mr_redis_conf conf = {.url = where, .client_name = "test", .command_timeout_ms = command_ms,
-                                .max_pending = 5000, .on_state = on_state, .on_message = on_message};
+    const mr_redis_conf conf = {.url = where,
+                                .client_name = "test",
+                                .command_timeout_ms = command_ms,
+                                .max_pending = 5000,
+                                .on_state = on_state,
+                                .on_message = on_message};
     CHECK_OK(mr_redis_open(&r, &loop, &conf, &err), err);
     return r;
 }
@@ -273,13 +277,15 @@ TEST(a_password_is_needed_and_given) {
     CHECK(strstr(s.why, "NOAUTH") != NULL);
     mr_redis_close(wrong);
 
-    /* The login of a unix URL has no place in it, so a TCP port is made: the server learns it live. */
+    /* The login of a unix URL has no place in it, so a TCP port is made: the server learns it live.
+     */
     memset(&s, 0, sizeof s);
     char command[256];
     for (int port = 21000 + getpid() % 20000, i = 0; i < 20; i++, port += 7) {
         snprintf(command, sizeof command,
                  "redis-cli --no-auth-warning -a 's3cret@/:' -s %s/redis.sock config set port %d "
-                 "| grep -q OK", folder, port);
+                 "| grep -q OK",
+                 folder, port);
         if (system(command) != 0) continue;
         snprintf(with, sizeof with, "redis://:s3cret%%40%%2f%%3a@localhost:%d/3", port);
         break;
@@ -430,7 +436,9 @@ TEST(urls_are_taken_apart) {
     CHECK_STR(a.host, "/run/redis.sock");
     CHECK_I64(a.db, 2);
 
-    static const struct { const char *url, *mentions; } bad[] = {
+    static const struct {
+        const char *url, *mentions;
+    } bad[] = {
         {"", "redis://"},
         {"http://x", "redis://"},
         {"redis://", "no host"},

@@ -1,0 +1,13 @@
+/* Goal: both clocks run, in the same units.
+ * Method: readings compared with each other and with a known year. */
+#include "base/clock.h"
+
+#include "../../test.h"
+
+TEST(clocks_run) {
+    const uint64_t us = mr_clock_mono_us(), ms = mr_clock_mono_ms();
+    CHECK(ms >= us / 1000 && ms < us / 1000 + 1000);
+    CHECK(mr_clock_wall_ms() > 1600000000000u);
+}
+
+MR_TEST_MAIN
