@@ -42,8 +42,8 @@ struct mr_kafka_consumer {
     rd_kafka_topic_partition_list_t *paused;  /* of held */
     rd_kafka_topic_partition_list_t *waiting; /* assigned by the group, committed offset unknown */
     uint64_t retry_ms;                        /* when to ask again for them */
-    bool assigning;                           /* inside on_assign: librdkafka knows them not yet */
-    int depth;                                /* > 0: inside a callback of ours */
+    const rd_kafka_topic_partition_list_t *assigning; /* inside on_assign: not yet librdkafka's */
+    int depth;                                        /* > 0: inside a callback of ours */
     bool closing;
     mr_kafka_header headers[MAX_HEADERS];
 };
@@ -178,9 +178,9 @@ static void try_assign(mr_kafka_consumer *c) {
     rd_kafka_topic_partition_list_t *list = c->waiting;
     c->waiting = rd_kafka_topic_partition_list_new(0);
     add_to(c->held, list);
-    c->assigning = true;
+    c->assigning = list;
     tell_partitions(c, list, true, false);
-    c->assigning = false;
+    c->assigning = NULL;
     take_partitions(c, list);
     pause_early(c, list);
     rd_kafka_topic_partition_list_destroy(list);
@@ -474,12 +474,17 @@ static mr_status call_for_one(mr_kafka_consumer *c, partition_call *call, const 
                    rd_kafka_err2str(e));
 }
 
+/* Partitions of the assignment that on_assign is told of: pause_early does what was asked for. */
+static bool is_new(const mr_kafka_consumer *c, const char *topic, int32_t partition) {
+    return c->assigning && rd_kafka_topic_partition_list_find(c->assigning, topic, partition);
+}
+
 mr_status mr_kafka_pause(mr_kafka_consumer *c, const char *topic, int32_t partition, mr_err *err) {
     if (mr_kafka_paused(c, topic, partition)) return MR_OK;
     if (!rd_kafka_topic_partition_list_find(c->held, topic, partition))
         return mr_fail(err, MR_ENOTFOUND, "kafka pause %s/%d: the partition is not assigned", topic,
                        (int)partition);
-    if (!c->assigning) {
+    if (!is_new(c, topic, partition)) {
         const mr_status st =
             call_for_one(c, rd_kafka_pause_partitions, "pause", topic, partition, err);
         if (st != MR_OK) return st;
@@ -490,7 +495,7 @@ mr_status mr_kafka_pause(mr_kafka_consumer *c, const char *topic, int32_t partit
 
 mr_status mr_kafka_resume(mr_kafka_consumer *c, const char *topic, int32_t partition, mr_err *err) {
     if (!mr_kafka_paused(c, topic, partition)) return MR_OK;
-    if (!c->assigning) {
+    if (!is_new(c, topic, partition)) {
         const mr_status st =
             call_for_one(c, rd_kafka_resume_partitions, "resume", topic, partition, err);
         if (st != MR_OK) return st;

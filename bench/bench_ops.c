@@ -3,8 +3,8 @@
  *   bench_ops [--isa auto|ref|avx2|avx512] [--mib N] [--reps N]
  *
  * matmul: N MiB of f32-equivalent weights as a matrix of COLS columns, given to the op in ranges of
- * RANGE_ROWS as a step does, so weights come from memory when N is beyond the caches. gflops counts 2
- * operations per weight and token; weights_gbs is bytes of the weights as stored, per second.
+ * RANGE_ROWS as a step does, so weights come from memory when N is beyond the caches. gflops counts
+ * 2 operations per weight and token; weights_gbs is bytes of the weights as stored, per second.
  * matmul_cached: the same on weights that stay in the first-level cache: near the peak of the core.
  * attn: 32 query heads over 8 key/value heads of 128; kv_gbs is bytes of the cache per second.
  * A case runs once to warm up, then `reps` times; the median and the best are printed. Time is this
@@ -18,10 +18,10 @@
 
 #include "engine/ops.h"
 
-#define COLS 4096
+#define COLS       4096
 #define RANGE_ROWS 64
 #define MAX_TOKENS 128
-#define MAX_REPS 1000
+#define MAX_REPS   1000
 
 typedef struct timing {
     double median_s, least_s;
@@ -88,7 +88,8 @@ static void run_matmul(void *arg) {
 }
 
 static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32_t rows,
-                         uint32_t cols, const size_t *tokens, size_t n_cases, int repeat, int reps) {
+                         uint32_t cols, const size_t *tokens, size_t n_cases, int repeat,
+                         int reps) {
     const size_t row_bytes = mr_type_row_bytes(type, cols);
     uint8_t *data = alloc_or_die(row_bytes * rows);
     float *row = values(cols);
@@ -135,10 +136,21 @@ static void bench_attn(const mr_ops *o, uint32_t len, int reps) {
     float *x = values(n), *q = values(HEADS * D_HEAD);
     mr_f16 *kv = alloc_or_die(2 * n * sizeof *kv);
     int32_t *table = alloc_or_die(n_blocks * sizeof *table);
-    attn_case c = {o, {.out = alloc_or_die(HEADS * D_HEAD * sizeof(float)), .q = q, .k = kv,
-                       .v = kv + n, .table = table, .len = len, .block_len = BLOCK, .n_head = HEADS,
-                       .n_kv_head = KV_HEADS, .d_head = D_HEAD, .h0 = 0, .h1 = HEADS,
-                       .scale = 0.088f, .scratch = alloc_or_die(mr_attn_scratch(len) * 4)}};
+    attn_case c = {o,
+                   {.out = alloc_or_die(HEADS * D_HEAD * sizeof(float)),
+                    .q = q,
+                    .k = kv,
+                    .v = kv + n,
+                    .table = table,
+                    .len = len,
+                    .block_len = BLOCK,
+                    .n_head = HEADS,
+                    .n_kv_head = KV_HEADS,
+                    .d_head = D_HEAD,
+                    .h0 = 0,
+                    .h1 = HEADS,
+                    .scale = 0.088f,
+                    .scratch = alloc_or_die(mr_attn_scratch(len) * 4)}};
 
     o->to_f16(kv, x, n);
     o->to_f16(kv + n, x, n);
@@ -185,9 +197,12 @@ int main(int argc, char **argv) {
 
     for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(argv[i], "--isa") == 0) isa = value;
-        else if (strcmp(argv[i], "--mib") == 0) mib = number(value, 1, 65536);
-        else if (strcmp(argv[i], "--reps") == 0) reps = number(value, 1, MAX_REPS);
+        if (strcmp(argv[i], "--isa") == 0)
+            isa = value;
+        else if (strcmp(argv[i], "--mib") == 0)
+            mib = number(value, 1, 65536);
+        else if (strcmp(argv[i], "--reps") == 0)
+            reps = number(value, 1, MAX_REPS);
         else {
             fprintf(stderr, "usage: bench_ops [--isa auto|ref|avx2|avx512] [--mib N] [--reps N]\n");
             return 64;

@@ -3,7 +3,10 @@
  * A bounded number of jobs is in flight; each result is appended as it comes. What is in the output is
  * done: run again, the command goes on behind it. For what an interrupted run had in flight the journal
  * knows the job ids: their results are looked for first, those still on their way are waited for, and only
- * what nobody knows is submitted again, under its old id. A result that comes twice is written once. */
+ * what nobody knows is submitted again, under its old id. A result that comes twice is written once.
+ *
+ * Jobs that the brokers did not take (away for longer than librdkafka waits) are sent again, under the same
+ * id, at most MAX_SENDS times. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +18,19 @@
 #include "cli/bar.h"
 #include "cli/batch_files.h"
 #include "cli/commands.h"
+#include "cli/flights.h"
 #include "cli/latency.h"
 #include "cli/net.h"
 
-enum { POLL_MS = 200, CATCH_UP_MS = 120000, QUIET_MS = 30000, MAX_IN_FLIGHT = 65536 };
+enum {
+    POLL_MS = 200,
+    QUIET_MS = 30000,  /* without a result: say so */
+    RESEND_MS = 5000,  /* pause before jobs that were not taken are sent again */
+    MAX_SENDS = 10,
+    FETCH_MS = 10000,  /* for one result whose place is known */
+    SLACK_MS = 3600 * 1000, /* our clock and the brokers' may differ by this */
+    MAX_IN_FLIGHT = 65536
+};
 
 static const mr_opt opts[] = {
     {"output", 'o', "OUT.jsonl", NULL, "where results go; an existing one is continued", NULL},
@@ -31,71 +43,39 @@ static const mr_opt opts[] = {
     {0},
 };
 
-typedef struct flight { /* a job whose result is awaited */
-    char job_id[MR_JOB_ID_LEN + 1];
-    char *custom_id;
-    size_t bytes;
-    bool inherited; /* from the journal: whether it is still on its way is not known */
-} flight;
-
 typedef struct batch {
     const mr_args *a;
     mr_client *c;
-    FILE *in, *out, *journal;
+    mr_batch_in in;
+    FILE *out, *journal;
     char journal_path[4096];
-    mr_idset done, seen; /* in the output; met in the input by this run */
-    flight *flights;
-    size_t n_flights, flights_cap, flight_bytes;
+    mr_idset done, seen; /* in the output; in the input */
+    mr_flights flights;
     int64_t max_flights, max_bytes;
     mr_bar bar;
-    size_t line_no, n_ok, n_failed, skipped;
-    uint64_t prompt_tokens, completion_tokens, heard_ms;
+    size_t n_ok, n_failed, n_before, n_failed_before;
+    uint64_t prompt_tokens, completion_tokens, heard_ms, resend_ms;
+    bool redis_away; /* found out while settling: not asked again */
     mr_latency *first_token, *total; /* of jobs that succeeded */
-    mr_status st; /* of a write; the run ends with it */
+    mr_status st; /* of what ends the run */
     mr_err err;
 } batch;
 
-/* ---- jobs in flight ---- */
-
-static flight *find_by_job(batch *b, const char *job_id) {
-    for (size_t i = 0; i < b->n_flights; i++)
-        if (strcmp(b->flights[i].job_id, job_id) == 0) return &b->flights[i];
-    return NULL;
-}
-
-static flight *find_by_custom(batch *b, const char *custom_id) {
-    for (size_t i = 0; i < b->n_flights; i++)
-        if (strcmp(b->flights[i].custom_id, custom_id) == 0) return &b->flights[i];
-    return NULL;
-}
-
-static bool add_flight(batch *b, const char *custom_id, const char *job_id, size_t bytes, bool inherited) {
-    if (b->n_flights == b->flights_cap) {
-        const size_t cap = b->flights_cap ? 2 * b->flights_cap : 256;
-        flight *grown = realloc(b->flights, cap * sizeof *grown);
-        if (!grown) return false;
-        b->flights = grown;
-        b->flights_cap = cap;
-    }
-    flight *f = &b->flights[b->n_flights];
-    *f = (flight){.bytes = bytes, .inherited = inherited, .custom_id = strdup(custom_id)};
-    if (!f->custom_id) return false;
-    snprintf(f->job_id, sizeof f->job_id, "%s", job_id);
-    b->n_flights++;
-    b->flight_bytes += bytes;
-    return true;
-}
-
-static void drop_flight(batch *b, flight *f) {
-    b->flight_bytes -= f->bytes;
-    free(f->custom_id);
-    *f = b->flights[--b->n_flights];
-}
-
+/* The run ends; b->err says why. */
 static bool fail(batch *b, mr_status st) {
     if (b->st == MR_OK) b->st = st;
     return false;
 }
+
+static bool no_memory(batch *b) {
+    return fail(b, mr_fail(&b->err, MR_ENOMEM, "out of memory"));
+}
+
+static bool may_go_on(const batch *b) {
+    return b->st == MR_OK && !mr_cli_interrupted();
+}
+
+/* ---- results ---- */
 
 static void count(batch *b, bool ok) {
     b->n_ok += ok;
@@ -104,16 +84,26 @@ static void count(batch *b, bool ok) {
     b->bar.failed = b->n_failed;
 }
 
-static void on_result(void *owner, const mr_result *r) {
-    batch *b = owner;
-    flight *f = find_by_job(b, r->job_id);
-    if (!f || b->st != MR_OK) return; /* another producer's, or a second copy */
+/* A request that ends without a job: what is wrong with it stands in the output. */
+static bool write_refusal(batch *b, const char *id, const char *custom_id, const char *code, const char *why) {
+    mr_err err;
+    const mr_status st = mr_batch_write_error(b->out, id, custom_id, code, "", why, &err);
+    if (st != MR_OK) {
+        b->err = err;
+        return fail(b, st);
+    }
+    count(b, false);
+    return mr_idset_add(&b->done, custom_id) || no_memory(b);
+}
+
+static void write_result(batch *b, mr_flight *f, const mr_result *r) {
     const mr_status st = mr_batch_write_result(b->out, f->custom_id, r, &b->err);
-    if (st != MR_OK || !mr_idset_add(&b->done, f->custom_id)) {
-        fail(b, st != MR_OK ? st : MR_ENOMEM);
+    if (st != MR_OK) {
+        fail(b, st);
         return;
     }
-    drop_flight(b, f);
+    if (!mr_idset_add(&b->done, f->custom_id)) no_memory(b);
+    mr_flights_drop(&b->flights, f);
     count(b, r->status == MR_STATUS_SUCCEEDED);
     if (r->status == MR_STATUS_SUCCEEDED) {
         mr_latency_add(b->first_token, r->first_token_ms);
@@ -125,179 +115,250 @@ static void on_result(void *owner, const mr_result *r) {
     b->heard_ms = mr_clock_mono_ms();
 }
 
+static bool was_not_taken(const mr_result *r) {
+    return r->error.code && strcmp(r->error.code, "not_submitted") == 0;
+}
+
+static void on_result(void *owner, const mr_result *r) {
+    batch *b = owner;
+    mr_flight *f = mr_flights_find_job(&b->flights, r->job_id);
+    if (!f || b->st != MR_OK) return; /* another producer's, or a second copy */
+    if (!was_not_taken(r) || f->n_sent >= MAX_SENDS) {
+        write_result(b, f, r);
+        return;
+    }
+    const uint64_t now_ms = mr_clock_mono_ms();
+    if (now_ms >= b->resend_ms) {
+        mr_bar_clear(&b->bar);
+        fprintf(stderr, "millrace batch: the brokers did not take a job, sending again: %s\n",
+                r->error.message);
+        b->resend_ms = now_ms + RESEND_MS;
+    }
+    mr_flights_set_todo(&b->flights, f, MR_FLIGHT_SEND);
+}
+
 /* ---- waiting ---- */
 
-/* One turn of waiting. False: stop (Ctrl-C or a failed write). */
+/* One turn of waiting. False: the run ends. */
 static bool wait_a_little(batch *b) {
     mr_err err;
-    (void)mr_poll(b->c, POLL_MS, &err);
+    const mr_status st = mr_poll(b->c, POLL_MS, &err);
+    if (st != MR_OK && st != MR_ETIMEOUT && st != MR_ECANCELED && b->st == MR_OK) {
+        b->err = err;
+        fail(b, st);
+    }
     const uint64_t now_ms = mr_clock_mono_ms();
     if (!mr_args_flag(b->a, "quiet")) mr_bar_show(&b->bar, now_ms, false);
-    if (b->n_flights && now_ms - b->heard_ms > QUIET_MS) {
+    if (b->flights.n && now_ms - b->heard_ms > QUIET_MS) {
         mr_bar_clear(&b->bar);
         fprintf(stderr, "millrace batch: no result for %d s, %zu jobs wait; is a worker running?\n",
-                QUIET_MS / 1000, b->n_flights);
+                QUIET_MS / 1000, b->flights.n);
         b->heard_ms = now_ms;
     }
-    return b->st == MR_OK && !mr_cli_interrupted();
+    return may_go_on(b);
 }
 
 static bool has_room(const batch *b, size_t bytes) {
-    if (b->n_flights == 0) return true; /* a job larger than the limit goes alone */
-    return (int64_t)b->n_flights < b->max_flights && (int64_t)(b->flight_bytes + bytes) <= b->max_bytes;
+    if (b->flights.n == 0) return true; /* a job larger than the limit goes alone */
+    return (int64_t)b->flights.n < b->max_flights && (int64_t)(b->flights.n_bytes + bytes) <= b->max_bytes;
 }
 
 /* ---- submitting ---- */
 
-static bool submit(batch *b, mr_batch_line *l, const char *known_job_id) {
+/* f is of this line; it may be gone when this returns. */
+static bool submit(batch *b, mr_batch_line *l, mr_flight *f) {
     mr_job_spec *j = &l->job;
+    mr_err err;
     mr_status st;
 
-    if (known_job_id) memcpy(j->job_id, known_job_id, sizeof j->job_id);
-    else mr_uuid_v7(j->job_id, mr_clock_wall_ms());
+    memcpy(j->job_id, f->job_id, sizeof j->job_id);
     j->stream = false; /* nobody reads these live */
-    if (!mr_cli_apply_job_options(b->a, j, &l->arena)) return fail(b, MR_EINVAL);
-    if (!known_job_id) {
-        st = mr_batch_journal_add(b->journal, l->custom_id, j->job_id, &b->err);
-        if (st != MR_OK) return fail(b, st);
-        if (!add_flight(b, l->custom_id, j->job_id, l->bytes, false)) return fail(b, MR_ENOMEM);
-    }
-    while ((st = mr_submit_async(b->c, j, &b->err)) == MR_ELIMIT)
+    if (!mr_cli_apply_job_options(b->a, j, &l->arena)) return no_memory(b); /* checked at the start */
+    f->n_sent++;
+    while ((st = mr_submit_async(b->c, j, &err)) == MR_ELIMIT || st == MR_EUNAVAIL)
         if (!wait_a_little(b)) return false;
-    if (st == MR_OK) return true;
-    flight *f = find_by_job(b, j->job_id);
-    if (f) drop_flight(b, f);
-    if (st != MR_EINVAL) return fail(b, st);
-    count(b, false); /* this one job cannot be sent: too large, say */
-    st = mr_batch_write_error(b->out, l->custom_id, "rejected", "", b->err.text, &b->err);
-    return st == MR_OK || fail(b, st);
+    if (st == MR_OK || st == MR_ECANCELED) return st == MR_OK;
+    if (st != MR_EINVAL) {
+        b->err = err;
+        return fail(b, st);
+    }
+    /* this one job cannot be sent: too large, say */
+    if ((f = mr_flights_find_job(&b->flights, j->job_id)) != NULL) mr_flights_drop(&b->flights, f);
+    return write_refusal(b, j->job_id, l->custom_id, "rejected", err.text);
 }
 
-/* A job of the journal whose result has not turned up: alive, or to be submitted again? */
-static bool settle_inherited(batch *b, mr_batch_line *l, flight *f) {
+static bool submit_new(batch *b, mr_batch_line *l) {
+    char job_id[MR_JOB_ID_LEN + 1];
+    mr_uuid_v7(job_id, mr_clock_wall_ms());
+    const mr_status st = mr_batch_journal_add(b->journal, l->custom_id, job_id, &b->err);
+    if (st != MR_OK) return fail(b, st);
+    mr_flight *f = mr_flights_add(&b->flights, l->custom_id, job_id, b->in.n);
+    if (!f) return no_memory(b);
+    f->at = b->in.at;
+    f->line_no = b->in.line_no;
+    return submit(b, l, f);
+}
+
+/* Its line is read again; then reading goes on where it was. */
+static bool submit_again(batch *b, mr_flight *f) {
+    const off_t back_at = ftello(b->in.f);
+    const size_t back_line = b->in.line_no + 1;
+    char custom_id[MR_BATCH_MAX_ID + 1];
+    mr_batch_line l;
+
+    mr_flights_set_todo(&b->flights, f, MR_FLIGHT_WAIT);
+    snprintf(custom_id, sizeof custom_id, "%s", f->custom_id);
+    mr_status st = mr_batch_in_seek(&b->in, f->at, f->line_no, &b->err);
+    if (st != MR_OK) return fail(b, st);
+    const bool there = mr_batch_in_next(&b->in);
+    mr_batch_parse(&l, there ? b->in.text : "", there ? b->in.n : 0, f->line_no);
+    bool ok = there && !l.code[0] && strcmp(l.custom_id, custom_id) == 0;
+    if (!ok)
+        fail(b, mr_fail(&b->err, MR_EINVAL, "line %zu of the input has changed while it was read",
+                        f->line_no));
+    ok = ok && submit(b, &l, f);
+    mr_batch_line_drop(&l);
+    if ((st = mr_batch_in_seek(&b->in, back_at, back_line, &b->err)) != MR_OK) return fail(b, st);
+    return ok;
+}
+
+/* A job of an earlier run whose result has not turned up: alive, over, or to be submitted again? */
+static bool settle(batch *b, mr_flight *f) {
+    char job_id[MR_JOB_ID_LEN + 1];
+    const mr_result *r;
     mr_job_view v;
     mr_err err;
-    f->inherited = false;
-    const bool alive = mr_job_look(b->c, f->job_id, &v, &err) == MR_OK &&
-                       (strcmp(v.state, "queued") == 0 || strcmp(v.state, "released") == 0 ||
-                        strcmp(v.state, "running") == 0);
-    if (alive) return true;
-    char job_id[MR_JOB_ID_LEN + 1];
+
     memcpy(job_id, f->job_id, sizeof job_id);
-    return submit(b, l, job_id);
+    if (f->at < 0) { /* the input has it no longer */
+        mr_flights_drop(&b->flights, f);
+        return true;
+    }
+    const mr_status st = b->redis_away ? MR_EUNAVAIL : mr_job_look(b->c, job_id, &v, &err);
+    if (st == MR_ECANCELED) return false;
+    b->redis_away = st == MR_EUNAVAIL;
+    const bool alive = st == MR_OK && (strcmp(v.state, "queued") == 0 || strcmp(v.state, "released") == 0 ||
+                                       strcmp(v.state, "running") == 0);
+    if (st == MR_OK && !alive && mr_wait(b->c, job_id, FETCH_MS, &r, &err) == MR_OK) on_result(b, r);
+    if ((f = mr_flights_find_job(&b->flights, job_id)) != NULL) /* it may have come meanwhile */
+        mr_flights_set_todo(&b->flights, f, alive ? MR_FLIGHT_WAIT : MR_FLIGHT_SEND);
+    return may_go_on(b);
+}
+
+/* Whatever is to be done about jobs in flight. False: the run ends. */
+static bool work_off(batch *b) {
+    mr_flight *f;
+    while ((f = b->flights.first) != NULL && f->todo != MR_FLIGHT_WAIT) {
+        if (f->todo == MR_FLIGHT_SEND && mr_clock_mono_ms() < b->resend_ms) break;
+        if (!(f->todo == MR_FLIGHT_SETTLE ? settle(b, f) : submit_again(b, f))) return false;
+    }
+    return may_go_on(b);
 }
 
 static bool take_line(batch *b, mr_batch_line *l) {
-    if (mr_idset_has(&b->seen, l->custom_id)) {
-        mr_fail(&b->err, MR_EINVAL, "line %zu: custom_id \"%s\" stands in the file twice", b->line_no,
-                l->custom_id);
-        return fail(b, MR_EINVAL);
-    }
-    if (!mr_idset_add(&b->seen, l->custom_id)) return fail(b, MR_ENOMEM);
-    if (mr_idset_has(&b->done, l->custom_id)) {
-        b->skipped++;
-        return true;
-    }
+    char id[32];
+    if (mr_idset_has(&b->done, l->custom_id) || mr_flights_find_custom(&b->flights, l->custom_id)) return true;
     if (l->code[0]) {
-        const mr_status st = mr_batch_write_error(b->out, l->custom_id, l->code, "", l->message, &b->err);
-        count(b, false);
-        return st == MR_OK || fail(b, st);
+        snprintf(id, sizeof id, "line-%zu", b->in.line_no);
+        return write_refusal(b, id, l->custom_id, l->code, l->message);
     }
-    flight *f = find_by_custom(b, l->custom_id);
-    if (f && f->inherited) return settle_inherited(b, l, f);
-    while (!has_room(b, l->bytes))
-        if (!wait_a_little(b)) return false;
-    return submit(b, l, NULL);
+    while (!has_room(b, b->in.n))
+        if (!wait_a_little(b) || !work_off(b)) return false;
+    return submit_new(b, l);
 }
 
-/* All of the input, then all of what is in flight. */
+/* What an earlier run left, then the input, then all of what is in flight. */
 static void run_all(batch *b) {
-    char *line = NULL;
-    size_t cap = 0;
-    ssize_t n;
-    bool go_on = true;
+    bool go_on = work_off(b);
 
-    while (go_on && (n = getline(&line, &cap, b->in)) > 0) {
+    while (go_on && mr_batch_in_next(&b->in)) {
         mr_batch_line l;
-        b->line_no++;
-        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) n--;
-        if (n == 0) continue;
-        mr_batch_parse(&l, line, (size_t)n, b->line_no);
-        go_on = take_line(b, &l) && !mr_cli_interrupted();
+        mr_batch_parse(&l, b->in.text, b->in.n, b->in.line_no);
+        go_on = take_line(b, &l) && may_go_on(b);
         mr_batch_line_drop(&l);
     }
-    if (go_on && ferror(b->in)) fail(b, mr_fail(&b->err, MR_EIO, "cannot read the input: %s", strerror(errno)));
-    for (size_t i = b->n_flights; go_on && i > 0; i--) /* of lines that the input no longer has */
-        if (b->flights[i - 1].inherited) drop_flight(b, &b->flights[i - 1]);
-    while (go_on && b->n_flights > 0) go_on = wait_a_little(b);
-    free(line);
+    if (go_on && ferror(b->in.f))
+        fail(b, mr_fail(&b->err, MR_EIO, "cannot read the input: %s", strerror(errno)));
+    while (go_on && b->flights.n > 0) go_on = wait_a_little(b) && work_off(b);
 }
 
 /* ---- begin and end ---- */
 
-static size_t count_lines(FILE *f) {
-    char *line = NULL;
-    size_t cap = 0, n = 0;
-    ssize_t len;
-    while ((len = getline(&line, &cap, f)) > 0) n += len > 1 || line[0] != '\n';
-    free(line);
-    rewind(f);
-    return n;
-}
-
 static void on_journal(void *owner, const char *custom_id, const char *job_id) {
     batch *b = owner;
-    if (mr_idset_has(&b->done, custom_id) || find_by_custom(b, custom_id)) return;
-    if (!add_flight(b, custom_id, job_id, 0, true)) fail(b, MR_ENOMEM);
+    if (mr_idset_has(&b->done, custom_id) || mr_flights_find_custom(&b->flights, custom_id)) return;
+    mr_flight *f = mr_flights_add(&b->flights, custom_id, job_id, 0);
+    if (f) mr_flights_set_todo(&b->flights, f, MR_FLIGHT_SETTLE);
+    else no_memory(b);
 }
 
-/* Reads the journal of an earlier run, waits for results that came meanwhile, begins a new journal. */
-static mr_status resume(batch *b) {
-    uint64_t started_ms = 0;
-    mr_status st = mr_batch_journal_read(b->journal_path, &started_ms, on_journal, b, &b->err);
-    const bool old = st == MR_OK && b->n_flights > 0;
-    if (st != MR_OK && st != MR_ENOTFOUND) return st;
-    if (!old) started_ms = mr_clock_wall_ms();
-    if ((st = mr_watch_results(b->c, old ? started_ms : 0, on_result, b, &b->err)) != MR_OK) return st;
-    const uint64_t begin_ms = mr_clock_mono_ms();
-    while (old && !mr_watch_caught_up(b->c)) {
-        if (!wait_a_little(b)) return b->st;
-        if (mr_clock_mono_ms() - begin_ms > CATCH_UP_MS)
-            return mr_fail(&b->err, MR_ETIMEOUT, "results of the earlier run could not be read within %d s",
-                           CATCH_UP_MS / 1000);
+/* Once through the input, before anything is submitted: no custom_id may stand there twice, since results
+ * are told apart by it. */
+static mr_status scan(batch *b) {
+    char id[MR_BATCH_MAX_ID + 1];
+    while (mr_batch_in_next(&b->in)) {
+        mr_batch_parse_id(id, b->in.text, b->in.n, b->in.line_no);
+        if (mr_idset_has(&b->seen, id))
+            return mr_fail(&b->err, MR_EINVAL, "line %zu: custom_id \"%.80s\" stands in the file twice",
+                           b->in.line_no, id);
+        if (!mr_idset_add(&b->seen, id)) return mr_fail(&b->err, MR_ENOMEM, "out of memory");
+        b->n_before += mr_idset_has(&b->done, id);
+        mr_flight *f = mr_flights_find_custom(&b->flights, id);
+        if (!f) continue;
+        f->at = b->in.at;
+        f->line_no = b->in.line_no;
     }
-    st = mr_batch_journal_create(&b->journal, b->journal_path, started_ms, &b->err);
-    for (size_t i = 0; st == MR_OK && i < b->n_flights; i++)
-        st = mr_batch_journal_add(b->journal, b->flights[i].custom_id, b->flights[i].job_id, &b->err);
-    return st;
+    if (ferror(b->in.f)) return mr_fail(&b->err, MR_EIO, "cannot read the input: %s", strerror(errno));
+    return mr_batch_in_seek(&b->in, 0, 1, &b->err);
+}
+
+/* Watches results; those that came since the earlier run began are waited for. */
+static mr_status watch(batch *b, uint64_t started_ms) {
+    const bool old = b->flights.n > 0;
+    const mr_status st = mr_watch_results(b->c, old ? started_ms - SLACK_MS : 0, on_result, b, &b->err);
+    while (st == MR_OK && old && !mr_watch_caught_up(b->c))
+        if (!wait_a_little(b)) break;
+    return st == MR_OK ? b->st : st;
+}
+
+static mr_status begin_journal(batch *b, uint64_t started_ms) {
+    mr_status st = mr_batch_journal_create(&b->journal, b->journal_path, started_ms, &b->err);
+    for (mr_flight *f = b->flights.first; f && st == MR_OK; f = f->next)
+        st = mr_batch_journal_add(b->journal, f->custom_id, f->job_id, &b->err);
+    return st == MR_OK ? mr_batch_journal_publish(b->journal_path, &b->err) : st;
 }
 
 static mr_status open_all(batch *b, const char *in_path, const char *out_path) {
-    size_t failed_before;
-    b->in = strcmp(in_path, "-") == 0 ? NULL : fopen(in_path, "re");
-    if (!b->in)
-        return mr_fail(&b->err, MR_EIO, "%s: %s", in_path,
-                       strcmp(in_path, "-") == 0 ? "a batch is read from a file" : strerror(errno));
-    mr_status st = mr_batch_output_open(&b->out, out_path, &b->done, &failed_before, &b->err);
+    uint64_t started_ms = 0;
+    mr_status st = mr_batch_in_open(&b->in, in_path, &b->err);
+    if (st == MR_OK) st = mr_batch_output_open(&b->out, out_path, &b->done, &b->n_failed_before, &b->err);
     if (st != MR_OK) return st;
-    snprintf(b->journal_path, sizeof b->journal_path, "%s.journal", out_path);
-    mr_bar_init(&b->bar, stderr, count_lines(b->in), b->done.n, mr_clock_mono_ms());
+    if (snprintf(b->journal_path, sizeof b->journal_path, "%s.journal", out_path) >=
+        (int)sizeof b->journal_path)
+        return mr_fail(&b->err, MR_EINVAL, "the name of the output is too long");
+    st = mr_batch_journal_read(b->journal_path, &started_ms, on_journal, b, &b->err);
+    if (st != MR_OK && st != MR_ENOTFOUND) return st;
+    if (b->st != MR_OK) return b->st;
+    if (b->flights.n == 0 || started_ms <= SLACK_MS) started_ms = mr_clock_wall_ms();
+    if ((st = scan(b)) != MR_OK) return st;
+    mr_bar_init(&b->bar, stderr, b->seen.n, b->n_before, mr_clock_mono_ms());
     if (b->done.n)
         fprintf(stderr, "millrace batch: %s has %zu results (%zu failed), going on\n", out_path, b->done.n,
-                failed_before);
+                b->n_failed_before);
     b->heard_ms = mr_clock_mono_ms();
-    return resume(b);
+    if ((st = watch(b, started_ms)) != MR_OK) return st;
+    return begin_journal(b, started_ms);
 }
 
 static int report(batch *b) {
     const double seconds = (double)(mr_clock_mono_ms() - b->bar.begin_ms) / 1000;
-    const bool over = b->st == MR_OK && !mr_cli_interrupted();
+    const bool over = may_go_on(b);
 
     if (!mr_args_flag(b->a, "quiet")) mr_bar_show(&b->bar, mr_clock_mono_ms(), true);
     if (!mr_args_flag(b->a, "quiet") && b->bar.terminal) fputc('\n', stderr);
     if (b->st != MR_OK) fprintf(stderr, "millrace batch: %s\n", b->err.text);
     fprintf(stderr, "%zu succeeded, %zu failed, %zu done before; %llu prompt and %llu generated tokens in "
-            "%.1f s\n", b->n_ok, b->n_failed, b->skipped, (unsigned long long)b->prompt_tokens,
+            "%.1f s\n", b->n_ok, b->n_failed, b->n_before, (unsigned long long)b->prompt_tokens,
             (unsigned long long)b->completion_tokens, seconds);
     if (b->n_ok)
         fprintf(stderr, "%.0f tokens/s generated, %.0f in and out; per job, queue included: first token "
@@ -308,45 +369,56 @@ static int report(batch *b) {
                 mr_latency_percentile(b->total, 50), mr_latency_percentile(b->total, 95));
     if (!over)
         fprintf(stderr, "millrace batch: not finished, %zu jobs in flight; the same command goes on\n",
-                b->n_flights);
+                b->flights.n);
     if (mr_args_flag(b->a, "json"))
         printf("{\"succeeded\":%zu,\"failed\":%zu,\"done_before\":%zu,\"in_flight\":%zu,"
                "\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"seconds\":%.3f,\"first_token_ms\":{\"p50\":%u,"
                "\"p95\":%u},\"total_ms\":{\"p50\":%u,\"p95\":%u},\"finished\":%s}\n",
-               b->n_ok, b->n_failed, b->skipped, b->n_flights, (unsigned long long)b->prompt_tokens,
+               b->n_ok, b->n_failed, b->n_before, b->flights.n, (unsigned long long)b->prompt_tokens,
                (unsigned long long)b->completion_tokens, seconds,
                mr_latency_percentile(b->first_token, 50), mr_latency_percentile(b->first_token, 95),
                mr_latency_percentile(b->total, 50), mr_latency_percentile(b->total, 95), over ? "true" : "false");
     if (b->st != MR_OK) return mr_status_exit_code(b->st);
     if (mr_cli_interrupted()) return 130;
-    return b->n_failed ? EX_DATAERR : EX_OK;
+    return b->n_failed || b->n_failed_before ? EX_DATAERR : EX_OK;
 }
 
 static void close_all(batch *b) {
     mr_cli_catch_interrupt(NULL);
     mr_client_close(b->c);
-    if (b->in) fclose(b->in);
+    mr_batch_in_close(&b->in);
     if (b->out) fclose(b->out);
     if (b->journal) fclose(b->journal);
-    while (b->n_flights) drop_flight(b, &b->flights[0]);
-    free(b->flights);
+    mr_flights_deinit(&b->flights);
     free(b->first_token);
     free(b->total);
     mr_idset_deinit(&b->done);
     mr_idset_deinit(&b->seen);
 }
 
+static bool options_ok(const mr_args *a, batch *b) {
+    mr_job_spec j;
+    mr_arena arena;
+    int64_t kb;
+
+    if (!mr_args_int(a, "in-flight", 1, MAX_IN_FLIGHT, &b->max_flights) ||
+        !mr_args_int(a, "in-flight-kb", 1, 1 << 20, &kb))
+        return false;
+    b->max_bytes = kb * 1024;
+    mr_job_defaults(&j);
+    mr_arena_init(&arena, 1 << 20);
+    const bool ok = mr_cli_apply_job_options(a, &j, &arena);
+    mr_arena_drop(&arena);
+    return ok;
+}
+
 static int run(const mr_args *a) {
     batch b = {.a = a};
     const char *out_path = mr_args_get(a, "output");
-    int64_t kb;
     int rc;
 
     if (!out_path) return mr_cli_usage(a, "needs --output OUT.jsonl");
-    if (!mr_args_int(a, "in-flight", 1, MAX_IN_FLIGHT, &b.max_flights) ||
-        !mr_args_int(a, "in-flight-kb", 1, 1 << 20, &kb))
-        return EX_USAGE;
-    b.max_bytes = kb * 1024;
+    if (!options_ok(a, &b)) return EX_USAGE;
     mr_idset_init(&b.done);
     mr_idset_init(&b.seen);
     b.first_token = calloc(1, sizeof *b.first_token);
@@ -360,11 +432,9 @@ static int run(const mr_args *a) {
     if (st != MR_OK) {
         rc = mr_cli_fail(a, &b.err);
     } else {
-        run_all(&b);
+        if (may_go_on(&b)) run_all(&b);
         rc = report(&b);
-        if ((rc == EX_OK || rc == EX_DATAERR) && b.st == MR_OK && b.n_flights == 0 &&
-            !mr_cli_interrupted())
-            unlink(b.journal_path);
+        if (may_go_on(&b) && b.flights.n == 0) unlink(b.journal_path);
     }
     close_all(&b);
     return rc;
@@ -382,7 +452,8 @@ const mr_cmd mr_cmd_batch = {
         "url\n/v1/chat/completions (messages) or /v1/completions (prompt). OUT.jsonl gets a line per "
         "request, in\nthe order of completion: {\"custom_id\",\"response\",\"error\"}. Options of the job "
         "override the file's.\n\nInterrupted (Ctrl-C, crash, full disk), the same command goes on where it "
-        "was. Requests that\nfail are in OUT.jsonl with their error; the exit code is then 65.",
+        "was; OUT.jsonl.journal\nremembers what was on its way. Requests that fail are in OUT.jsonl with "
+        "their error; the exit code\nis then 65. Delete their lines and run again to repeat them.",
     .examples = "  millrace batch samples.jsonl -o synopses.jsonl\n"
                 "  millrace batch night.jsonl -o night.out.jsonl --priority low --in-flight 1024",
     .run = run,

@@ -5,8 +5,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/uuid.h"
@@ -14,6 +17,55 @@
 #include "schemas/codec.h"
 
 /* ---- input ---- */
+
+static mr_status open_regular(FILE **out, const char *path, const char *mode, mr_err *err) {
+    struct stat st;
+    *out = fopen(path, mode);
+    if (!*out) return mr_fail(err, MR_EIO, "%s: %s", path, strerror(errno));
+    if (fstat(fileno(*out), &st) == 0 && S_ISREG(st.st_mode)) return MR_OK;
+    fclose(*out);
+    *out = NULL;
+    return mr_fail(err, MR_EINVAL, "%s must be a regular file: a batch reads it more than once", path);
+}
+
+mr_status mr_batch_in_open(mr_batch_in *in, const char *path, mr_err *err) {
+    *in = (mr_batch_in){.text = malloc(MR_BATCH_MAX_LINE + 1)};
+    if (!in->text) return mr_fail(err, MR_ENOMEM, "%s: out of memory", path);
+    const mr_status st = open_regular(&in->f, path, "re", err);
+    if (st != MR_OK) mr_batch_in_close(in);
+    return st;
+}
+
+void mr_batch_in_close(mr_batch_in *in) {
+    if (in->f) fclose(in->f);
+    free(in->text);
+    *in = (mr_batch_in){.f = NULL};
+}
+
+mr_status mr_batch_in_seek(mr_batch_in *in, off_t at, size_t line_no, mr_err *err) {
+    if (fseeko(in->f, at, SEEK_SET) != 0)
+        return mr_fail(err, MR_EIO, "cannot read the input again: %s", strerror(errno));
+    in->line_no = line_no - 1;
+    return MR_OK;
+}
+
+bool mr_batch_in_next(mr_batch_in *in) {
+    int ch;
+    bool blank;
+    do {
+        in->at = ftello(in->f);
+        in->n = 0;
+        blank = true;
+        while ((ch = getc_unlocked(in->f)) != EOF && ch != '\n') {
+            if (in->n < MR_BATCH_MAX_LINE) in->text[in->n] = (char)ch;
+            in->n++;
+            blank = blank && (ch == ' ' || ch == '\t' || ch == '\r');
+        }
+        in->line_no++;
+    } while (blank && ch != EOF);
+    in->text[in->n < MR_BATCH_MAX_LINE ? in->n : MR_BATCH_MAX_LINE] = '\0';
+    return !blank && !ferror(in->f);
+}
 
 static void refuse(mr_batch_line *l, const char *code, const char *fmt, ...) MR_PRINTF(3, 4);
 static void refuse(mr_batch_line *l, const char *code, const char *fmt, ...) {
@@ -36,15 +88,24 @@ static void parse_body(mr_batch_line *l, const char *url, const json_t *body, si
     free(text);
 }
 
+/* False: there is one, but it cannot be used. */
+static bool take_id(char out[MR_BATCH_MAX_ID + 1], const json_t *o, size_t line_no) {
+    const json_t *id = json_object_get(o, "custom_id");
+    snprintf(out, MR_BATCH_MAX_ID + 1, "line-%zu", line_no);
+    if (!id) return true;
+    const size_t n = json_is_string(id) ? json_string_length(id) : 0;
+    if (n < 1 || n > MR_BATCH_MAX_ID) return false;
+    memcpy(out, json_string_value(id), n + 1);
+    return true;
+}
+
 static void parse_object(mr_batch_line *l, const json_t *o, size_t line_no) {
     const char *key;
     json_t *value;
     const json_t *id = json_object_get(o, "custom_id"), *url = json_object_get(o, "url"),
                  *method = json_object_get(o, "method"), *body = json_object_get(o, "body");
 
-    if (json_is_string(id) && json_string_length(id) >= 1 && json_string_length(id) <= MR_BATCH_MAX_ID)
-        memcpy(l->custom_id, json_string_value(id), json_string_length(id) + 1);
-    else if (id)
+    if (!take_id(l->custom_id, o, line_no))
         refuse(l, "bad_type", "line %zu: custom_id must be text of 1 to %d bytes", line_no, MR_BATCH_MAX_ID);
     json_object_foreach((json_t *)o, key, value) {
         if (value != id && value != url && value != method && value != body)
@@ -66,7 +127,6 @@ void mr_batch_parse(mr_batch_line *l, const char *text, size_t n, size_t line_no
     json_error_t why;
     memset(l, 0, sizeof *l);
     mr_arena_init(&l->arena, 16u << 20);
-    l->bytes = n;
     snprintf(l->custom_id, sizeof l->custom_id, "line-%zu", line_no);
     if (n > MR_BATCH_MAX_LINE) {
         refuse(l, "too_long", "line %zu has %zu bytes, must have at most %u", line_no, n, MR_BATCH_MAX_LINE);
@@ -76,6 +136,12 @@ void mr_batch_parse(mr_batch_line *l, const char *text, size_t n, size_t line_no
     if (!o) refuse(l, "malformed", "line %zu, column %d: %s", line_no, why.column, why.text);
     else if (!json_is_object(o)) refuse(l, "malformed", "line %zu is not a JSON object", line_no);
     else parse_object(l, o, line_no);
+    json_decref(o);
+}
+
+void mr_batch_parse_id(char out[MR_BATCH_MAX_ID + 1], const char *text, size_t n, size_t line_no) {
+    json_t *o = n <= MR_BATCH_MAX_LINE ? json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    (void)take_id(out, o, line_no);
     json_decref(o);
 }
 
@@ -127,9 +193,11 @@ static mr_status read_done(FILE *f, const char *path, mr_idset *done, size_t *n_
 
 mr_status mr_batch_output_open(FILE **out, const char *path, mr_idset *done, size_t *n_failed, mr_err *err) {
     *n_failed = 0;
-    *out = fopen(path, "a+e");
-    if (!*out) return write_failed(path, err);
-    mr_status st = cut_torn_line(*out, path, err);
+    mr_status st = open_regular(out, path, "a+e", err);
+    if (st != MR_OK) return st;
+    if (flock(fileno(*out), LOCK_EX | LOCK_NB) != 0)
+        st = mr_fail(err, MR_ELIMIT, "%s: another batch is writing to it", path);
+    if (st == MR_OK) st = cut_torn_line(*out, path, err);
     if (st == MR_OK) st = read_done(*out, path, done, n_failed, err);
     if (st == MR_OK && fseeko(*out, 0, SEEK_END) != 0) st = write_failed(path, err);
     if (st != MR_OK) {
@@ -217,7 +285,7 @@ mr_status mr_batch_write_result(FILE *f, const char *custom_id, const mr_result 
     size_t n = 0;
 
     if (r->status != MR_STATUS_SUCCEEDED)
-        return mr_batch_write_error(f, custom_id, r->error.code ? r->error.code : mr_job_status_name(r->status),
+        return mr_batch_write_error(f, r->job_id, custom_id, r->error.code ? r->error.code : mr_job_status_name(r->status),
                                     r->error.field ? r->error.field : "",
                                     r->error.message ? r->error.message : mr_job_status_name(r->status), err);
     FILE *m = begin_line(&line, &n, r->job_id, custom_id);
@@ -227,11 +295,11 @@ mr_status mr_batch_write_result(FILE *f, const char *custom_id, const mr_result 
     return append(f, line, n, err);
 }
 
-mr_status mr_batch_write_error(FILE *f, const char *custom_id, const char *code, const char *field,
-                               const char *message, mr_err *err) {
+mr_status mr_batch_write_error(FILE *f, const char *id, const char *custom_id, const char *code,
+                               const char *field, const char *message, mr_err *err) {
     char *line = NULL;
     size_t n = 0;
-    FILE *m = begin_line(&line, &n, custom_id[0] ? "error" : "", custom_id);
+    FILE *m = begin_line(&line, &n, id, custom_id);
     if (!m) return mr_fail(err, MR_ENOMEM, "output: out of memory");
     fputs("\"response\":null,", m);
     put_error(m, code, field, message);
@@ -265,14 +333,30 @@ mr_status mr_batch_journal_read(const char *path, uint64_t *started_ms, mr_batch
     return MR_OK;
 }
 
+static mr_status new_path(char out[PATH_MAX], const char *path, mr_err *err) {
+    if (snprintf(out, PATH_MAX, "%s.new", path) < PATH_MAX) return MR_OK;
+    return mr_fail(err, MR_EINVAL, "%s: the name has more than %d bytes", path, PATH_MAX - 5);
+}
+
 mr_status mr_batch_journal_create(FILE **out, const char *path, uint64_t started_ms, mr_err *err) {
-    *out = fopen(path, "we");
+    char made[PATH_MAX];
+    *out = NULL;
+    mr_status st = new_path(made, path, err);
+    if (st != MR_OK) return st;
+    *out = fopen(made, "we");
     if (*out && fprintf(*out, "{\"started_ms\":%" PRIu64 "}\n", started_ms) > 0 && fflush(*out) == 0)
         return MR_OK;
-    const mr_status st = write_failed(path, err);
+    st = write_failed(made, err);
     if (*out) fclose(*out);
     *out = NULL;
     return st;
+}
+
+mr_status mr_batch_journal_publish(const char *path, mr_err *err) {
+    char made[PATH_MAX];
+    const mr_status st = new_path(made, path, err);
+    if (st != MR_OK) return st;
+    return rename(made, path) == 0 ? MR_OK : write_failed(path, err);
 }
 
 mr_status mr_batch_journal_add(FILE *f, const char *custom_id, const char *job_id, mr_err *err) {

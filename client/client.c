@@ -1,7 +1,8 @@
 /* client.c - connect, submit, cancel; the loop that every call of the client runs.
  *
  * One uv loop without a thread: a call starts something, runs the loop until a counter moves or its time
- * is over, and returns. Kafka and Redis are reached through the same glue as in our programs. */
+ * is over, and returns. Kafka and Redis are reached through the same glue as in our programs. What waits
+ * for an answer never lives on a caller's stack: an answer may come after the call has given up. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,13 +20,30 @@ static void on_timeout(uv_timer_t *t) {
     c->timed_out = true;
 }
 
+static void turn(mr_client *c, uv_run_mode mode) {
+    MR_CHECK(!c->in_loop); /* millrace.h: a callback may not call what waits */
+    c->in_loop = true;
+    uv_run(&c->loop, mode);
+    c->in_loop = false;
+}
+
 bool mr_client_run(mr_client *c, const uint64_t *counter, uint64_t was, int64_t timeout_ms) {
     c->timed_out = false;
     uv_update_time(&c->loop);
     if (timeout_ms >= 0) uv_timer_start(&c->timer, on_timeout, (uint64_t)timeout_ms, 0);
-    while (*counter == was && !c->timed_out && !c->interrupted) uv_run(&c->loop, UV_RUN_ONCE);
+    while (*counter == was && !c->timed_out && !c->interrupted) turn(c, UV_RUN_ONCE);
     uv_timer_stop(&c->timer);
     return *counter != was;
+}
+
+uint64_t mr_client_end_ms(int timeout_ms) {
+    return timeout_ms < 0 ? MR_CLIENT_NEVER : mr_clock_mono_ms() + (uint64_t)timeout_ms;
+}
+
+int64_t mr_client_left_ms(uint64_t end_ms) {
+    const uint64_t now_ms = mr_clock_mono_ms();
+    if (end_ms == MR_CLIENT_NEVER) return -1;
+    return now_ms < end_ms ? (int64_t)(end_ms - now_ms) : 0;
 }
 
 static void on_interrupt(uv_async_t *async) {
@@ -33,7 +51,7 @@ static void on_interrupt(uv_async_t *async) {
 }
 
 void mr_interrupt(mr_client *c) {
-    c->interrupted = 1;
+    c->interrupted = true;
     uv_async_send(&c->interrupt);
 }
 
@@ -77,14 +95,12 @@ static mr_status split_extra(mr_client *c, mr_err *err) {
     return MR_OK;
 }
 
-typedef struct ack {
-    uint64_t n; /* 1 when reported */
+/* A record on its way to the brokers, the cookie of its delivery report. */
+typedef struct sent {
+    bool is_job, awaited; /* awaited: freed by who waits, else by the report */
+    uint64_t n_reports;   /* 0 or 1 */
     mr_status status;
     char text[256];
-} ack;
-
-typedef struct sent { /* cookie of a produced record */
-    ack *wait;        /* NULL: nobody waits */
     char job_id[MR_JOB_ID_LEN + 1];
 } sent;
 
@@ -95,21 +111,31 @@ static void on_delivery(void *owner, void *cookie, mr_status status, const char 
     (void)partition;
     (void)offset;
     c->events++;
-    if (s->wait) {
-        s->wait->n = 1;
-        s->wait->status = status;
-        snprintf(s->wait->text, sizeof s->wait->text, "%s", text ? text : "");
-    } else if (status != MR_OK && status != MR_ECANCELED) {
-        mr_client_submit_failed(c, s->job_id, text ? text : mr_status_name(status));
-    }
+    s->status = status;
+    snprintf(s->text, sizeof s->text, "%s", text && text[0] ? text : mr_status_name(status));
+    s->n_reports = 1;
+    if (s->awaited) return;
+    if (s->is_job && status != MR_OK && !c->closing) mr_client_submit_failed(c, s->job_id, s->text);
     free(s);
+}
+
+/* Whether the brokers answer and the topics are there is asked together with what is needed anyway. */
+static mr_status open_kafka(mr_client *c, mr_err *err) {
+    c->kafka = (mr_kafka_conf){c->settings.kafka_brokers, "millrace-client", c->extra};
+    snprintf(c->topic_results, sizeof c->topic_results, "%s.results", c->settings.topic_prefix);
+    snprintf(c->topic_control, sizeof c->topic_control, "%s.control", c->settings.topic_prefix);
+    /* First the producer: it connects in the background while the other answer is waited for. */
+    mr_status st = mr_kafka_producer_open(&c->producer, &c->loop, &c->kafka, on_delivery, c, err);
+    if (st == MR_OK) st = mr_client_mark_ends(c, err);
+    if (st == MR_ENOTFOUND)
+        st = mr_fail(err, MR_EUNAVAIL, "topic %s is not there; has a millrace-dispatcher run on %s?",
+                     c->topic_results, c->settings.kafka_brokers);
+    return st;
 }
 
 mr_status mr_client_connect(mr_client **out, const mr_client_options *opt, mr_err *err) {
     static const mr_client_options none;
     mr_client *c = calloc(1, sizeof *c);
-    char topic[256];
-    int32_t n;
 
     *out = NULL;
     if (!c) return mr_fail(err, MR_ENOMEM, "client: out of memory");
@@ -120,21 +146,10 @@ mr_status mr_client_connect(mr_client **out, const mr_client_options *opt, mr_er
     MR_CHECK(uv_async_init(&c->loop, &c->interrupt, on_interrupt) == 0);
     mr_status st = load_settings(c, opt ? opt : &none, err);
     if (st == MR_OK) st = split_extra(c, err);
-    if (st == MR_OK) {
-        c->kafka = (mr_kafka_conf){c->settings.kafka_brokers, "millrace-client", c->extra};
-        snprintf(c->topic_results, sizeof c->topic_results, "%s.results", c->settings.topic_prefix);
-        snprintf(c->topic_control, sizeof c->topic_control, "%s.control", c->settings.topic_prefix);
-        snprintf(topic, sizeof topic, "%s.jobs.normal", c->settings.topic_prefix);
-        st = mr_kafka_partitions(&c->kafka, topic, MR_CLIENT_META_MS, &n, err);
-        if (st == MR_ENOTFOUND)
-            mr_fail(err, MR_EUNAVAIL, "topic %s is not there; has a millrace-dispatcher run on %s?",
-                    topic, c->settings.kafka_brokers);
-    }
-    if (st == MR_OK)
-        st = mr_kafka_producer_open(&c->producer, &c->loop, &c->kafka, on_delivery, c, err);
+    if (st == MR_OK) st = open_kafka(c, err);
     if (st != MR_OK) {
         mr_client_close(c);
-        return st == MR_ENOTFOUND ? MR_EUNAVAIL : st;
+        return st;
     }
     *out = c;
     return MR_OK;
@@ -147,6 +162,8 @@ static void close_handle(uv_handle_t *h, void *arg) {
 
 void mr_client_close(mr_client *c) {
     if (!c) return;
+    MR_CHECK(!c->in_loop);
+    c->closing = true;
     mr_client_watch_close(c);
     mr_redis_close(c->subscriber);
     mr_redis_close(c->redis);
@@ -154,8 +171,7 @@ void mr_client_close(mr_client *c) {
     uv_walk(&c->loop, close_handle, NULL);
     uv_run(&c->loop, UV_RUN_DEFAULT);
     MR_CHECK(uv_loop_close(&c->loop) == 0);
-    for (size_t i = 0; i < c->own_cap; i++) free(c->own[i].bytes);
-    free(c->own);
+    mr_own_drop(&c->own);
     free(c->ends);
     free(c->extra_text);
     mr_arena_drop(&c->wait_arena);
@@ -166,37 +182,50 @@ void mr_client_close(mr_client *c) {
 /* ---- submit ---- */
 
 void mr_job_defaults(mr_job_spec *j) {
-    *j = (mr_job_spec){.model = "", .tenant = "default", .stream = true,
-                       .priority = MR_PRIORITY_NORMAL,
-                       .params = {.temperature = 1, .top_p = 1, .repetition_penalty = 1}};
+    mr_codec_job_defaults(j);
     mr_uuid_v7(j->job_id, mr_clock_wall_ms());
 }
 
-static mr_status produce(mr_client *c, const char *topic, const char *key, const char *job_id,
-                         const void *bytes, size_t n, ack *wait, mr_err *err) {
+static mr_status produce(mr_client *c, const char *topic, const char *key, const void *bytes, size_t n,
+                         sent *s, mr_err *err) {
     const mr_kafka_header type = {"content-type", "application/json", 16};
-    sent *s = calloc(1, sizeof *s);
-    if (!s) return mr_fail(err, MR_ENOMEM, "submit: out of memory");
-    s->wait = wait;
-    snprintf(s->job_id, sizeof s->job_id, "%s", job_id);
-    const mr_status st = mr_kafka_send(c->producer, topic, MR_KAFKA_ANY_PARTITION, key, strlen(key),
-                                       bytes, n, &type, 1, s, err);
-    if (st != MR_OK) free(s);
-    return st;
+    return mr_kafka_send(c->producer, topic, MR_KAFKA_ANY_PARTITION, key, strlen(key), bytes, n, &type, 1,
+                         s, err);
 }
 
-/* Encodes j and hands it to Kafka; wait as in produce. */
-static mr_status send_job(mr_client *c, mr_job_spec *j, ack *wait, mr_err *err) {
+static sent *new_sent(const char *job_id, bool is_job, bool awaited, mr_err *err) {
+    sent *s = calloc(1, sizeof *s);
+    if (!s) {
+        mr_fail(err, MR_ENOMEM, "submit: out of memory");
+        return NULL;
+    }
+    s->is_job = is_job;
+    s->awaited = awaited;
+    memcpy(s->job_id, job_id, sizeof s->job_id);
+    return s;
+}
+
+static mr_status check_job(mr_job_spec *j, mr_err *err) {
+    if (!j->job_id[0]) mr_uuid_v7(j->job_id, mr_clock_wall_ms());
+    if (!memchr(j->job_id, 0, sizeof j->job_id) || !mr_uuid_valid(j->job_id, strlen(j->job_id)))
+        return mr_fail(err, MR_EINVAL, "job_id is \"%.36s\", must be a UUID", j->job_id);
+    if ((unsigned)j->priority >= MR_PRIORITY_N)
+        return mr_fail(err, MR_EINVAL, "job %s: priority is %d, must be 0..%d", j->job_id, j->priority,
+                       MR_PRIORITY_N - 1);
+    if (!j->model) j->model = "";
+    if (!j->tenant) j->tenant = "default";
+    return MR_OK;
+}
+
+/* Encodes j and hands it to Kafka. */
+static mr_status send_job(mr_client *c, const mr_job_spec *j, sent *s, mr_err *err) {
     char topic[256];
     mr_arena arena;
     const void *bytes;
     size_t n;
 
-    if (!j->job_id[0]) mr_uuid_v7(j->job_id, mr_clock_wall_ms());
-    mr_status st = mr_client_mark_ends(c, err);
-    if (st != MR_OK) return st;
     mr_arena_init(&arena, ENCODE_LIMIT);
-    st = mr_codec_job_encode(j, MR_FORMAT_JSON, false, &arena, &bytes, &n);
+    mr_status st = mr_codec_job_encode(j, MR_FORMAT_JSON, false, &arena, &bytes, &n);
     if (st != MR_OK)
         st = mr_fail(err, st, "job %s cannot be encoded: its text is not UTF-8, or too long", j->job_id);
     else if (n > MR_JOB_MAX_BYTES)
@@ -205,57 +234,76 @@ static mr_status send_job(mr_client *c, mr_job_spec *j, ack *wait, mr_err *err) 
     if (st == MR_OK) {
         snprintf(topic, sizeof topic, "%s.jobs.%s", c->settings.topic_prefix,
                  mr_priority_name(j->priority));
-        st = produce(c, topic, j->tenant, j->job_id, bytes, n, wait, err);
+        st = produce(c, topic, j->tenant, bytes, n, s, err);
     }
     mr_arena_drop(&arena);
-    if (st == MR_OK) st = mr_client_add_own(c, j->job_id, err);
     return st;
 }
 
-/* Waits for the one acknowledgement. On a time-out the record may still arrive: the ack must not die
- * before it is reported, so the producer is emptied first. */
-static mr_status await(mr_client *c, ack *a, int timeout_ms, const char *what, mr_err *err) {
-    if (!mr_client_run(c, &a->n, 0, timeout_ms)) {
-        mr_kafka_producer_close(c->producer); /* reports it, cancelled */
-        c->producer = NULL;
-        const mr_status st = mr_kafka_producer_open(&c->producer, &c->loop, &c->kafka, on_delivery, c, err);
-        if (st != MR_OK) return st;
-        if (a->status != MR_OK)
-            return mr_client_late(c, err, "%s: not acknowledged by %s within %d ms", what,
-                                  c->settings.kafka_brokers, timeout_ms);
+/* Waits for the acknowledgement, and frees s or leaves it to the report. */
+static mr_status await(mr_client *c, sent *s, int timeout_ms, const char *what, mr_err *err) {
+    if (!mr_client_run(c, &s->n_reports, 0, timeout_ms)) {
+        s->awaited = false;
+        s->is_job = false; /* the caller is told here */
+        return mr_client_late(c, err, "%s: not acknowledged by %s within %d ms", what,
+                              c->settings.kafka_brokers, timeout_ms);
     }
-    return a->status == MR_OK ? MR_OK : mr_fail(err, a->status, "%s: %s", what, a->text);
+    const mr_status st =
+        s->status == MR_OK ? MR_OK : mr_fail(err, s->status, "%s: %s", what, s->text);
+    free(s);
+    return st;
+}
+
+/* The job is remembered first: once it is sent nothing may fail. */
+static mr_status begin_submit(mr_client *c, mr_job_spec *j, bool awaited, sent **out, mr_err *err) {
+    mr_status st = check_job(j, err);
+    if (st == MR_OK && c->interrupted) st = mr_client_late(c, err, "submit");
+    if (st == MR_OK && !c->on_result) st = mr_own_add(&c->own, j->job_id, err); /* a watcher hears of all */
+    if (st != MR_OK) return st;
+    sent *s = new_sent(j->job_id, true, awaited, err);
+    if (!s) return MR_ENOMEM;
+    st = send_job(c, j, s, err);
+    if (st != MR_OK) free(s);
+    else if (out) *out = s;
+    return st;
 }
 
 mr_status mr_submit(mr_client *c, mr_job_spec *j, int timeout_ms, mr_err *err) {
-    ack a = {0};
-    const mr_status st = send_job(c, j, &a, err);
-    return st == MR_OK ? await(c, &a, timeout_ms, "submit", err) : st;
+    sent *s = NULL;
+    const mr_status st = begin_submit(c, j, true, &s, err);
+    return st == MR_OK ? await(c, s, timeout_ms, "submit", err) : st;
 }
 
 mr_status mr_submit_async(mr_client *c, mr_job_spec *j, mr_err *err) {
-    return send_job(c, j, NULL, err);
+    return begin_submit(c, j, false, NULL, err);
 }
 
 mr_status mr_cancel(mr_client *c, const char *job_id, mr_err *err) {
-    ack a = {0};
     mr_arena arena;
     const void *bytes;
     size_t n;
 
     if (!mr_uuid_valid(job_id, strlen(job_id)))
         return mr_fail(err, MR_EINVAL, "job id is \"%.80s\", must be a UUID", job_id);
+    if (c->interrupted) return mr_client_late(c, err, "cancel");
+    sent *s = new_sent(job_id, false, true, err);
+    if (!s) return MR_ENOMEM;
     mr_arena_init(&arena, 1 << 16);
     mr_status st = mr_codec_cancel_encode(job_id, &arena, &bytes, &n);
     if (st != MR_OK) mr_fail(err, st, "cancel: out of memory");
-    else st = produce(c, c->topic_control, job_id, job_id, bytes, n, &a, err);
+    else st = produce(c, c->topic_control, job_id, bytes, n, s, err);
     mr_arena_drop(&arena);
-    return st == MR_OK ? await(c, &a, MR_CLIENT_META_MS, "cancel", err) : st;
+    if (st == MR_OK) return await(c, s, MR_CLIENT_META_MS, "cancel", err);
+    free(s);
+    return st;
 }
 
 mr_status mr_poll(mr_client *c, int timeout_ms, mr_err *err) {
     const uint64_t was = c->events;
-    uv_run(&c->loop, UV_RUN_NOWAIT);
-    if (c->events != was || mr_client_run(c, &c->events, was, timeout_ms)) return MR_OK;
+    if (!c->interrupted) turn(c, UV_RUN_NOWAIT);
+    if (!c->interrupted && c->events == was && !c->results_failed)
+        (void)mr_client_run(c, &c->events, was, timeout_ms);
+    if (c->results_failed) return mr_fail(err, c->results_err.status, "%s", c->results_err.text);
+    if (!c->interrupted && c->events != was) return MR_OK;
     return mr_client_late(c, err, "nothing happened within %d ms", timeout_ms);
 }

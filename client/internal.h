@@ -2,36 +2,33 @@
 #ifndef MR_CLIENT_INTERNAL_H
 #define MR_CLIENT_INTERNAL_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include <uv.h>
 
 #include "base/arena.h"
 #include "base/kafka.h"
 #include "base/redis.h"
+#include "client/own.h"
 #include "millrace/millrace.h"
 #include "schemas/settings.h"
 
-#define MR_CLIENT_MAX_OWN 65536    /* submitted jobs whose results are remembered for mr_wait */
 #define MR_CLIENT_MAX_PARTITIONS 4096
 #define MR_CLIENT_META_MS 10000    /* metadata and offsets */
 #define MR_CLIENT_REDIS_MS 5000    /* Redis away for longer is an error of the call */
 #define MR_CLIENT_MAX_EXTRA 64
+#define MR_CLIENT_NEVER UINT64_MAX /* a point in time */
 
-typedef struct mr_own { /* a job that this client submitted */
-    char job_id[MR_JOB_ID_LEN + 1];
-    bool done;
-    mr_format format;
-    void *bytes; /* of the result record, heap */
-    size_t len;
-} mr_own;
+struct mr_call;   /* the Redis command that is waited for, redis_calls.c */
+struct mr_follow; /* the job that is followed, follow.c */
 
 struct mr_client {
     uv_loop_t loop;
     uv_timer_t timer;
     bool timed_out;
+    bool in_loop, closing;
     uv_async_t interrupt;
-    volatile sig_atomic_t interrupted;
+    atomic_bool interrupted;
     uint64_t events; /* grows with everything that a caller may wait for */
     mr_settings settings;
     char *extra_text;
@@ -42,15 +39,19 @@ struct mr_client {
 
     mr_redis *redis;      /* commands; opened when first needed */
     mr_redis *subscriber; /* pub/sub; lives for one mr_follow */
+    uintptr_t serial;     /* names a reply, so that a late one finds nobody instead of a dead frame */
+    struct mr_call *call;
+    struct mr_follow *follow;
 
     mr_kafka_consumer *results;
-    mr_kafka_tp *ends; /* [n_ends] where results ended before the first submit, or when watching began */
-    size_t n_ends, n_behind; /* partitions that have not reached what was there at the beginning */
+    mr_kafka_tp *ends; /* [n_ends] where results ended when the client connected; -1: read so far */
+    size_t n_ends, n_behind; /* partitions that have not been read so far */
+    bool results_failed;     /* for good; why is in results_err */
+    mr_err results_err;
     uint64_t since_ms;
     mr_on_result *on_result;
     void *on_result_owner;
-    mr_own *own; /* open addressing by job id, [own_cap] */
-    size_t n_own, own_cap;
+    mr_own_jobs own;
     mr_arena wait_arena; /* result handed out by mr_wait */
     mr_result waited;
 };
@@ -58,18 +59,29 @@ struct mr_client {
 /* Runs the loop until *counter differs from `was`, at most timeout_ms (-1: for ever). False: time over, or
  * interrupted. */
 bool mr_client_run(mr_client *c, const uint64_t *counter, uint64_t was, int64_t timeout_ms);
-/* Opens the command connection and waits until it is up. */
-mr_status mr_client_redis(mr_client *c, mr_err *err);
-/* One command, waits for its reply; fn sees it. MR_EUNAVAIL, MR_ETIMEOUT. */
-mr_status mr_client_command(mr_client *c, size_t argc, const char *const *argv,
-                            void (*fn)(void *owner, const mr_reply *r), void *owner, mr_err *err);
-/* Remember where results end now, unless it is known. */
-mr_status mr_client_mark_ends(mr_client *c, mr_err *err);
-mr_own *mr_client_find_own(mr_client *c, const char *job_id);
-mr_status mr_client_add_own(mr_client *c, const char *job_id, mr_err *err);
+/* The point in time of a caller's limit (negative: never), and what is left until then. */
+uint64_t mr_client_end_ms(int timeout_ms);
+int64_t mr_client_left_ms(uint64_t end_ms);
 /* MR_ETIMEOUT with this text, or MR_ECANCELED when the client was interrupted. */
 mr_status mr_client_late(mr_client *c, mr_err *err, const char *fmt, ...) MR_PRINTF(3, 4);
+
+/* ---- redis_calls.c ---- */
+
+/* Opens the command connection and waits until it is up. */
+mr_status mr_client_redis(mr_client *c, mr_err *err);
+/* One command that only reads, waits for its reply; fn sees it. Asked again when the connection broke.
+ * MR_EUNAVAIL, MR_ECANCELED; MR_EINTERNAL: an error reply. */
+mr_status mr_client_command(mr_client *c, size_t argc, const char *const *argv,
+                            void (*fn)(void *owner, const mr_reply *r), void *owner, mr_err *err);
+/* The command connection has come up; for what follow.c could not ask before. */
+void mr_client_follow_on_redis_up(mr_client *c);
+
+/* ---- results.c ---- */
+
+/* Remember where results end now. MR_ENOTFOUND: no such topic. */
+mr_status mr_client_mark_ends(mr_client *c, mr_err *err);
 void mr_client_watch_close(mr_client *c);
+/* The brokers did not take a job; nobody waits for the acknowledgement. */
 void mr_client_submit_failed(mr_client *c, const char *job_id, const char *why);
 
 #endif

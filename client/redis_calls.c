@@ -5,11 +5,13 @@
 #include "base/uuid.h"
 #include "client/internal.h"
 
+enum { MAX_TRIES = 3 }; /* of a command whose connection broke under it */
+
 static void on_state(void *owner, bool up, const char *why) {
     mr_client *c = owner;
-    (void)up;
     (void)why;
     c->events++;
+    if (up && c->follow) mr_client_follow_on_redis_up(c);
 }
 
 mr_status mr_client_redis(mr_client *c, mr_err *err) {
@@ -19,10 +21,12 @@ mr_status mr_client_redis(mr_client *c, mr_err *err) {
         const mr_status st = mr_redis_open(&c->redis, &c->loop, &rc, err);
         if (st != MR_OK) return st;
     }
-    const uint64_t end_ms = uv_now(&c->loop) + MR_CLIENT_REDIS_MS;
+    const uint64_t end_ms = mr_client_end_ms(MR_CLIENT_REDIS_MS);
     while (!mr_redis_up(c->redis)) {
-        const uint64_t was = c->events, now_ms = uv_now(&c->loop);
-        if (now_ms >= end_ms || !mr_client_run(c, &c->events, was, (int64_t)(end_ms - now_ms)))
+        const uint64_t was = c->events;
+        const int64_t left_ms = mr_client_left_ms(end_ms);
+        if (c->interrupted) return mr_client_late(c, err, "interrupted");
+        if (left_ms == 0 || !mr_client_run(c, &c->events, was, left_ms))
             return c->interrupted ? mr_client_late(c, err, "interrupted")
                                   : mr_fail(err, MR_EUNAVAIL, "redis does not answer within %d ms",
                                             MR_CLIENT_REDIS_MS);
@@ -30,18 +34,20 @@ mr_status mr_client_redis(mr_client *c, mr_err *err) {
     return MR_OK;
 }
 
-typedef struct call {
-    uint64_t n;
+struct mr_call {
+    uintptr_t serial;
+    uint64_t n_replies; /* 0 or 1 */
     mr_status st;
     char text[200];
     void (*fn)(void *owner, const mr_reply *r);
     void *owner;
-} call;
+};
 
 static void on_reply(void *owner, void *cookie, mr_status status, const mr_reply *r) {
-    call *k = cookie;
-    (void)owner;
-    k->n = 1;
+    mr_client *c = owner;
+    struct mr_call *k = c->call;
+    if (!k || k->serial != (uintptr_t)cookie) return; /* it was given up */
+    k->n_replies = 1;
     k->st = status;
     if (status != MR_OK) return;
     if (r->type == MR_REPLY_ERROR) {
@@ -52,17 +58,34 @@ static void on_reply(void *owner, void *cookie, mr_status status, const mr_reply
     }
 }
 
-mr_status mr_client_command(mr_client *c, size_t argc, const char *const *argv,
-                            void (*fn)(void *owner, const mr_reply *r), void *owner, mr_err *err) {
-    call k = {.fn = fn, .owner = owner};
+/* Once. The connection bounds the time of every command. */
+static mr_status call_once(mr_client *c, struct mr_call *k, size_t argc, const char *const *argv,
+                           mr_err *err) {
+    k->n_replies = 0;
     mr_status st = mr_client_redis(c, err);
-    if (st == MR_OK) st = mr_redis_command(c->redis, argc, argv, NULL, on_reply, &k, err);
+    if (st != MR_OK) return st;
+    k->serial = ++c->serial;
+    st = mr_redis_command(c->redis, argc, argv, NULL, on_reply, (void *)k->serial, err);
     if (st != MR_OK) return st;
     mr_redis_flush(c->redis);
-    /* The connection bounds the time of every command; an interrupt must not leave k behind. */
-    while (!k.n) uv_run(&c->loop, UV_RUN_ONCE);
-    if (k.st == MR_OK) return MR_OK;
-    return mr_fail(err, k.st, "redis %s: %s", argv[0], k.text[0] ? k.text : "connection lost");
+    c->call = k;
+    const bool answered = mr_client_run(c, &k->n_replies, 0, -1);
+    c->call = NULL;
+    if (!answered) return mr_client_late(c, err, "interrupted");
+    return k->st == MR_OK ? MR_OK
+                          : mr_fail(err, k->st, "redis %s: %s", argv[0],
+                                    k->text[0] ? k->text : "the connection was lost");
+}
+
+mr_status mr_client_command(mr_client *c, size_t argc, const char *const *argv,
+                            void (*fn)(void *owner, const mr_reply *r), void *owner, mr_err *err) {
+    struct mr_call k = {.fn = fn, .owner = owner};
+    mr_status st = MR_EUNAVAIL;
+    for (int i = 0; i < MAX_TRIES && st == MR_EUNAVAIL; i++) {
+        st = call_once(c, &k, argc, argv, err);
+        if (!mr_redis_up(c->redis) && k.n_replies == 0) break; /* away for MR_CLIENT_REDIS_MS already */
+    }
+    return st;
 }
 
 typedef struct look {

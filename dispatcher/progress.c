@@ -1,13 +1,19 @@
-/* progress.c - see progress.h. */
+/* progress.c - see progress.h.
+ *
+ * A window of bits cannot span a hole that is wider than itself (a log that was cut, a large aborted
+ * transaction). A record behind such a hole, with unfinished ones before it, is a stray: it is
+ * handled, but stands outside the window, and until all strays are finished nothing moves past the
+ * first one. The partition counts as full meanwhile, so strays stay few. */
 #include "dispatcher/progress.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/offsets.h"
 
-enum { COMMIT_TIMEOUT_MS = 5000, COMMIT_BATCH = 64 };
+enum { COMMIT_TIMEOUT_MS = 5000, COMMIT_BATCH = 64, DOUBT_MS = 5000 };
 
 typedef struct row {
     char *topic;
@@ -16,11 +22,15 @@ typedef struct row {
     bool assigned, paused, started;
     mr_offsets *offsets;
     int64_t newest, committed;
+    int64_t stray; /* the first one, while n_strays > 0 */
+    size_t n_strays;
 } row;
 
 struct mr_progress {
     row *rows;
     int n, cap;
+    bool doubt;
+    uint64_t doubt_ms; /* since when */
 };
 
 mr_status mr_progress_open(mr_progress **out, mr_err *err) {
@@ -77,6 +87,7 @@ int mr_progress_assign(mr_progress *p, const char *topic, int32_t partition, int
     r->paused = false;
     r->started = offset >= 0;
     r->newest = r->committed = offset;
+    r->n_strays = 0;
     if (r->started) mr_offsets_reset(r->offsets, offset);
     return i;
 }
@@ -108,14 +119,11 @@ mr_status mr_progress_begin(mr_progress *p, int part, int64_t offset, mr_origin 
         r->started = true;
     }
     *out = (mr_origin){part, r->epoch, offset};
-    mr_status st = mr_offsets_begin(r->offsets, offset);
-    if (st == MR_ELIMIT && mr_offsets_pending(r->offsets) == 0) { /* the log was cut: a wide hole */
-        mr_offsets_reset(r->offsets, offset);
-        st = mr_offsets_begin(r->offsets, offset);
-    }
-    if (st == MR_ELIMIT) { /* a wide hole before unfinished ones: handle it, never count it as done */
-        out->epoch = 0;
-        return MR_OK;
+    mr_status st = r->n_strays > 0 ? MR_ELIMIT : mr_offsets_begin(r->offsets, offset);
+    if (st == MR_ELIMIT) {
+        if (offset <= r->newest) return MR_EINVAL;
+        if (r->n_strays++ == 0) r->stray = offset;
+        st = MR_OK;
     }
     if (st == MR_OK) r->newest = offset;
     return st;
@@ -128,13 +136,15 @@ mr_origin mr_progress_origin(const mr_progress *p, int part, int64_t offset) {
 bool mr_progress_finish(mr_progress *p, mr_origin at) {
     row *r = &p->rows[at.part];
     if (!r->assigned || r->epoch != at.epoch) return false;
-    (void)mr_offsets_finish(r->offsets, at.offset);
+    if (r->n_strays > 0 && at.offset >= r->stray) r->n_strays--;
+    else (void)mr_offsets_finish(r->offsets, at.offset);
     return true;
 }
 
 bool mr_progress_full(const mr_progress *p, int part) {
     const row *r = &p->rows[part];
     if (!r->started || mr_offsets_commit(r->offsets) < 0) return false;
+    if (r->n_strays > 0) return true;
     const int64_t span = r->newest + 1 - mr_offsets_commit(r->offsets);
     return span >= (r->paused ? MR_PROGRESS_WINDOW / 2 : MR_PROGRESS_WINDOW * 3 / 4);
 }
@@ -152,22 +162,40 @@ void mr_progress_set_paused(mr_progress *p, mr_kafka_consumer *c, int part, bool
         r->paused = paused;
 }
 
-void mr_progress_commit(mr_progress *p, mr_kafka_consumer *c, int part, bool sync) {
-    mr_kafka_tp tp[COMMIT_BATCH];
-    size_t n = 0;
+static bool commit_batch(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n, bool sync) {
     mr_err err;
-
-    for (int i = part < 0 ? 0 : part; i < p->n && (part < 0 || i == part); i++) {
-        row *r = &p->rows[i];
-        const int64_t next = r->assigned && r->started ? mr_offsets_commit(r->offsets) : -1;
-        if (next <= r->committed) continue;
-        tp[n++] = (mr_kafka_tp){r->topic, r->partition, next};
-        r->committed = next;
-        if (n == COMMIT_BATCH) break; /* the next call takes the others */
-    }
-    if (n == 0) return;
+    if (n == 0) return true;
     const mr_status st = sync ? mr_kafka_commit_sync(c, tp, n, COMMIT_TIMEOUT_MS, &err)
                               : mr_kafka_commit(c, tp, n, &err);
-    if (st != MR_OK) /* the next commit is further on; until then a restart reads a little again */
-        mr_log(MR_LOG_WARN, "progress", "offsets not committed", "n=%zu err=" MR_Q, n, err.text);
+    if (st == MR_OK) return true;
+    mr_log(MR_LOG_WARN, "progress", "offsets not committed, a restart reads them again",
+           "n=%zu err=" MR_Q, n, err.text);
+    return false;
+}
+
+void mr_progress_commit(mr_progress *p, mr_kafka_consumer *c, bool sync) {
+    const bool all = p->doubt && (sync || mr_clock_mono_ms() - p->doubt_ms >= DOUBT_MS);
+    mr_kafka_tp tp[COMMIT_BATCH];
+    size_t n = 0;
+    bool ok = true;
+
+    if (all) p->doubt = false;
+    for (int i = 0; ok && i < p->n; i++) {
+        row *r = &p->rows[i];
+        const int64_t next = r->assigned && r->started ? mr_offsets_commit(r->offsets) : -1;
+        if (next < 0 || (!all && next <= r->committed)) continue;
+        tp[n++] = (mr_kafka_tp){r->topic, r->partition, next};
+        r->committed = next;
+        if (n < COMMIT_BATCH) continue;
+        ok = commit_batch(c, tp, n, sync);
+        n = 0;
+    }
+    if (ok) ok = commit_batch(c, tp, n, sync);
+    if (!ok) mr_progress_doubt(p);
+}
+
+void mr_progress_doubt(mr_progress *p) {
+    if (p->doubt) return;
+    p->doubt = true;
+    p->doubt_ms = mr_clock_mono_ms();
 }

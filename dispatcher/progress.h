@@ -2,6 +2,7 @@
  *
  * A row per partition, found by index while it is assigned; the epoch of a row grows with every
  * assignment, so an answer that comes late, for a partition that was lost meanwhile, finds nobody.
+ * Whatever order records end in, no offset is committed that lies behind an unfinished one.
  * Owner: the module that owns the consumer. Thread: loop. */
 #ifndef MR_DISPATCHER_PROGRESS_H
 #define MR_DISPATCHER_PROGRESS_H
@@ -42,7 +43,10 @@ bool mr_progress_full(const mr_progress *p, int part);
 
 /* Pause or resume when the wish differs from the state. */
 void mr_progress_set_paused(mr_progress *p, mr_kafka_consumer *c, int part, bool paused);
-/* Commits what moved since the last commit, all rows (part < 0) or one. */
-void mr_progress_commit(mr_progress *p, mr_kafka_consumer *c, int part, bool sync);
+/* Commits what moved since the last commit. sync: for revocation and shut-down, blocks at most 5 s. */
+void mr_progress_commit(mr_progress *p, mr_kafka_consumer *c, bool sync);
+/* The consumer reported an error: a commit may not have arrived, so all is committed once more, with
+ * the next sync commit or some seconds later. */
+void mr_progress_doubt(mr_progress *p);
 
 #endif

@@ -30,7 +30,8 @@ static bool always(void) {
 static const struct choice {
     const mr_ops *ops;
     bool (*runs_here)(void);
-} choices[] = { /* best first */
+} choices[] = {
+    /* best first */
 #ifdef MR_HAVE_X86
     {&mr_ops_avx512, has_avx512},
     {&mr_ops_avx2, has_avx2},

@@ -3,9 +3,11 @@
  * A row is a string of blocks of equal size. All members are bytes, so a block has alignment 1 and
  * may lie anywhere in a mapped file; numbers in it are little endian. Every format decodes to one
  * f32 value without ambiguity: scale times quant needs at most 24 bits and is exact, and where a
- * minimum is taken off, that is the one rounding. Hence all variants of the decoder agree to the bit.
+ * minimum is taken off, that is the one rounding. Hence all variants of the decoder agree to the
+ * bit.
  *
- * Formats: github.com/ggml-org/ggml (docs/gguf.md and the block structures of its public headers). */
+ * Formats: github.com/ggml-org/ggml (docs/gguf.md and the block structures of its public headers).
+ */
 #ifndef MR_ENGINE_QUANT_H
 #define MR_ENGINE_QUANT_H
 
@@ -16,15 +18,16 @@
 #include "engine/gguf.h"
 #include "engine/ops.h"
 
-#define MR_Q32 32   /* values of a Q8_0 or Q4_0 block */
-#define MR_QK 256   /* values of a super-block: Q4_K, Q5_K, Q6_K */
+#define MR_Q32 32  /* values of a Q8_0 or Q4_0 block */
+#define MR_QK  256 /* values of a super-block: Q4_K, Q5_K, Q6_K */
 
 typedef struct mr_q8_0 { /* value i = d * qs[i] */
     uint8_t d[2];        /* f16 */
     int8_t qs[32];
 } mr_q8_0;
 
-typedef struct mr_q4_0 { /* d * (nibble - 8); value i is the low half of qs[i], i + 16 the high one */
+/* d * (nibble - 8); value i is the low nibble of qs[i], value i + 16 the high one. */
+typedef struct mr_q4_0 {
     uint8_t d[2];
     uint8_t qs[16];
 } mr_q4_0;
@@ -45,9 +48,9 @@ typedef struct mr_q5_k { /* as Q4_K, and bit g of qh[i] is bit 4 of value i of g
     uint8_t qs[128];
 } mr_q5_k;
 
-/* Sixteen groups of 16 values: d * scale[g] * (quant - 32). Values come in two halves of 128, a half
- * in four quarters of 32. Quarter k: its low 4 bits are the low (k < 2) or high nibbles of the 32
- * bytes at ql + 64 half + 32 (k % 2), its high 2 bits are bits 2k, 2k + 1 of qh + 32 half. */
+/* Sixteen groups of 16 values: d * scale[g] * (quant - 32). Values come in two halves of 128, a
+ * half in four quarters of 32. Quarter k: its low 4 bits are the low (k < 2) or high nibbles of the
+ * 32 bytes at ql + 64 half + 32 (k % 2), its high 2 bits are bits 2k, 2k + 1 of qh + 32 half. */
 typedef struct mr_q6_k {
     uint8_t ql[128];
     uint8_t qh[64];
@@ -75,7 +78,7 @@ static inline void mr_k_unpack(const uint8_t packed[12], uint8_t scale[8], uint8
     memcpy(min, m, 8);
 }
 
-/* y[n] = values of n weights; n is a multiple of the type's block. The definition of each format. */
+/* y[n] = values of n weights; n is a multiple of the type's block. Defines each format. */
 void mr_dequantize_row(float *y, const void *row, mr_type type, size_t n);
 
 #endif

@@ -10,7 +10,7 @@
 #include "engine/quant.h"
 
 #define FIT_STEPS 5
-#define F16_MAX 65504.0f
+#define F16_MAX   65504.0f
 
 /* Nearest whole number in lo..hi; what a vanishing scale made of 0 (NaN) becomes lo. */
 static int clamp(float q, int lo, int hi) {
@@ -113,7 +113,8 @@ static void quantize_k45(uint8_t q[MR_QK], uint8_t d[2], uint8_t dmin[2], uint8_
         scale[g] = (uint8_t)clamp(s[g] * inverse(unit), 0, 63);
         min[g] = (uint8_t)clamp(m[g] * inverse(min_unit), 0, 63);
         const float off = min_unit * min[g], inv = inverse(unit * scale[g]);
-        for (int i = 32 * g; i < 32 * g + 32; i++) q[i] = (uint8_t)clamp((x[i] + off) * inv, 0, q_max);
+        for (int i = 32 * g; i < 32 * g + 32; i++)
+            q[i] = (uint8_t)clamp((x[i] + off) * inv, 0, q_max);
     }
     pack_k(packed, scale, min);
 }

@@ -25,9 +25,9 @@
 #include <time.h>
 
 #define POOL_MAX_THREADS 256
-#define POOL_SPIN_US 40    /* longer than the serial work between two runs of a step */
-#define POOL_SPIN_CHECK 32 /* looks between two readings of the clock */
-#define CACHE_LINE 64
+#define POOL_SPIN_US     40 /* longer than the serial work between two runs of a step */
+#define POOL_SPIN_CHECK  32 /* looks between two readings of the clock */
+#define CACHE_LINE       64
 
 typedef struct worker {
     mr_pool *pool;

@@ -2,31 +2,37 @@
  *
  * A vector is 16 floats here too, in two registers: so both instruction sets add in the same order,
  * and a job that moves from one machine to another goes on with the same bits. The ops are in
- * simd_*.h. With 16 registers a tile is 2 rows by 3 tokens: 12 for sums, 3 for what is multiplied. */
+ * simd_*.h. With 16 registers a tile is 2 rows by 3 tokens: 12 for sums, 3 for what is multiplied.
+ */
 #include <immintrin.h>
 #include <math.h>
 
 #include "engine/cpu/tables.h"
 #include "engine/quant.h"
 
-#define INLINE static inline __attribute__((always_inline))
-#define TILE_ROWS 2
-#define TILE_TOKENS 3
+#define INLINE        static inline __attribute__((always_inline))
+#define TILE_ROWS     2
+#define TILE_TOKENS   3
 #define DIRECT_TOKENS 3
-#define ATTN_HEADS 1
+#define ATTN_HEADS    1
 
 typedef struct vec {
     __m256 lo, hi;
 } vec;
 
-INLINE vec v_of(__m256 lo, __m256 hi) { return (vec){lo, hi}; }
+INLINE vec v_of(__m256 lo, __m256 hi) {
+    return (vec){lo, hi};
+}
 
+/* clang-format off */
 #define V1(name, op) \
     INLINE vec name(vec a) { return v_of(op(a.lo), op(a.hi)); }
 #define V2(name, op) \
     INLINE vec name(vec a, vec b) { return v_of(op(a.lo, b.lo), op(a.hi, b.hi)); }
-#define V3(name, op) \
-    INLINE vec name(vec a, vec b, vec c) { return v_of(op(a.lo, b.lo, c.lo), op(a.hi, b.hi, c.hi)); }
+#define V3(name, op)                       \
+    INLINE vec name(vec a, vec b, vec c) { \
+        return v_of(op(a.lo, b.lo, c.lo), op(a.hi, b.hi, c.hi)); \
+    }
 #define ROUND(a) _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT)
 #define SWAP(a) _mm256_permute_ps(a, 0xb1)
 
@@ -139,6 +145,8 @@ INLINE float v_reduce_max(vec a) {
     return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
 }
 
+/* clang-format on */
+
 #define SIMD_TABLE mr_ops_avx2
-#define SIMD_NAME "avx2"
+#define SIMD_NAME  "avx2"
 #include "engine/cpu/simd.h"

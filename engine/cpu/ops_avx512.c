@@ -1,13 +1,15 @@
 /* ops_avx512.c - the kernels with AVX-512 (F, BW, DQ, VL) and F16C.
  *
  * This file says what a vector of 16 floats is; the ops are in simd_*.h, which know no instruction
- * set. With 32 registers a tile is 4 rows by 6 tokens: 24 sums, 4 rows of weights, one of inputs. */
+ * set. With 32 registers a tile is 4 rows by 6 tokens: 24 sums, 4 rows of weights, one of inputs.
+ */
 #include <immintrin.h>
 #include <math.h>
 
 #include "engine/cpu/tables.h"
 #include "engine/quant.h"
 
+/* clang-format off */
 #define INLINE static inline __attribute__((always_inline))
 #define TILE_ROWS 4
 #define TILE_TOKENS 6
@@ -84,6 +86,8 @@ INLINE __m128 v_fold4(vec a) {
 
 INLINE float v_reduce_max(vec a) { return _mm512_reduce_max_ps(a); }
 
+/* clang-format on */
+
 #define SIMD_TABLE mr_ops_avx512
-#define SIMD_NAME "avx512"
+#define SIMD_NAME  "avx512"
 #include "engine/cpu/simd.h"

@@ -5,15 +5,16 @@
  * the same bits.
  *
  * Order of sums, everywhere: element i goes to sum i % 16, in ascending order and with one rounding
- * (fma); the 16 sums are then folded 8 + 8, 4 + 4, and (0 + 1) + (2 + 3). Tiles choose which sums are
- * made side by side, never the order within one. */
+ * (fma); the 16 sums are then folded 8 + 8, 4 + 4, and (0 + 1) + (2 + 3). Tiles choose which sums
+ * are made side by side, never the order within one. */
 #ifndef SIMD_TABLE
 #error "included by ops_<isa>.c only"
 #endif
 
-/* Loops over constant bounds whose arrays must live in registers. clang unrolls them unasked. Under a
- * sanitizer they stay loops: a check for each element of an unrolled tile takes minutes to compile. */
-#if defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+/* Loops over constant bounds whose arrays must live in registers. clang unrolls them unasked. Under
+ * a sanitizer they stay loops: a check for each element of an unrolled tile takes minutes to
+ * compile. */
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) &&                  \
     !defined(__SANITIZE_THREAD__)
 #define UNROLL _Pragma("GCC unroll 16")
 #else

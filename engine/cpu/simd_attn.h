@@ -1,13 +1,13 @@
 /* simd_attn.h - attention of one query row, in one pass over the cache.
  *
- * Positions are taken in pieces of ATTN_PIECE, counted from position 0: scores, then softmax against
- * the largest score so far (what was summed before is scaled down to it), then the weighted values
- * (online softmax: Milakov 2018). Nothing depends on where blocks of the cache begin. Query heads that
- * share a key/value head are done ATTN_HEADS at a time to read keys and values once; each has sums
- * of its own, so how h0..h1 cuts the group does not show. */
+ * Positions are taken in pieces of ATTN_PIECE, counted from position 0: scores, then softmax
+ * against the largest score so far (what was summed before is scaled down to it), then the weighted
+ * values (online softmax: Milakov 2018). Nothing depends on where blocks of the cache begin. Query
+ * heads that share a key/value head are done ATTN_HEADS at a time to read keys and values once;
+ * each has sums of its own, so how h0..h1 cuts the group does not show. */
 
 #define ATTN_PIECE 64
-#define ATTN_SLAB 4 /* vectors of values summed at once */
+#define ATTN_SLAB  4 /* vectors of values summed at once */
 _Static_assert(ATTN_PIECE % LANES == 0 && LANES % 4 == 0, "a piece is whole vectors");
 
 typedef struct attn_piece {
@@ -29,7 +29,8 @@ static void locate(attn_piece *s, const mr_attn_args *a, uint32_t kv_head, uint3
 }
 
 /* Unscaled scores of positions i .. i + 3. */
-INLINE void scores4(attn_piece *s, const mr_attn_args *a, uint32_t h, uint32_t i, const int n_heads) {
+INLINE void scores4(attn_piece *s, const mr_attn_args *a, uint32_t h, uint32_t i,
+                    const int n_heads) {
     const float *q = a->q + (size_t)h * a->d_head;
     const size_t n = a->d_head;
     vec sum[ATTN_HEADS][4], k[4];
@@ -143,31 +144,39 @@ INLINE void attn_heads(const mr_attn_args *a, uint32_t h, const int n_heads) {
     for (size_t i = 0; i < n_out; i++) out[i] /= s.total[i / a->d_head];
 }
 
-static void attn_1(const mr_attn_args *a, uint32_t h) { attn_heads(a, h, 1); }
+typedef void attn_fn(const mr_attn_args *a, uint32_t h);
+static void attn_1(const mr_attn_args *a, uint32_t h) {
+    attn_heads(a, h, 1);
+}
 #if ATTN_HEADS >= 4
-static void attn_2(const mr_attn_args *a, uint32_t h) { attn_heads(a, h, 2); }
-static void attn_4(const mr_attn_args *a, uint32_t h) { attn_heads(a, h, 4); }
+static void attn_2(const mr_attn_args *a, uint32_t h) {
+    attn_heads(a, h, 2);
+}
+static void attn_4(const mr_attn_args *a, uint32_t h) {
+    attn_heads(a, h, 4);
+}
 #endif
+
+/* Widest first; the last one fits always. */
+static const struct attn_width {
+    uint32_t n_heads;
+    attn_fn *run;
+} attn_widths[] = {
+#if ATTN_HEADS >= 4
+    {4, attn_4},
+    {2, attn_2},
+#endif
+    {1, attn_1},
+};
 
 static void simd_attn(const mr_attn_args *a) {
     const uint32_t group = a->n_head / a->n_kv_head;
     for (uint32_t h = a->h0; h < a->h1;) {
         const uint32_t group_end = (h / group + 1) * group;
         const uint32_t n = (group_end < a->h1 ? group_end : a->h1) - h;
-#if ATTN_HEADS >= 4
-        if (n >= 4) {
-            attn_4(a, h);
-            h += 4;
-            continue;
-        }
-        if (n >= 2) {
-            attn_2(a, h);
-            h += 2;
-            continue;
-        }
-#endif
-        (void)n;
-        attn_1(a, h);
-        h++;
+        const struct attn_width *w = attn_widths;
+        while (w->n_heads > n) w++;
+        w->run(a, h);
+        h += w->n_heads;
     }
 }

@@ -1,8 +1,8 @@
 /* simd_decode.h - blocks of weights to vectors of 16 floats; formats as engine/quant.h says.
  *
- * begin_block turns the scales of a block into floats and, for the K formats, gathers the bits of its
- * quants to bytes, 32 at a time; decode then makes values 16 j .. 16 j + 15 with one conversion and
- * one rounding. type is a constant wherever these are inlined. */
+ * begin_block turns the scales of a block into floats and, for the K formats, gathers the bits of
+ * its quants to bytes, 32 at a time; decode then makes values 16 j .. 16 j + 15 with one conversion
+ * and one rounding. type is a constant wherever these are inlined. */
 
 typedef struct open_block {
     vec d;                             /* of Q8_0 and Q4_0, in all lanes */
@@ -149,10 +149,12 @@ INLINE void dequant_blocks(float *y, const uint8_t *row, size_t n, const mr_type
         open_block o;
         begin_block(&o, row, type);
         UNROLL
-        for (int j = 0; j < block / LANES; j++) v_store(y + i + LANES * j, decode(&o, row, j, type));
+        for (int j = 0; j < block / LANES; j++)
+            v_store(y + i + LANES * j, decode(&o, row, j, type));
     }
 }
 
+/* clang-format off */
 static void simd_dequant(float *y, const void *row, mr_type type, size_t n) {
     switch (type) {
     case MR_TYPE_F32: dequant_plain(y, row, n, MR_TYPE_F32); break;
@@ -165,3 +167,4 @@ static void simd_dequant(float *y, const void *row, mr_type type, size_t n) {
     case MR_TYPE_Q6_K: dequant_blocks(y, row, n, MR_TYPE_Q6_K, MR_QK, sizeof(mr_q6_k)); break;
     }
 }
+/* clang-format on */

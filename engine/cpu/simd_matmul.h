@@ -1,13 +1,15 @@
 /* simd_matmul.h - y = W x for a range of rows and a batch of tokens.
  *
- * Few tokens: weights go from block to register to sum and touch no memory in between. This is bound
- * by reading W, or by decoding it.
- * Many tokens: a block of rows is decoded to f32, CHUNK_COLS columns at a time so that it stays in the
- * nearest caches, and tiles of rows by tokens run over it for up to GROUP_TOKENS tokens, their sums
- * parked in scratch between chunks.
+ * Few tokens: weights go from block to register to sum and touch no memory in between. This is
+ * bound by reading W, or by decoding it.
+ *
+ * Many tokens: a block of rows is decoded to f32, CHUNK_COLS columns at a time so that it stays in
+ * the nearest caches, and tiles of rows by tokens run over it for up to GROUP_TOKENS tokens, their
+ * sums parked in scratch between chunks.
+ *
  * Either way one (row, token) is 16 sums over ascending columns, see simd.h. */
 
-#define CHUNK_COLS MR_CPU_CHUNK_COLS
+#define CHUNK_COLS   MR_CPU_CHUNK_COLS
 #define GROUP_TOKENS MR_CPU_GROUP_TOKENS
 
 typedef struct matmul_args {
@@ -114,19 +116,20 @@ INLINE void direct_rows(const matmul_args *m, uint32_t r0, uint32_t r1, const mr
     }
 }
 
+/* clang-format off */
 #if DIRECT_TOKENS >= 4
 #define DIRECT_CASE_4(...) case 4: direct_rows(__VA_ARGS__, 4); break;
 #else
 #define DIRECT_CASE_4(...)
 #endif
-#define DIRECT(name, type, block, block_bytes)                                  \
-    static void name(const matmul_args *m, uint32_t r0, uint32_t r1) {          \
-        switch (m->n_tok) {                                                     \
-        case 1: direct_rows(m, r0, r1, type, block, block_bytes, 1); break;     \
-        case 2: direct_rows(m, r0, r1, type, block, block_bytes, 2); break;     \
-        case 3: direct_rows(m, r0, r1, type, block, block_bytes, 3); break;     \
-        DIRECT_CASE_4(m, r0, r1, type, block, block_bytes)                      \
-        }                                                                       \
+#define DIRECT(name, type, block, block_bytes)                              \
+    static void name(const matmul_args *m, uint32_t r0, uint32_t r1) {      \
+        switch (m->n_tok) {                                                 \
+        case 1: direct_rows(m, r0, r1, type, block, block_bytes, 1); break; \
+        case 2: direct_rows(m, r0, r1, type, block, block_bytes, 2); break; \
+        case 3: direct_rows(m, r0, r1, type, block, block_bytes, 3); break; \
+        DIRECT_CASE_4(m, r0, r1, type, block, block_bytes)                  \
+        }                                                                   \
     }
 DIRECT(direct_f16, MR_TYPE_F16, 1, 2)
 DIRECT(direct_bf16, MR_TYPE_BF16, 1, 2)
@@ -137,19 +140,15 @@ DIRECT(direct_q5_k, MR_TYPE_Q5_K, MR_QK, sizeof(mr_q5_k))
 DIRECT(direct_q6_k, MR_TYPE_Q6_K, MR_QK, sizeof(mr_q6_k))
 #undef DIRECT
 #undef DIRECT_CASE_4
+/* clang-format on */
 
-static void direct_any(const matmul_args *m, uint32_t r0, uint32_t r1) {
-    switch (m->w->type) {
-    case MR_TYPE_F32: break; /* nothing to decode: tiles read the weights in place */
-    case MR_TYPE_F16: direct_f16(m, r0, r1); break;
-    case MR_TYPE_BF16: direct_bf16(m, r0, r1); break;
-    case MR_TYPE_Q8_0: direct_q8_0(m, r0, r1); break;
-    case MR_TYPE_Q4_0: direct_q4_0(m, r0, r1); break;
-    case MR_TYPE_Q4_K: direct_q4_k(m, r0, r1); break;
-    case MR_TYPE_Q5_K: direct_q5_k(m, r0, r1); break;
-    case MR_TYPE_Q6_K: direct_q6_k(m, r0, r1); break;
-    }
-}
+typedef void direct_fn(const matmul_args *m, uint32_t r0, uint32_t r1);
+static direct_fn *const direct[] = {
+    /* not F32: it has nothing to decode, tiles read the weights in place */
+    [MR_TYPE_F16] = direct_f16,   [MR_TYPE_BF16] = direct_bf16, [MR_TYPE_Q8_0] = direct_q8_0,
+    [MR_TYPE_Q4_0] = direct_q4_0, [MR_TYPE_Q4_K] = direct_q4_k, [MR_TYPE_Q5_K] = direct_q5_k,
+    [MR_TYPE_Q6_K] = direct_q6_k,
+};
 
 /* Up to two tiles of tokens: the second decodes again, from rows that are still in the cache. */
 static void matmul_direct(const matmul_args *m, uint32_t r0, uint32_t r1) {
@@ -160,8 +159,8 @@ static void matmul_direct(const matmul_args *m, uint32_t r0, uint32_t r1) {
     b.x += a.n_tok * m->ldx;
     for (uint32_t r = r0; r < r1; r += MR_CPU_ROW_BLOCK) {
         const uint32_t end = r1 - r < MR_CPU_ROW_BLOCK ? r1 : r + MR_CPU_ROW_BLOCK;
-        direct_any(&a, r, end);
-        if (b.n_tok > 0) direct_any(&b, r, end);
+        direct[m->w->type](&a, r, end);
+        if (b.n_tok > 0) direct[m->w->type](&b, r, end);
     }
 }
 
@@ -206,6 +205,7 @@ INLINE void tile(float *sums, const float *w, size_t ldw, const float *x, size_t
 
 INLINE void tile_of_rows(float *sums, const float *w, size_t ldw, const float *x, size_t ldx,
                          size_t n, const int n_rows, int n_tok) {
+    /* clang-format off */
     switch (n_tok) {
     case 1: tile(sums, w, ldw, x, ldx, n, n_rows, 1); break;
     case 2: tile(sums, w, ldw, x, ldx, n, n_rows, 2); break;
@@ -216,6 +216,7 @@ INLINE void tile_of_rows(float *sums, const float *w, size_t ldw, const float *x
     case 6: tile(sums, w, ldw, x, ldx, n, n_rows, 6); break;
 #endif
     }
+    /* clang-format on */
 }
 
 static void tile_rows(float *sums, const float *w, size_t ldw, const float *x, size_t ldx, size_t n,
@@ -279,8 +280,8 @@ static int cut_tiles(int begin[GROUP_TOKENS + 1], int n_tok) {
     return n;
 }
 
-static void block_times_group(const matmul_args *m, uint32_t r, uint32_t n_rows, size_t t0, int n_tok,
-                              float *scratch) {
+static void block_times_group(const matmul_args *m, uint32_t r, uint32_t n_rows, size_t t0,
+                              int n_tok, float *scratch) {
     float *rows = scratch, *sums = scratch + MR_CPU_ROW_BLOCK * CHUNK_COLS;
     int begin[GROUP_TOKENS + 1];
     const int n_tiles = cut_tiles(begin, n_tok);
@@ -290,8 +291,8 @@ static void block_times_group(const matmul_args *m, uint32_t r, uint32_t n_rows,
     for (size_t c = 0; c < m->w->cols; c += CHUNK_COLS) {
         const row_chunk b = decode_chunk(m->w, r, n_rows, c, rows);
         for (int i = 0; i < n_tiles; i++)
-            add_chunk(sums + (size_t)begin[i] * tok_sums, &b, m->x + (t0 + (size_t)begin[i]) * m->ldx,
-                      m->ldx, begin[i + 1] - begin[i]);
+            add_chunk(sums + (size_t)begin[i] * tok_sums, &b,
+                      m->x + (t0 + (size_t)begin[i]) * m->ldx, m->ldx, begin[i + 1] - begin[i]);
     }
     for (int i = 0; i < n_tiles; i++)
         store_block(m->y + (t0 + (size_t)begin[i]) * m->ldy + r, m->ldy,

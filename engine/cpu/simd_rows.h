@@ -1,7 +1,7 @@
 /* simd_rows.h - the ops on one row of activations: norm, rotation, gate, sum, conversion. */
 
-/* The sum of squares is in f64: 16 sums of exact products, written so that the compiler makes vectors
- * of it. */
+/* The sum of squares is in f64: 16 sums of exact products, written so that the compiler makes
+ * vectors of it. */
 static void simd_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) {
     double sum[LANES] = {0}, total = 0;
     size_t i = 0;

@@ -11,6 +11,10 @@
 
 #include "millrace/error.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define MR_JOB_ID_LEN 36
 #define MR_JOB_MAX_BYTES (1u << 20) /* one record, encoded (Kafka's default message limit) */
 #define MR_JOB_MAX_NAME 64          /* bytes of model, tenant, secret id */
@@ -173,4 +177,7 @@ typedef struct mr_heartbeat { /* record of millrace.workers, key: worker id */
 MR_API const char *mr_priority_name(mr_priority p);
 MR_API const char *mr_job_status_name(mr_job_status s);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

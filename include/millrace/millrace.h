@@ -1,7 +1,9 @@
 /* millrace.h - the client: submit jobs, follow their tokens, wait for results, cancel.
  *
  * A client belongs to one thread and runs its own event loop inside the calls below; between
- * calls nothing happens. Owner: caller, connect to close. Text is UTF-8. */
+ * calls nothing happens. Owner: caller, connect to close. Text is UTF-8. A callback may call
+ * mr_interrupt and mr_submit_async; all other calls may wait, and abort inside a callback.
+ * A negative timeout_ms means no limit. */
 #ifndef MILLRACE_MILLRACE_H
 #define MILLRACE_MILLRACE_H
 
@@ -30,10 +32,11 @@ MR_API void mr_interrupt(mr_client *c);
 /* A spec with the defaults of the codec and a fresh job id. */
 MR_API void mr_job_defaults(mr_job_spec *j);
 
-/* Produce one job; returns when the brokers have acknowledged it. An empty job_id is filled in. */
+/* Produce one job; returns when the brokers have acknowledged it. An empty job_id is filled in.
+ * MR_ETIMEOUT, MR_ECANCELED: it may still arrive; submit again with the same job_id. */
 MR_API mr_status mr_submit(mr_client *c, mr_job_spec *j, int timeout_ms, mr_err *err);
 /* The same without waiting for the acknowledgement: MR_ELIMIT: call mr_poll first. Failures reach
- * on_result of the watch as status failed with code "not_submitted". */
+ * on_result of the watch as status failed with code "not_submitted"; without a watch mr_wait tells. */
 MR_API mr_status mr_submit_async(mr_client *c, mr_job_spec *j, mr_err *err);
 
 /* Results: from this call on, every terminal record that becomes visible is handed to cb (jobs of
@@ -43,18 +46,21 @@ typedef void mr_on_result(void *owner, const mr_result *result);
 MR_API mr_status mr_watch_results(mr_client *c, uint64_t since_ms, mr_on_result *cb, void *owner, mr_err *err);
 /* True once all that was there when watching began has been handed over. */
 MR_API bool mr_watch_caught_up(const mr_client *c);
-/* Run callbacks for at most timeout_ms, return early after at least one. MR_ETIMEOUT: nothing happened. */
+/* Run callbacks for at most timeout_ms, return early after at least one. MR_ETIMEOUT: nothing happened.
+ * Any other error is for good: no more results will come. */
 MR_API mr_status mr_poll(mr_client *c, int timeout_ms, mr_err *err);
 
 /* Tokens of one job from index `from` on (0: all that Redis still has): calls cb for every frame in order,
- * without gap or repeat, until done. cb returns false to stop. MR_EUNAVAIL: Redis is away;
+ * without gap or repeat, until done (also made from the status, when the stream has expired or belongs to
+ * another attempt). cb returns false to stop. MR_EUNAVAIL: Redis is away;
  * MR_ETIMEOUT: no frame for timeout_ms; MR_ENOTFOUND: no such job is known within timeout_ms. */
 typedef bool mr_on_frame(void *owner, const mr_frame *frame);
 MR_API mr_status mr_follow(mr_client *c, const char *job_id, uint64_t from, int timeout_ms,
                            mr_on_frame *cb, void *owner, mr_err *err);
 
 /* Waits for the terminal record. *out and its text live until the next call with this client.
- * Works for jobs submitted by this client, and for any job whose status Redis still knows. */
+ * Works for jobs submitted by this client without a watch, the last 32,768 of them, and for any job whose
+ * status Redis still knows. MR_EUNAVAIL: neither way is open, or the job was never taken by the brokers. */
 MR_API mr_status mr_wait(mr_client *c, const char *job_id, int timeout_ms, const mr_result **out, mr_err *err);
 
 typedef struct mr_job_view { /* from the status hash in Redis: a view, not the authority */

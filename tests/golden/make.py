@@ -9,8 +9,8 @@ shared with the C code: own GGUF writer, own dequantization (from the descriptio
 formats), own transformer (from the papers). The one thing imitated is the f16 rounding of cached
 keys and values, so that the bound of the comparison can be tight.
 
-Quantized weights are not made by quantizing: random bytes with plausible scales are valid blocks, and
-reach every bit of a format.
+Quantized weights are not made by quantizing: random bytes with plausible scales are valid blocks,
+and reach every bit of a format.
 
 NAME.expect, little endian: i32 n_prompt, n_generated, n_vocab; i32 prompt[n_prompt];
 i32 generated[n_generated]; f32 logits[n_prompt, n_vocab].
@@ -254,7 +254,8 @@ BASE = dict(arch="llama", kind=F16, n_embd=64, n_ff=96, n_layer=2, n_head=4, n_k
 MODELS = {
     "llama_f32": dict(kind=F32, tied=False, n_embd=48, d_head=12),
     "llama3_bf16": dict(kind=BF16, rope_base=500000.0, freqs=True, n_kv_head=1),
-    "llama_linear_q8_0": dict(kind=Q8_0, scaling="linear", factor=4.0, n_head=2, n_kv_head=2, d_head=32),
+    "llama_linear_q8_0": dict(kind=Q8_0, scaling="linear", factor=4.0, n_head=2, n_kv_head=2,
+                              d_head=32),
     "llama_yarn_q4_0": dict(kind=Q4_0, scaling="yarn", factor=8.0, orig_ctx=256, d_head=32),
     "llama_partial_f16": dict(n_rot=8, d_head=24, tied=False),
     "qwen2_f16": dict(arch="qwen2", eps=1e-6, rope_base=1e6),
@@ -277,7 +278,8 @@ def build(name, seed):
         raw, m["w"][tensor] = weights(rng, kind, shape, std, mean)
         tensors[tensor] = (kind, shape, raw)
 
-    d, ff, n_q, n_kv = m["n_embd"], m["n_ff"], m["n_head"] * m["d_head"], m["n_kv_head"] * m["d_head"]
+    d, ff = m["n_embd"], m["n_ff"]
+    n_q, n_kv = m["n_head"] * m["d_head"], m["n_kv_head"] * m["d_head"]
     # Tied: small, or the layers could not talk the head out of repeating its input.
     add("token_embd.weight", (N_VOCAB, d), 0.15 if m["tied"] else 1.0)
     add("output_norm.weight", (d,), 0.2, 1.0, matrix=False)
@@ -336,7 +338,8 @@ def main():
             raise SystemExit(name + ": no seed gives well separated tokens")
         write_gguf(os.path.join(here, name + ".gguf"), keys_of(name, m), tensors)
         with open(os.path.join(here, name + ".expect"), "wb") as f:
-            f.write(np.array([len(prompt), len(generated), N_VOCAB] + prompt + generated, "<i4").tobytes())
+            head = [len(prompt), len(generated), N_VOCAB]
+            f.write(np.array(head + prompt + generated, "<i4").tobytes())
             f.write(logits.astype("<f4").tobytes())
         size = os.path.getsize(os.path.join(here, name + ".gguf")) // 1024
         print("%-18s %4d KiB, seed %d, max |logit| %.1f, smallest lead %.3f" %

@@ -86,7 +86,8 @@ def rows(items, per_line):
 
 def main():
     rng = random.Random(20)
-    out = ["/* quant_vectors.h - made by make_quant.py: blocks, and the bits of the f32 they mean. */", ""]
+    title = "quant_vectors.h - made by make_quant.py: blocks, and the bits of their values."
+    out = [f"/* {title} */", ""]
     for name, (n, n_bytes, scales, value) in FORMATS.items():
         blocks = [random_block(rng, n_bytes, scales) for _ in range(N_BLOCKS)]
         # float64 holds every one of these values exactly, so float32 is the only rounding

@@ -10,8 +10,8 @@
 static const char *const isas[] = {"ref", "avx2", "avx512"};
 
 /* For each variant that this machine runs. */
-#define FOR_EACH_OPS(o)                               \
-    for (size_t mr_i = 0; mr_i < MR_COUNT(isas); mr_i++) \
+#define FOR_EACH_OPS(o)                                                                            \
+    for (size_t mr_i = 0; mr_i < MR_COUNT(isas); mr_i++)                                           \
         for (const mr_ops *o = mr_ops_pick(isas[mr_i]); o; o = NULL)
 
 static inline uint32_t random_u32(uint64_t *state) { /* Knuth's MMIX multiplier; the high half */
@@ -40,12 +40,12 @@ static inline float *random_floats(size_t n, uint64_t seed) {
     return p;
 }
 
-#define CHECK_NEAR(got, want, bound, what)                                                    \
-    do {                                                                                      \
-        const double mr_g = (got), mr_w = (want), mr_e = fabs(mr_g - mr_w);                   \
-        if (!(mr_e <= (bound)))                                                               \
-            fail_msg("%s:%d: %s: %.9g, not %.9g: off by %.3g, bound %.3g", __FILE__, __LINE__, \
-                     what, mr_g, mr_w, mr_e, (double)(bound));                                \
+#define CHECK_NEAR(got, want, bound, what)                                                         \
+    do {                                                                                           \
+        const double mr_g = (got), mr_w = (want), mr_e = fabs(mr_g - mr_w);                        \
+        if (!(mr_e <= (bound)))                                                                    \
+            fail_msg("%s:%d: %s: %.9g, not %.9g: off by %.3g, bound %.3g", __FILE__, __LINE__,     \
+                     what, mr_g, mr_w, mr_e, (double)(bound));                                     \
     } while (0)
 
 #endif

@@ -1,4 +1,4 @@
-/* quant_vectors.h - made by make_quant.py: blocks, and the bits of the f32 they mean. */
+/* quant_vectors.h - made by make_quant.py: blocks, and the bits of their values. */
 
 static const uint8_t blocks_Q8_0[] = {
     0x80, 0x9f, 0xaf, 0xc9, 0xc4, 0xe1, 0xe7, 0x26, 0x42, 0xac, 0xa2, 0xd9, 0xe7, 0x19, 0xdf, 0x53,

@@ -1,5 +1,7 @@
 /* Goal: attention of every variant is within MR_ATTN_TOL of ref, and a head's bits do not depend on
- * the range of heads, on where the cache's blocks lie or how long they are, nor on the instruction set.
+ * the range of heads, on where the cache's blocks lie or how long they are, nor on the instruction
+ * set.
+ *
  * Method: head sizes, group ratios and lengths around the edges of vectors, pieces and blocks;
  * against ref; each head alone against all at once; the same keys laid out in other blocks. */
 #include "tests/ops/ops_test.h"
@@ -23,8 +25,8 @@ static const layout layouts[] = {
     {8, 4, 64, 1027, 32}, {2, 1, 33, 129, 100},
 };
 
-/* Value d of position i of a head depends on the seed and on (head, i, d) only, so that two layouts of
- * the cache can hold the same content. Unused places hold NaN: reading one shows. */
+/* Value d of position i of a head depends on the seed and on (head, i, d) only, so that two layouts
+ * of the cache can hold the same content. Unused places hold NaN: reading one shows. */
 static void problem_init(problem *p, const layout *s, uint64_t seed, bool shuffled) {
     const uint32_t n_used = (s->len + s->block_len - 1) / s->block_len, n_blocks = n_used + 3;
     const size_t n = (size_t)n_blocks * s->n_kv_head * s->block_len * s->d_head;
@@ -62,13 +64,24 @@ static void problem_deinit(problem *p) {
 
 static float *attend(const mr_ops *o, const problem *p, uint32_t h0, uint32_t h1, float scale) {
     const size_t n = (size_t)p->s.n_head * p->s.d_head;
-    float *out = malloc(n * sizeof *out), *scratch = malloc(mr_attn_scratch(p->s.len) * sizeof *out);
+    float *out = malloc(n * sizeof *out),
+          *scratch = malloc(mr_attn_scratch(p->s.len) * sizeof *out);
 
     for (size_t i = 0; i < n; i++) out[i] = NAN;
-    o->attn(&(mr_attn_args){.out = out, .q = p->q, .k = p->k, .v = p->v, .table = p->table,
-                            .len = p->s.len, .block_len = p->s.block_len, .n_head = p->s.n_head,
-                            .n_kv_head = p->s.n_kv_head, .d_head = p->s.d_head, .h0 = h0, .h1 = h1,
-                            .scale = scale, .scratch = scratch});
+    o->attn(&(mr_attn_args){.out = out,
+                            .q = p->q,
+                            .k = p->k,
+                            .v = p->v,
+                            .table = p->table,
+                            .len = p->s.len,
+                            .block_len = p->s.block_len,
+                            .n_head = p->s.n_head,
+                            .n_kv_head = p->s.n_kv_head,
+                            .d_head = p->s.d_head,
+                            .h0 = h0,
+                            .h1 = h1,
+                            .scale = scale,
+                            .scratch = scratch});
     free(scratch);
     return out;
 }
@@ -146,7 +159,8 @@ TEST(blocks_do_not_show) {
             for (size_t b = 0; b < MR_COUNT(block_lens); b++) {
                 layout s = layouts[k];
                 s.block_len = block_lens[b];
-                if ((uint64_t)s.block_len * s.d_head > 65536 * 4) continue; /* keep the test small */
+                if ((uint64_t)s.block_len * s.d_head > 65536 * 4)
+                    continue; /* keep the test small */
                 problem_init(&p, &s, 150 + k, true);
                 float *got = attend(o, &p, 0, s.n_head, usual_scale(&s));
                 assert_memory_equal(got, want, bytes);

@@ -1,7 +1,9 @@
 /* Goal: every variant multiplies every type of weights within MR_MATMUL_TOL of ref, and what it
  * writes for one (row, token) is the same bits in any batch, any range and any instruction set.
- * Method: odd shapes; against ref as a fraction of sum |w| |x|; then each (row, token) alone against
- * the same one in a batch, and avx2 against avx512. Inputs and outputs are allocated to the byte. */
+ *
+ * Method: odd shapes; against ref as a fraction of sum |w| |x|; then each (row, token) alone
+ * against the same one in a batch, and avx2 against avx512. Inputs and outputs are allocated to the
+ * byte. */
 #include "tests/ops/ops_test.h"
 
 typedef struct shape {
@@ -10,12 +12,12 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[] = {
-    {MR_TYPE_F32, 7, 1},      {MR_TYPE_F32, 21, 37},    {MR_TYPE_F32, 18, 1030},
-    {MR_TYPE_F16, 5, 15},     {MR_TYPE_F16, 19, 100},   {MR_TYPE_F16, 33, 1025},
-    {MR_TYPE_BF16, 6, 17},    {MR_TYPE_BF16, 35, 530},  {MR_TYPE_Q8_0, 1, 32},
-    {MR_TYPE_Q8_0, 37, 288},  {MR_TYPE_Q8_0, 17, 1056}, {MR_TYPE_Q4_0, 3, 64},
-    {MR_TYPE_Q4_0, 23, 544},  {MR_TYPE_Q4_K, 2, 256},   {MR_TYPE_Q4_K, 21, 768},
-    {MR_TYPE_Q5_K, 19, 512},  {MR_TYPE_Q6_K, 22, 1280}, {MR_TYPE_F16, 16, 8192},
+    {MR_TYPE_F32, 7, 1},     {MR_TYPE_F32, 21, 37},    {MR_TYPE_F32, 18, 1030},
+    {MR_TYPE_F16, 5, 15},    {MR_TYPE_F16, 19, 100},   {MR_TYPE_F16, 33, 1025},
+    {MR_TYPE_BF16, 6, 17},   {MR_TYPE_BF16, 35, 530},  {MR_TYPE_Q8_0, 1, 32},
+    {MR_TYPE_Q8_0, 37, 288}, {MR_TYPE_Q8_0, 17, 1056}, {MR_TYPE_Q4_0, 3, 64},
+    {MR_TYPE_Q4_0, 23, 544}, {MR_TYPE_Q4_K, 2, 256},   {MR_TYPE_Q4_K, 21, 768},
+    {MR_TYPE_Q5_K, 19, 512}, {MR_TYPE_Q6_K, 22, 1280}, {MR_TYPE_F16, 16, 8192},
 };
 static const size_t batches[] = {1, 2, 3, 5, 6, 7, 17, 33};
 #define MAX_BATCH 33
@@ -76,8 +78,8 @@ TEST(matmul_is_near_ref) {
                     double size = 0;
                     for (uint32_t c = 0; c < p.w.cols; c++)
                         size += fabs((double)w[c] * p.x[t * p.w.cols + c]);
-                    CHECK_NEAR(got[t * p.w.rows + r], want[t * p.w.rows + r],
-                               MR_MATMUL_TOL * size, o->name);
+                    CHECK_NEAR(got[t * p.w.rows + r], want[t * p.w.rows + r], MR_MATMUL_TOL * size,
+                               o->name);
                 }
             }
             free(got);

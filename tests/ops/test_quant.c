@@ -1,8 +1,9 @@
 /* Goal: every block format means exactly what its definition says, in every variant, and the
  * quantizers choose good blocks.
- * Method: blocks of random bytes against values from make_quant.py's interpreter of the formats, bit
- * by bit; variants against ref on longer rows; quantize and decode, and bound the error; all 65,536
- * half floats there and back. */
+ *
+ * Method: blocks of random bytes against values from make_quant.py's interpreter of the formats,
+ * bit by bit; variants against ref on longer rows; quantize and decode, and bound the error; all
+ * 65,536 half floats there and back. */
 #include "tests/ops/ops_test.h"
 
 #include "tests/ops/quant_vectors.h"
@@ -28,7 +29,7 @@ static void check_vectors(mr_type type, const uint8_t *blocks, size_t n_bytes, c
     }
 }
 
-#define CHECK_VECTORS(t) \
+#define CHECK_VECTORS(t)                                                                           \
     check_vectors(MR_TYPE_##t, blocks_##t, sizeof blocks_##t, values_##t, MR_COUNT(values_##t))
 
 TEST(blocks_mean_what_the_format_says) {

@@ -1,6 +1,8 @@
 /* Goal: the ops on one row are within their bounds of ref in every variant, and agree to the bit
  * between instruction sets.
- * Method: lengths 1 to 70 and a long one; inputs allocated to the byte; silu over its whole range. */
+ *
+ * Method: lengths 1 to 70 and a long one; inputs allocated to the byte; silu over its whole range.
+ */
 #include "tests/ops/ops_test.h"
 
 #define MAX_LEN 70
@@ -64,7 +66,8 @@ static const struct row_op {
     void (*run)(const mr_ops *, float *, size_t);
     double tol;
 } row_ops[] = {
-    {run_rmsnorm, MR_NORM_TOL},    {run_add, 0}, {run_silu, MR_SILU_TOL}, {run_rope_pairs, MR_ROPE_TOL},
+    {run_rmsnorm, MR_NORM_TOL},   {run_add, 0},
+    {run_silu, MR_SILU_TOL},      {run_rope_pairs, MR_ROPE_TOL},
     {run_rope_neox, MR_ROPE_TOL},
 };
 

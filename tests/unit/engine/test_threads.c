@@ -1,5 +1,6 @@
 /* Goal: a run reaches every thread once and returns after the last, for any pool size and any
  * rhythm; mr_pool_next hands out each piece once; an idle pool uses no CPU.
+ *
  * Method: many short runs, some behind pauses long enough for the workers to fall asleep; more
  * threads than cores; the process's CPU clock over an idle stretch. Run it under TSan. */
 #include "engine/threads.h"
@@ -13,7 +14,7 @@
 #include "tests/test.h"
 
 #define MAX_THREADS 16
-#define N_PIECES 1000
+#define N_PIECES    1000
 
 typedef struct shared {
     mr_pool *pool;

@@ -16,7 +16,8 @@ typedef struct seen { /* events of one slot since its start */
     int32_t tokens[MAX_NEW];
     uint32_t n_tokens;
     char why[MR_EVENT_TEXT_BYTES];
-    size_t text_bytes;
+    char text[8192];
+    size_t text_len;
 } seen;
 
 typedef struct bench {
@@ -30,6 +31,12 @@ typedef struct bench {
 
 static const int32_t prompt[100] = {1,  40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54,
                                     55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70};
+
+static void add_text(seen *s, const mr_event *ev) {
+    CHECK(s->text_len + ev->text_len < sizeof s->text);
+    memcpy(s->text + s->text_len, ev->text, ev->text_len);
+    s->text_len += ev->text_len;
+}
 
 static void on_event(void *owner, const mr_event *ev) {
     bench *b = owner;
@@ -46,12 +53,12 @@ static void on_event(void *owner, const mr_event *ev) {
         CHECK_I64(s->started++, 0);
         CHECK_I64(s->ended, 0);
         break;
-    case MR_EVENT_TEXT: s->text_bytes += ev->text_len; break;
+    case MR_EVENT_TEXT: add_text(s, ev); break;
     case MR_EVENT_TOKEN:
         CHECK(s->started && !s->ended);
         CHECK_I64(ev->index, s->n_tokens);
         s->tokens[s->n_tokens++] = ev->token;
-        s->text_bytes += ev->text_len;
+        add_text(s, ev);
         break;
     case MR_EVENT_END:
         CHECK_I64(s->ended++, 0);
@@ -249,6 +256,44 @@ TEST(a_stop_token_ends_a_job_and_is_counted) {
     CHECK_I64(b.slots[0].end, MR_END_STOP);
     CHECK(b.slots[0].n_tokens <= 5);
     CHECK_I64(b.slots[0].tokens[b.slots[0].n_tokens - 1], stop);
+    close_bench(&b);
+    unlink(path);
+}
+
+/* Where the text has three plain letters or blanks in a row, from `from` on. */
+static size_t find_plain(const seen *s, size_t from) {
+    for (size_t i = from; i + 3 < s->text_len; i++) {
+        size_t n = 0;
+        while (n < 3 && s->text[i + n] >= ' ' && s->text[i + n] < 127) n++;
+        if (n == 3) return i;
+    }
+    fail_msg("no plain text in %zu bytes", s->text_len);
+    return 0;
+}
+
+TEST(a_stop_string_cuts_the_text_where_it_begins) {
+    const char *path = tiny_model();
+    bench b;
+    mr_params p = free_running;
+    char stop[4] = "";
+    const char *stops[1] = {stop};
+    static char whole[8192];
+    size_t first;
+
+    open_bench(&b, path, 0, 64);
+    start(&b, 0, 10, 60, &p);
+    run_until(&b, &b.slots[0].ended);
+    memcpy(stop, b.slots[0].text + find_plain(&b.slots[0], b.slots[0].text_len / 2), 3);
+    memcpy(whole, b.slots[0].text, b.slots[0].text_len);
+    first = (size_t)(strstr(whole, stop) - whole);
+    p.stop = stops;
+    p.n_stop = 1;
+    start(&b, 0, 10, 60, &p);
+    run_until(&b, &b.slots[0].ended);
+    CHECK_I64(b.slots[0].end, MR_END_STOP);
+    CHECK(b.slots[0].n_tokens < 60);
+    CHECK_I64(b.slots[0].text_len, first);
+    CHECK(memcmp(b.slots[0].text, whole, first) == 0);
     close_bench(&b);
     unlink(path);
 }
