@@ -42,10 +42,13 @@ clang_runtime() {
     [ -n "$version" ] && echo "libclang-rt-$version-dev"
 }
 
-# build PRESET [cmake argument...]
+# build PRESET [cmake argument...]: quiet, unless it fails.
 build() {
     preset=$1; shift
-    cmake --preset "$preset" -S "$top" "$@" >"$top/build/$preset.configure.log" 2>&1 ||
-        { cat "$top/build/$preset.configure.log" >&2; return 1; }
-    cmake --build "$top/build/$preset" >&2
+    log=$top/build/$preset.log
+    mkdir -p "$top/build"
+    begin_build=$(date +%s)
+    { cmake --preset "$preset" -S "$top" "$@" && cmake --build "$top/build/$preset"; } >"$log" 2>&1 ||
+        { cat "$log" >&2; return 1; }
+    echo "built $preset in $(($(date +%s) - begin_build)) s" >&2
 }
