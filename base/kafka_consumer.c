@@ -144,15 +144,31 @@ static void give_up_partitions(mr_kafka_consumer *c, const rd_kafka_topic_partit
         check_group_call(c, "unassign", NULL, rd_kafka_assign(c->rk, NULL));
 }
 
-/* Partitions of list that the owner paused before librdkafka knew them. */
-static void pause_early(mr_kafka_consumer *c, const rd_kafka_topic_partition_list_t *list) {
+/* Those of list that the owner has paused; to be destroyed. */
+static rd_kafka_topic_partition_list_t *paused_of(const mr_kafka_consumer *c,
+                                                  const rd_kafka_topic_partition_list_t *list) {
     rd_kafka_topic_partition_list_t *p = rd_kafka_topic_partition_list_new(4);
     for (int i = 0; i < list->cnt; i++) {
         const rd_kafka_topic_partition_t *e = &list->elems[i];
         if (rd_kafka_topic_partition_list_find(c->paused, e->topic, e->partition))
             rd_kafka_topic_partition_list_add(p, e->topic, e->partition);
     }
+    return p;
+}
+
+/* Partitions of list that the owner paused before librdkafka knew them. */
+static void pause_early(mr_kafka_consumer *c, const rd_kafka_topic_partition_list_t *list) {
+    rd_kafka_topic_partition_list_t *p = paused_of(c, list);
     if (p->cnt > 0) check_group_call(c, "pause", NULL, rd_kafka_pause_partitions(c->rk, p));
+    rd_kafka_topic_partition_list_destroy(p);
+}
+
+/* librdkafka 2.0.2 keeps a pause beyond the assignment, and a partition that came back would stand
+ * still for ever: so it is taken back before the partitions of list go. */
+static void end_pauses(mr_kafka_consumer *c, const rd_kafka_topic_partition_list_t *list) {
+    rd_kafka_topic_partition_list_t *p = paused_of(c, list);
+    if (p->cnt > 0) check_group_call(c, "resume", NULL, rd_kafka_resume_partitions(c->rk, p));
+    drop_from(c->paused, list);
     rd_kafka_topic_partition_list_destroy(p);
 }
 
@@ -201,7 +217,7 @@ static void on_revoked(mr_kafka_consumer *c, rd_kafka_topic_partition_list_t *li
     drop_from(c->waiting, list);
     if (told->cnt > 0) tell_partitions(c, told, false, rd_kafka_assignment_lost(c->rk) != 0);
     drop_from(c->held, list);
-    drop_from(c->paused, list); /* librdkafka forgets the pause with the assignment */
+    end_pauses(c, list);
     give_up_partitions(c, told);
     rd_kafka_topic_partition_list_destroy(told);
 }
@@ -444,10 +460,9 @@ mr_status mr_kafka_assign(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n,
                            tp[i].topic ? tp[i].topic : "", (int)tp[i].partition,
                            (long long)tp[i].offset);
     rd_kafka_topic_partition_list_t *list = list_of(tp, n);
+    end_pauses(c, c->held); /* a new assignment delivers everything */
     const rd_kafka_resp_err_t e = rd_kafka_assign(c->rk, list);
     if (!e) {
-        /* A new assignment delivers everything: librdkafka forgot the pauses of the former one. */
-        drop_from(c->paused, c->held);
         drop_from(c->held, c->held);
         add_to(c->held, list);
     }

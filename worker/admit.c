@@ -1,12 +1,12 @@
 /* admit.c - three kinds of input, one array of token ids.
  *
  * Messages go through the model's chat template; what came from the user is marked opaque, so text
- * that looks like a control token stays text. A prompt is the user's own raw text for the model: there
- * control tokens are recognised, as every other server does; who puts foreign text into a job uses
- * messages. Token ids are taken as they are.
+ * that looks like a control token stays text. A prompt is the user's own raw text for the model:
+ * there control tokens are recognised, as every other server does; who puts foreign text into a job
+ * uses messages. Token ids are taken as they are.
  *
- * Nothing is tokenized further than the context: the encoder only counts what lies beyond.
- * Thread: loop; a record is at most MR_JOB_MAX_BYTES, so encoding it is a matter of milliseconds. */
+ * Nothing is tokenized further than the context: the encoder only counts what lies beyond. Thread:
+ * loop; a record is at most MR_JOB_MAX_BYTES, so encoding it is a matter of milliseconds. */
 #include "worker/admit.h"
 
 #include <stdio.h>
@@ -95,8 +95,8 @@ static mr_status check_ids(const mr_admit_limits *m, const char *field, size_t i
 
     if (id >= 0 && (uint32_t)id < m->n_vocab) return MR_OK;
     snprintf(where, sizeof where, "%s[%zu]", field, i);
-    snprintf(why->message, sizeof why->message, "%s is %ld; the vocabulary is 0..%u", where, (long)id,
-             (unsigned)(m->n_vocab - 1));
+    snprintf(why->message, sizeof why->message, "%s is %ld; the vocabulary is 0..%u", where,
+             (long)id, (unsigned)(m->n_vocab - 1));
     return refuse(why, "token_out_of_range", where);
 }
 

@@ -25,8 +25,8 @@ typedef struct mr_refusal { /* ready for a terminal record */
     char message[MR_JOB_MAX_ERROR + 64]; /* one line; mr_job_end cuts it */
 } mr_refusal;
 
-/* Fills tokens, n_tokens, max_new and seed of j, all in its arena. MR_EINVAL: refused, *why says it.
- * max_tokens is a ceiling: it is lowered to what the context leaves. */
+/* Fills tokens, n_tokens, max_new and seed of j, all in its arena. MR_EINVAL: refused, *why says
+ * it. max_tokens is a ceiling: it is lowered to what the context leaves. */
 mr_status mr_admit(mr_job *j, const mr_admit_limits *m, mr_refusal *why);
 
 /* True when the answer starts a text of its own, so that a leading space of the first word goes. */

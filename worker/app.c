@@ -3,12 +3,12 @@
  *     LOADING     the engine thread maps the model; probes answer already
  *     CONNECTING  topics are looked up, again every CONNECT_RETRY_MS while no broker answers
  *     SERVING     jobs come and go
- *     DRAINING    a signal came: nothing new is taken, what is in hand is finished, at most drain_ms
- *     STOPPING    the rest is given up without a record (somebody else will run it); the engine thread
- *                 ends; then all is closed in the order of close_all, and the loop runs dry
+ *     DRAINING    a signal came: nothing new is taken, what is in hand is finished within drain_ms
+ *     STOPPING    the rest is given up without a record (somebody else will run it); the engine
+ *                 thread ends; then all is closed in the order of close_all, and the loop runs dry
  *
- * A second signal goes from DRAINING to STOPPING at once. An engine thread that does not come back from
- * its step cannot be joined: after a limit the process exits without it.
+ * A second signal goes from DRAINING to STOPPING at once. An engine thread that does not come back
+ * from its step cannot be joined: after a limit the process exits without it.
  *
  * The look-up of topics blocks the loop for some seconds at worst, while no job is in hand. */
 #include "worker/app.h"
@@ -45,8 +45,8 @@
 #define RATE_WINDOW_MS     1000
 #define MAX_EXTRA          62
 #define TOPIC_BYTES        249 /* Kafka's limit for a name */
-/* A dead worker's partitions are free after this time. librdkafka's own thread says to the group that
- * we live, so a busy loop is no dead worker. */
+/* A dead worker's partitions are free after this time. librdkafka's own thread says to the group
+ * that we live, so a busy loop is no dead worker. */
 #define SESSION_TIMEOUT    "session.timeout.ms=10000"
 #define EXIT_FORCED        75
 #define EXIT_CONFIG        78
@@ -156,7 +156,8 @@ static void on_fatal(void *owner, mr_status status, const char *text) {
     app *a = owner;
 
     if (a->phase >= STOPPING) return;
-    mr_log(MR_LOG_ERROR, "app", "cannot go on", "status=%s err=" MR_Q, mr_status_name(status), text);
+    mr_log(MR_LOG_ERROR, "app", "cannot go on", "status=%s err=" MR_Q, mr_status_name(status),
+           text);
     a->exit_code = mr_status_exit_code(status);
     stop_now(a, STOP_LIMIT_MS);
 }
@@ -489,8 +490,8 @@ static void on_idle(void *owner) {
 
 /* ---- closing ---- */
 
-/* The producer last of all that speaks Kafka, because the others send through it: the source's final
- * commit and the heartbeat that says `leaving`. */
+/* The producer last of all that speaks Kafka, because the others send through it: the source's
+ * final commit and the heartbeat that says `leaving`. */
 static void close_all(app *a) {
     if (a->heartbeat) mr_heartbeat_send(a->heartbeat);
     mr_heartbeat_close(a->heartbeat);

@@ -1,4 +1,5 @@
-/* cancelled.c - compared one by one: 4,096 short ids, once per arriving job, are some microseconds. */
+/* cancelled.c - compared one by one: 4,096 short ids, once per arriving job, are some microseconds.
+ */
 #include "worker/cancelled.h"
 
 #include <stdio.h>

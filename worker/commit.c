@@ -2,8 +2,8 @@
  *
  * A record that could not be produced is tried again, later and later; its job keeps its slot, so a
  * broker that takes nothing stops the intake by itself when the slots are used up. After
- * MR_COMMIT_MAX_TRIES the worker ends rather than run in circles: its offsets are not committed, and
- * whoever starts next does the jobs again.
+ * MR_COMMIT_MAX_TRIES the worker ends rather than run in circles: its offsets are not committed,
+ * and whoever starts next does the jobs again.
  *
  * A record that Kafka will never take because of its size is replaced by a short one that says so.
  *
@@ -292,7 +292,8 @@ static void on_timer_closed(uv_handle_t *handle) {
     free(c);
 }
 
-mr_status mr_commit_open(mr_commit **out, uv_loop_t *loop, const mr_commit_conf *conf, mr_err *err) {
+mr_status mr_commit_open(mr_commit **out, uv_loop_t *loop, const mr_commit_conf *conf,
+                            mr_err *err) {
     mr_commit *c = calloc(1, sizeof *c);
     mr_status st;
 

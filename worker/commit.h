@@ -1,7 +1,7 @@
 /* commit.h - results to Kafka, then the offsets of the jobs that they answer.
  *
- * An offset counts as finished only when the record that answers its job has been acknowledged, so a
- * job is lost by nobody's crash: at worst it runs again. Owner: caller. Thread: loop. */
+ * An offset counts as finished only when the record that answers its job has been acknowledged, so
+ * a job is lost by nobody's crash: at worst it runs again. Owner: caller. Thread: loop. */
 #ifndef MR_WORKER_COMMIT_H
 #define MR_WORKER_COMMIT_H
 
@@ -47,19 +47,20 @@ mr_kafka_producer *mr_commit_producer(const mr_commit *c);
 mr_status mr_commit_assign(mr_commit *c, int32_t partition, int64_t next, mr_err *err);
 /* Not ours any more; what was finished must have been committed before (mr_commit_now). */
 void mr_commit_revoke(mr_commit *c, int32_t partition);
-/* A record was delivered. MR_ELIMIT: the window is full, hold it back. MR_EINVAL: it is known, skip it.
- * *epoch tells the partition's jobs from those of an earlier time that it was ours. */
+/* A record was delivered. MR_ELIMIT: the window is full, hold it back. MR_EINVAL: it is known, skip
+ * it. *epoch tells the partition's jobs from those of an earlier time that it was ours. */
 mr_status mr_commit_begin(mr_commit *c, int32_t partition, int64_t offset, uint32_t *epoch);
 /* The record is done with; ignored when the partition has another epoch by now. */
 void mr_commit_finish(mr_commit *c, int32_t partition, uint32_t epoch, int64_t offset);
 
-/* Produce j->record, a result keyed by its id or what record_topic names; on_done follows. The job stays where it is until then. */
+/* Produce j->record, a result keyed by its id or what record_topic names; on_done follows. The job
+ * stays where it is until then. */
 void mr_commit_send(mr_commit *c, mr_job *j);
 /* Commit all watermarks and wait for it, at most timeout_ms. */
 void mr_commit_now(mr_commit *c, int timeout_ms);
 mr_commit_stats mr_commit_get_stats(const mr_commit *c);
-/* Waits at most timeout_ms for records under way; on_done is not called any more. Handles close on the
- * loop. NULL is allowed. */
+/* Waits at most timeout_ms for records under way; on_done is not called any more. Handles close on
+ * the loop. NULL is allowed. */
 void mr_commit_close(mr_commit *c, int timeout_ms);
 
 #endif

@@ -1,7 +1,8 @@
 /* control.c - no group: a cancel is for whoever holds the job, and nobody knows who does.
  *
- * Reading starts at the end, so a request from before the start of this worker does not reach it; the
- * dispatcher, which holds a job first, keeps those. A record that is no request is logged and left. */
+ * Reading starts at the end, so a request from before the start of this worker does not reach it;
+ * the dispatcher, which holds a job first, keeps those. A record that is no request is logged and
+ * left. */
 #include "worker/control.h"
 
 #include <inttypes.h>

@@ -1,4 +1,5 @@
-/* control.h - cancel requests from millrace.control: every worker reads all partitions from the end.
+/* control.h - cancel requests from millrace.control: every worker reads all partitions from the
+ * end.
  *
  * Owner: caller. Thread: loop. */
 #ifndef MR_WORKER_CONTROL_H

@@ -1,12 +1,14 @@
 /* flow.c - the stations of a job on the loop thread.
  *
  * Whatever happens to a record, one of four things follows: an answer on millrace.results, a dead
- * letter when not even its job id can be read, nothing because it is in hand already, or nothing because
- * its partition was taken away and somebody else will run it. Only the last leaves its offset open.
+ * letter when not even its job id can be read, nothing because it is in hand already, or nothing
+ * because its partition was taken away and somebody else will run it. Only the last leaves its
+ * offset open.
  *
- * A job whose partition is taken away while the engine has it is an orphan: it is cancelled, and its
- * events are ignored. One that has ended already sends its answer all the same; when the partition comes
- * back and brings the same record, the answer under way counts for it, so it is not run twice. */
+ * A job whose partition is taken away while the engine has it is an orphan: it is cancelled, and
+ * its events are ignored. One that has ended already sends its answer all the same; when the
+ * partition comes back and brings the same record, the answer under way counts for it, so it is not
+ * run twice. */
 #include "worker/flow.h"
 
 #include <inttypes.h>
@@ -330,7 +332,8 @@ static void note_end(mr_job *j, const mr_event *ev) {
         mr_job_end(j, MR_STATUS_CANCELLED, "cancelled", "cancelled", "", text);
         break;
     case MR_END_EXPIRED:
-        snprintf(text, sizeof text, "the deadline passed after %u tokens", (unsigned)j->n_generated);
+        snprintf(text, sizeof text, "the deadline passed after %u tokens",
+                 (unsigned)j->n_generated);
         mr_job_end(j, MR_STATUS_EXPIRED, "expired", "expired", "deadline_ms", text);
         break;
     case MR_END_REFUSED:

@@ -19,8 +19,9 @@
 #include "worker/runner.h"
 #include "worker/stream.h"
 
-/* Jobs taken beyond max_jobs, so that a seat that becomes free is filled in the very next step also when
- * jobs are short. What lies behind them stays in Kafka, where the dispatcher counts it as not taken. */
+/* Jobs taken beyond max_jobs, so that a seat that becomes free is filled in the very next step also
+ * when jobs are short. What lies behind them stays in Kafka, where the dispatcher counts it as not
+ * taken. */
 #define MR_FLOW_AHEAD(max_jobs) (2 + (max_jobs) / 8)
 /* Slots of the job table: who generates or waits, and as many again on their way to Kafka. */
 #define MR_FLOW_SLOTS(max_jobs) (2 * ((max_jobs) + MR_FLOW_AHEAD(max_jobs)))

@@ -1,4 +1,5 @@
-/* heartbeat.c - one timer: due either a period after the last one or, once touched, as soon as allowed.
+/* heartbeat.c - one timer: due either a period after the last one or, once touched, as soon as
+ * allowed.
  *
  * Only the newest counts, so one that cannot be sent is not repeated: the next says it again. */
 #include "worker/heartbeat.h"

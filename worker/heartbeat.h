@@ -1,7 +1,7 @@
 /* heartbeat.h - what room this worker has, told to the dispatchers over millrace.workers.
  *
- * Sent every period_ms, and sooner after a change, at most every MR_HEARTBEAT_MIN_MS. Owner: caller.
- * Thread: loop. */
+ * Sent every period_ms, and sooner after a change, at most every MR_HEARTBEAT_MIN_MS. Owner:
+ * caller. Thread: loop. */
 #ifndef MR_WORKER_HEARTBEAT_H
 #define MR_WORKER_HEARTBEAT_H
 

@@ -1,8 +1,8 @@
 /* job.c - slots in one array, free ones in a stack.
  *
  * Looking up by id walks the array: it happens once per record and per cancel, and a few thousand
- * slots are compared in the time of one token. The stage times of a result come from mr_job_move and
- * the two token times, and from nowhere else.
+ * slots are compared in the time of one token. The stage times of a result come from mr_job_move
+ * and the two token times, and from nowhere else.
  *
  * Limit: n_slots jobs, MR_JOB_ARENA_BYTES each. Thread: loop. */
 #include "worker/job.h"
@@ -25,7 +25,7 @@ static const unsigned may_move[MR_JOB_N] = {
     [MR_JOB_DECODED] = TO(ADMITTED) | TO(FLUSHING), /* refused: only the answer is sent */
     [MR_JOB_ADMITTED] = TO(RUNNING) | TO(FLUSHING), /* ended while it waited */
     [MR_JOB_RUNNING] = TO(FLUSHING),                /* last token made, stopped, or failed */
-    [MR_JOB_FLUSHING] = TO(DONE),                   /* Kafka has the result; or nobody waits for it */
+    [MR_JOB_FLUSHING] = TO(DONE),                   /* Kafka has it; or nobody waits for it */
     [MR_JOB_DONE] = TO(FREE),
 };
 
@@ -152,7 +152,8 @@ void mr_job_end(mr_job *j, mr_job_status status, const char *finish_reason, cons
     j->finish_reason = finish_reason;
     j->error = (mr_job_error){.code = code, .field = field ? field : "", .message = ""};
     if (code && message) {
-        const char *copy = mr_arena_copy(&j->arena, message, strnlen(message, MR_JOB_MAX_ERROR - 1));
+        const size_t n = strnlen(message, MR_JOB_MAX_ERROR - 1);
+        const char *copy = mr_arena_copy(&j->arena, message, n);
         if (copy) j->error.message = copy; /* a full arena costs the sentence, not the code */
     }
 }

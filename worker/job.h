@@ -101,8 +101,8 @@ mr_status mr_job_add_text(mr_job *j, const char *bytes, size_t n);
 /* Room for one more entry of logprobs; NULL: the arena is full. */
 mr_token_logprob *mr_job_add_logprob(mr_job *j);
 
-/* Note how it ended. message is copied and cut to MR_JOB_MAX_ERROR - 1 bytes; code and field must be
- * constants or live in the arena. code NULL: no error. */
+/* Note how it ended. message is copied and cut to MR_JOB_MAX_ERROR - 1 bytes; code and field must
+ * be constants or live in the arena. code NULL: no error. */
 void mr_job_end(mr_job *j, mr_job_status status, const char *finish_reason, const char *code,
                 const char *field, const char *message);
 

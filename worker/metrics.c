@@ -1,4 +1,5 @@
-/* metrics.c - Prometheus text format 0.0.4; names as vLLM's behind our prefix, so that dashboards fit.
+/* metrics.c - Prometheus text format 0.0.4; names as vLLM's behind our prefix, so that dashboards
+ * fit.
  *
  * Times are kept in whole milliseconds and shown in seconds. One table of bounds serves all
  * histograms: from a token's gap to a night's batch. */
@@ -80,8 +81,8 @@ static void histogram(writer *w, const char *name, const mr_histogram *h, const 
 static void write_jobs(writer *w, const mr_metrics *m, const mr_metrics_input *in) {
     head(w, "jobs_total", "counter", "Jobs answered, by terminal status.");
     for (int s = 0; s < MR_N_STATUSES; s++)
-        fprintf(w->f, "millrace_jobs_total{model_name=\"%s\",status=\"%s\"} %" PRIu64 "\n", w->model,
-                mr_job_status_name((mr_job_status)s), m->jobs[s]);
+        fprintf(w->f, "millrace_jobs_total{model_name=\"%s\",status=\"%s\"} %" PRIu64 "\n",
+                w->model, mr_job_status_name((mr_job_status)s), m->jobs[s]);
     counter(w, "jobs_dropped_total", m->jobs_dropped,
             "Jobs given up without an answer because their partition or this worker went away.");
     counter(w, "job_duplicates_total", m->duplicates, "Records of a job that was in hand already.");
@@ -91,7 +92,7 @@ static void write_jobs(writer *w, const mr_metrics *m, const mr_metrics_input *i
     gauge(w, "partitions", (double)in->partitions, "Partitions of the work topic owned.");
     gauge(w, "offsets_unfinished", (double)in->commit.unfinished, "Offsets taken, not finished.");
     counter(w, "results_total", in->commit.records, "Records acknowledged by Kafka.");
-    counter(w, "result_retries_total", in->commit.retries, "Records that had to be produced again.");
+    counter(w, "result_retries_total", in->commit.retries, "Records produced once more.");
     counter(w, "commits_total", in->commit.commits, "Offset commits.");
 }
 
@@ -125,7 +126,8 @@ static void write_stream(writer *w, const mr_stream_stats *s) {
 }
 
 static void write_times(writer *w, const mr_metrics *m) {
-    histogram(w, "time_to_first_token_seconds", &m->first_token, "From the job's record to its first token.");
+    histogram(w, "time_to_first_token_seconds", &m->first_token,
+              "From the job's record to its first token.");
     histogram(w, "inter_token_latency_seconds", &m->inter_token, "Between two tokens of a job.");
     histogram(w, "e2e_request_latency_seconds", &m->e2e, "From the job's record to its end.");
     histogram(w, "request_queue_time_seconds", &m->queue, "From the job's record to its start.");

@@ -1,7 +1,7 @@
 /* metrics.h - counters and histograms of a worker, and their Prometheus text.
  *
- * Pure: numbers in, text out. What other modules count themselves (runner, stream, commit) is handed
- * over when the text is made. Thread: loop. */
+ * Pure: numbers in, text out. What other modules count themselves (runner, stream, commit) is
+ * handed over when the text is made. Thread: loop. */
 #ifndef MR_WORKER_METRICS_H
 #define MR_WORKER_METRICS_H
 

@@ -52,7 +52,8 @@ static const mr_http_route routes[] = {{"/livez", on_livez},
                                        {"/metrics", on_metrics},
                                        {NULL, NULL}};
 
-mr_status mr_probes_open(mr_probes **out, uv_loop_t *loop, const mr_probes_conf *conf, mr_err *err) {
+mr_status mr_probes_open(mr_probes **out, uv_loop_t *loop, const mr_probes_conf *conf,
+                            mr_err *err) {
     mr_probes *p = calloc(1, sizeof *p);
     mr_status st;
 

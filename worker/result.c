@@ -1,7 +1,7 @@
 /* result.c - from an ended job to bytes on millrace.results.
  *
- * The format is the producer's own, so who spoke JSON reads JSON. A result that no record can hold is
- * replaced by a short one: a job that ended always has its answer. */
+ * The format is the producer's own, so who spoke JSON reads JSON. A result that no record can hold
+ * is replaced by a short one: a job that ended always has its answer. */
 #include "worker/result.h"
 
 #include <stdio.h>

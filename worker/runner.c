@@ -1,19 +1,19 @@
 /* runner.c - the engine thread and the two queues between it and the loop.
  *
- * The thread repeats: take orders, end what is past its deadline, start who may, make one step, report
- * it. It sleeps only when it has no job. A cancel or a deadline thus takes effect between two steps, and
- * frees slot and KV blocks there.
+ * The thread repeats: take orders, end what is past its deadline, start who may, make one step,
+ * report it. It sleeps only when it has no job. A cancel or a deadline thus takes effect between
+ * two steps, and frees slot and KV blocks there.
  *
- * One failing step must not end everybody in it: the sequences of a failed step are tried again one by
- * one, and only those that fail alone end with an error.
+ * One failing step must not end everybody in it: the sequences of a failed step are tried again one
+ * by one, and only those that fail alone end with an error.
  *
  * Text leaves as it may be shown: a token whose text is held back (half a character, perhaps a stop
- * string) has an event with less text, and the last token of an answer carries the rest. Texts of all
- * events joined are the text of the answer. After a cancel the held-back rest is not shown.
+ * string) has an event with less text, and the last token of an answer carries the rest. Texts of
+ * all events joined are the text of the answer. After a cancel the held-back rest is not shown.
  *
- * Bounds: inbox 4 orders per slot (between two of its readings a slot can see a cancel of the old job
- * and start and cancel of a new one), outbox 4 events per slot and 64. All memory is reserved before
- * MR_EVENT_READY, but for the text state of a job, which the loop makes and frees. */
+ * Bounds: inbox 4 orders per slot (between two of its readings a slot can see a cancel of the old
+ * job and start and cancel of a new one), outbox 4 events per slot and 64. All memory is reserved
+ * before MR_EVENT_READY, but for the text state of a job, which the loop makes and frees. */
 #include "worker/runner.h"
 
 #include <pthread.h>
@@ -216,7 +216,8 @@ static mr_status step(mr_runner *r, const mr_sched_item *plan, size_t n, mr_err 
     atomic_store(&r->stats.step_began_ms, mr_clock_mono_ms());
     st = mr_engine_step(r->engine, r->items, n, r->outs, err);
     atomic_store(&r->stats.step_began_ms, 0);
-    atomic_fetch_add_explicit(&r->stats.step_us, mr_clock_mono_us() - began_us, memory_order_relaxed);
+    atomic_fetch_add_explicit(&r->stats.step_us, mr_clock_mono_us() - began_us,
+                              memory_order_relaxed);
     atomic_fetch_add_explicit(&r->stats.steps, 1, memory_order_relaxed);
     if (st != MR_OK) atomic_fetch_add_explicit(&r->stats.step_errors, 1, memory_order_relaxed);
     return st;
@@ -310,7 +311,7 @@ static void start_waiting(mr_runner *r) {
         mr_event ev = event_of(MR_EVENT_STARTED, slot);
         mr_err err = {0};
         const mr_status st = add_sequence(r, l, &err);
-        if (st == MR_ELIMIT && mr_sched_running(r->sched) > 0) return; /* after the next one to end */
+        if (st == MR_ELIMIT && mr_sched_running(r->sched) > 0) return; /* when one has ended */
         if (st != MR_OK) {
             end_job(r, slot, st == MR_EINVAL ? MR_END_REFUSED : MR_END_FAILED, err.text);
             continue;
@@ -336,6 +337,7 @@ static void publish(mr_runner *r) {
 static mr_status load(mr_runner *r, mr_err *err) {
     const uint32_t n = r->conf.max_jobs;
     const struct mr_model *m;
+    uint64_t kv_tokens;
     mr_status st;
 
     if ((st = mr_engine_open(&r->engine, &r->options, err)) != MR_OK) return st;
@@ -348,13 +350,14 @@ static mr_status load(mr_runner *r, mr_err *err) {
         return mr_fail(err, MR_ENOMEM, "runner: no memory for %u jobs", (unsigned)n);
 
     m = mr_engine_model(r->engine);
+    kv_tokens = (uint64_t)mr_engine_kv_blocks_total(r->engine) * mr_engine_block_len(r->engine);
     r->model = (mr_runner_model){
         .name = m->name,
         .isa = mr_engine_isa(r->engine),
         .n_params = m->n_params,
         .weight_bytes = m->weight_bytes,
         .kv_bytes = mr_engine_kv_bytes(r->engine),
-        .kv_tokens = (uint64_t)mr_engine_kv_blocks_total(r->engine) * mr_engine_block_len(r->engine),
+        .kv_tokens = kv_tokens,
         .n_ctx = mr_engine_n_ctx(r->engine),
         .n_vocab = mr_engine_n_vocab(r->engine),
         .n_threads = r->conf.n_threads ? r->conf.n_threads : (int)uv_available_parallelism(),
@@ -399,8 +402,8 @@ static void *engine_main(void *arg) {
 
 /* ---- loop thread ---- */
 
-/* One wake-up may stand for many events: all of them, but no more than one outbox before other handles
- * have their turn. */
+/* One wake-up may stand for many events: all of them, but no more than one outbox before other
+ * handles have their turn. */
 static void on_wake(uv_async_t *wake) {
     mr_runner *r = wake->data;
     mr_event ev;
@@ -454,7 +457,8 @@ static const char *or_null(const char *text) {
     return text && *text && strcmp(text, "auto") != 0 ? text : NULL;
 }
 
-mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf *conf, mr_err *err) {
+mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf *conf,
+                            mr_err *err) {
     mr_runner *r = calloc(1, sizeof *r);
     mr_status st = MR_OK;
     int rc;

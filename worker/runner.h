@@ -1,9 +1,9 @@
 /* runner.h - the engine thread: orders in through one queue, events out through another.
  *
  * Every mr_runner_start is answered by exactly one MR_EVENT_END, whatever happens in between; until
- * then the job's tokens and parameters are borrowed. The loop never waits for the engine: the inbox has
- * room for all that can be outstanding, so start and cancel cannot fail for want of room. The engine
- * may wait for the loop when the outbox is full.
+ * then the job's tokens and parameters are borrowed. The loop never waits for the engine: the inbox
+ * has room for all that can be outstanding, so start and cancel cannot fail for want of room. The
+ * engine may wait for the loop when the outbox is full.
  *
  * Owner: caller, open to close. Thread: all calls and callbacks on the loop; mr_runner_stats reads
  * what the engine thread last published. */
@@ -17,7 +17,7 @@
 
 #include "millrace/job.h"
 
-#define MR_EVENT_TEXT_BYTES 256 /* text of one event; more comes in MR_EVENT_TEXT events before it */
+#define MR_EVENT_TEXT_BYTES 256 /* text of one event; more comes ahead of it */
 
 struct mr_tokenizer;
 struct mr_template;
@@ -104,8 +104,8 @@ typedef struct mr_runner_stats {
     uint64_t step_began_ms; /* monotonic; 0: no step under way */
 } mr_runner_stats;
 
-/* Starts the thread, which loads the model and answers with MR_EVENT_READY. MR_EINVAL: max_step_tokens
- * leaves no room for prompts beside max_jobs. */
+/* Starts the thread, which loads the model and answers with MR_EVENT_READY. MR_EINVAL:
+ * max_step_tokens leaves no room for prompts beside max_jobs. */
 mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf *conf, mr_err *err);
 const mr_runner_model *mr_runner_get_model(const mr_runner *r);
 mr_runner_stats mr_runner_get_stats(mr_runner *r);
@@ -117,7 +117,8 @@ void mr_runner_cancel(mr_runner *r, uint32_t slot);
 /* No further orders; what runs is dropped after the current step, its MR_EVENT_END comes, then
  * MR_EVENT_STOPPED. May repeat. */
 void mr_runner_stop(mr_runner *r);
-/* After MR_EVENT_STOPPED: joins and frees; the wake-up handle closes on the loop. NULL is allowed. */
+/* After MR_EVENT_STOPPED: joins and frees; the wake-up handle closes on the loop. NULL is allowed.
+ */
 void mr_runner_close(mr_runner *r);
 
 #endif

@@ -4,10 +4,10 @@
  * everybody: generating sequences go first with one row each, and a long prompt gets only what is
  * left, chunk by chunk. Both lists are ordered by priority, then arrival.
  *
- * Who starts: the first of the waiting list; when its KV blocks are not free, the next that fits, so a
- * big job does not idle the machine. Each job that is passed over counts it, and after
- * MR_SCHED_MAX_OVERTAKES it is first and alone: no job waits for ever behind smaller or more important
- * ones.
+ * Who starts: the first of the waiting list; when its KV blocks are not free, the next that fits,
+ * so a big job does not idle the machine. Each job that is passed over counts it, and after
+ * MR_SCHED_MAX_OVERTAKES it is first and alone: no job waits for ever behind smaller or more
+ * important ones.
  *
  * Lists are arrays of at most n_ids numbers; insertion walks them. Thread: engine. */
 #include "worker/sched.h"

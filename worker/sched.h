@@ -1,8 +1,8 @@
 /* sched.h - which sequences take part in the next step, and with how many tokens.
  *
- * Pure: no clock, no I/O, no engine. The caller names jobs by small numbers (its slots), reports what
- * happened, and asks three questions: who may start now, what is in the next step, how many are there.
- * No allocation after open. Thread: the engine's. */
+ * Pure: no clock, no I/O, no engine. The caller names jobs by small numbers (its slots), reports
+ * what happened, and asks three questions: who may start now, what is in the next step, how many
+ * are there. No allocation after open. Thread: the engine's. */
 #ifndef MR_WORKER_SCHED_H
 #define MR_WORKER_SCHED_H
 
@@ -22,8 +22,8 @@ typedef struct mr_sched_item {
     uint32_t n_tokens;
 } mr_sched_item;
 
-/* ids are 0..n_ids-1. max_running: sequences at one time. step_tokens: rows of one step; must be larger
- * than max_running, so that prompts move on however many sequences generate (MR_EINVAL). */
+/* ids are 0..n_ids-1. max_running: sequences at one time. step_tokens: rows of one step; must be
+ * larger than max_running, so that prompts move on however many sequences generate (MR_EINVAL). */
 mr_status mr_sched_open(mr_sched **out, uint32_t n_ids, uint32_t max_running, uint32_t step_tokens,
                         mr_err *err);
 void mr_sched_close(mr_sched *s);
@@ -35,8 +35,8 @@ void mr_sched_add(mr_sched *s, uint32_t id, mr_priority priority, uint32_t n_blo
 bool mr_sched_next(mr_sched *s, uint32_t free_blocks, uint32_t *id_out);
 /* It runs, with so many tokens to compute. */
 void mr_sched_start(mr_sched *s, uint32_t id, uint32_t pending);
-/* Fills items[max_running]; returns how many. Every running job whose prompt is through has one token,
- * prompts share what is left of step_tokens in order of priority and arrival. */
+/* Fills items[max_running]; returns how many. Every running job whose prompt is through has one
+ * token, prompts share what is left of step_tokens in order of priority and arrival. */
 size_t mr_sched_plan(mr_sched *s, mr_sched_item *items);
 /* After a step: tokens it has still to compute (1 after a sampled token). */
 void mr_sched_computed(mr_sched *s, uint32_t id, uint32_t pending);

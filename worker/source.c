@@ -1,17 +1,18 @@
 /* source.c - the consumer of the work topic.
  *
- * A record that finds no room is copied into its partition's queue, and when that is full the partition
- * is paused: a resume has to fetch again, so a queue of one would make short jobs wait for the network.
- * When there is room again the partitions are asked in turn, one record each, so that none lives on the
- * leavings of another.
+ * A record that finds no room is copied into its partition's queue, and when that is full the
+ * partition is paused: a resume has to fetch again, so a queue of one would make short jobs wait
+ * for the network. When there is room again the partitions are asked in turn, one record each, so
+ * that none lives on the leavings of another.
  *
  * Position: the offset that will be taken next. It goes into the heartbeat, and a dispatcher counts
- * from there; so it moves only when a record is taken, or when the end of the partition is reached. A
- * partition whose committed offset is unknown has no position until its first record or its end comes.
+ * from there; so it moves only when a record is taken, or when the end of the partition is reached.
+ * A partition whose committed offset is unknown has no position until its first record or its end
+ * comes.
  *
- * The group uses the `range` assignor: every rebalance takes all partitions away and gives them anew.
- * Bounds: MAX_PARTS; HELD_RECORDS or HELD_BYTES per partition, whichever comes first, and one record
- * (MR_JOB_MAX_BYTES). Thread: loop. */
+ * The group uses the `range` assignor: every rebalance takes all partitions away and gives them
+ * anew. Bounds: MAX_PARTS; HELD_RECORDS or HELD_BYTES per partition, whichever comes first, and one
+ * record (MR_JOB_MAX_BYTES). Thread: loop. */
 #include "worker/source.h"
 
 #include <inttypes.h>
@@ -149,6 +150,8 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
     if (!hold(s, p, m)) {
         s->conf.on_fatal(s->conf.owner, MR_ENOMEM, "source: no memory to hold a record back");
     } else if (p->n_held >= HELD_RECORDS || p->held_bytes >= HELD_BYTES) {
+        mr_log(MR_LOG_DEBUG, "source", "partition paused", "part=%d off=%" PRId64 " held=%zu",
+               (int)m->partition, m->offset, p->n_held);
         check_call(s, mr_kafka_pause(s->consumer, s->conf.topic, m->partition, &err), &err);
     }
 }
@@ -198,7 +201,7 @@ static void on_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
         const int64_t next = tp[i].offset >= 0 ? tp[i].offset : -1;
         mr_err err = {0};
         if (s->n_parts == MAX_PARTS) {
-            s->conf.on_fatal(s->conf.owner, MR_ELIMIT, "source: too many partitions for one worker");
+            s->conf.on_fatal(s->conf.owner, MR_ELIMIT, "source: too many partitions");
             return;
         }
         if (s->conf.on_assign(s->conf.owner, tp[i].partition, next, &err) != MR_OK) {
@@ -241,7 +244,8 @@ static void on_error(void *owner, mr_status status, const char *text, bool fatal
 
 /* ---- interface ---- */
 
-mr_status mr_source_open(mr_source **out, uv_loop_t *loop, const mr_source_conf *conf, mr_err *err) {
+mr_status mr_source_open(mr_source **out, uv_loop_t *loop, const mr_source_conf *conf,
+                            mr_err *err) {
     mr_source *s = calloc(1, sizeof *s);
     const char *const topics[] = {conf->topic, NULL};
     mr_status st;

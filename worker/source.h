@@ -18,8 +18,8 @@ typedef struct mr_source_conf {
     mr_kafka_conf kafka;
     const char *topic, *group;
     void *owner;
-    /* A record of an assigned partition. MR_OK: taken, for good. MR_ELIMIT: no room; the source keeps
-     * it, pauses the partition, and offers it again at mr_source_retry. */
+    /* A record of an assigned partition. MR_OK: taken, for good. MR_ELIMIT: no room; the source
+     * keeps it, pauses the partition, and offers it again at mr_source_retry. */
     mr_status (*on_record)(void *owner, const mr_kafka_msg *m);
     /* A partition comes (next: first offset, negative when not known) or goes. */
     mr_status (*on_assign)(void *owner, int32_t partition, int64_t next, mr_err *err);

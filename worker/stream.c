@@ -1,19 +1,20 @@
 /* stream.c - one Lua call per job and step.
  *
  * A frame's entry has the ID <attempt>-<index>, and Redis refuses an ID that is not larger than the
- * last one. That makes sending again harmless: after a broken connection, or when another worker died
- * with the same attempt half written, entries that are already there are skipped (generation is a
- * function of the job, so they hold the same tokens). It also fences: when the last entry belongs to a
- * later attempt, this worker is a ghost, and the job's stream is left alone from then on.
+ * last one. That makes sending again harmless: after a broken connection, or when another worker
+ * died with the same attempt half written, entries that are already there are skipped (generation
+ * is a function of the job, so they hold the same tokens). It also fences: when the last entry
+ * belongs to a later attempt, this worker is a ghost, and the job's stream is left alone from then
+ * on.
  *
- * At most one call per job is under way, so that an error reply cannot leave a gap behind which later
- * frames land; frames of later steps wait and go together. A call that failed is repeated when Redis is
- * back, or after RETRY_MS when it answered with an error.
+ * At most one call per job is under way, so that an error reply cannot leave a gap behind which
+ * later frames land; frames of later steps wait and go together. A call that failed is repeated
+ * when Redis is back, or after RETRY_MS when it answered with an error.
  *
- * A job's result is produced after its last frame is confirmed, because `done` is written by whoever
- * reads the result and nothing may come behind it. The wait is bounded by MR_STREAM_LINGER_MS, and there
- * is none when Redis has been away for as long; then the rest of the frames is dropped, and the result
- * says stream_degraded.
+ * A job's result is produced after its last frame is confirmed, because `done` is written by
+ * whoever reads the result and nothing may come behind it. The wait is bounded by
+ * MR_STREAM_LINGER_MS, and there is none when Redis has been away for as long; then the rest of the
+ * frames is dropped, and the result says stream_degraded.
  *
  * Bounds: buffer_bytes for all frames, MR_STREAM_BATCH frames per call. Thread: loop. */
 #include "worker/stream.h"
@@ -36,8 +37,8 @@
 #define FRAME_MAX_BYTES   (4u << 20) /* a frame that is larger ends its stream */
 #define FIXED_ARGS        8          /* two keys and six values before the frames */
 
-/* KEYS: stream, status hash. ARGV: channel, MAXLEN, TTL in ms, attempt, index of the first frame, now in
- * ms, frames. Returns how many were new, -1 when a later attempt owns the stream. */
+/* KEYS: stream, status hash. ARGV: channel, MAXLEN, TTL in ms, attempt, index of the first frame,
+ * now in ms, frames. Returns how many were new, -1 when a later attempt owns the stream. */
 static const char frames_lua[] =
     "local attempt, first, new = ARGV[4], tonumber(ARGV[5]), 0\n"
     "for i = 7, #ARGV do\n"
@@ -61,8 +62,8 @@ static const char frames_lua[] =
     "end\n"
     "return new\n";
 
-/* KEYS: status hash. ARGV: attempt, model, tenant, worker, now in ms, TTL in ms for a new hash. A status
- * that is terminal, or of a later attempt, stays. */
+/* KEYS: status hash. ARGV: attempt, model, tenant, worker, now in ms, TTL in ms for a new hash. A
+ * status that is terminal, or of a later attempt, stays. */
 static const char running_lua[] =
     "local h = redis.call('HMGET', KEYS[1], 'state', 'attempt')\n"
     "local terminal = {succeeded=1, failed=1, rejected=1, cancelled=1, expired=1}\n"
@@ -100,7 +101,8 @@ struct mr_stream {
 static void on_timer(uv_timer_t *timer);
 
 static void arm(mr_stream *s) {
-    if (!uv_is_active((uv_handle_t *)&s->timer)) uv_timer_start(&s->timer, on_timer, RETRY_MS / 4, 0);
+    if (!uv_is_active((uv_handle_t *)&s->timer))
+        uv_timer_start(&s->timer, on_timer, RETRY_MS / 4, 0);
 }
 
 /* ---- calls ---- */
@@ -280,7 +282,8 @@ static void on_state(void *owner, bool up, const char *why) {
 
 /* ---- interface ---- */
 
-mr_status mr_stream_open(mr_stream **out, uv_loop_t *loop, const mr_stream_conf *conf, mr_err *err) {
+mr_status mr_stream_open(mr_stream **out, uv_loop_t *loop, const mr_stream_conf *conf,
+                            mr_err *err) {
     mr_stream *s = calloc(1, sizeof *s);
     mr_status st = MR_OK;
     mr_redis_conf rc = {.url = conf->redis_url, .client_name = conf->client_name};

@@ -1,7 +1,7 @@
 /* stream.h - token frames and the status `running` to Redis, as the job is generated.
  *
- * Losing Redis costs live streaming, never a result: frames wait in a bounded buffer, and a stream that
- * could not be written whole is reported as degraded. Owner: caller. Thread: loop. */
+ * Losing Redis costs live streaming, never a result: frames wait in a bounded buffer, and a stream
+ * that could not be written whole is reported as degraded. Owner: caller. Thread: loop. */
 #ifndef MR_WORKER_STREAM_H
 #define MR_WORKER_STREAM_H
 

@@ -1,7 +1,7 @@
 /* stream_buffer.c - one growing piece of memory per job, read at the front and written at the back.
  *
- * Confirmed frames leave a gap at the front; it is closed when the piece would otherwise have to grow.
- * The budget counts what is held, so the memory is at most about twice the budget. */
+ * Confirmed frames leave a gap at the front; it is closed when the piece would otherwise have to
+ * grow. The budget counts what is held, so the memory is at most about twice the budget. */
 #include "worker/stream_buffer.h"
 
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* stream_buffer.h - frames of one job that Redis has not confirmed, within a budget that all share.
  *
- * Frames go in at the end, a batch of the oldest is sent, and they leave when the batch is confirmed;
- * after a failure the same frames are the next batch. When the budget is used up a frame is refused,
- * and so is every later one: what a reader sees stays a gapless beginning.
- * Pure. Owner: who calls init. */
+ * Frames go in at the end, a batch of the oldest is sent, and they leave when the batch is
+ * confirmed; after a failure the same frames are the next batch. When the budget is used up a frame
+ * is refused, and so is every later one: what a reader sees stays a gapless beginning. Pure. Owner:
+ * who calls init. */
 #ifndef MR_WORKER_STREAM_BUFFER_H
 #define MR_WORKER_STREAM_BUFFER_H
 
@@ -36,8 +36,8 @@ void mr_stream_buffer_deinit(mr_stream_buffer *b);
 /* False: refused, now or since an earlier frame. Indices count up from 0. */
 bool mr_stream_buffer_add(mr_stream_buffer *b, const void *frame, size_t n);
 size_t mr_stream_buffer_frames(const mr_stream_buffer *b);
-/* The oldest frames, at most MR_STREAM_BATCH: pointers and lengths, borrowed until the next call. 0: none,
- * or a batch is under way. */
+/* The oldest frames, at most MR_STREAM_BATCH: pointers and lengths, borrowed until the next call.
+ * 0: none, or a batch is under way. */
 size_t mr_stream_buffer_send(mr_stream_buffer *b, const char **frames, size_t *lens,
                              uint64_t *first_index);
 /* The batch is confirmed, or has to be sent again. */

@@ -73,27 +73,34 @@ static bool has_all(void *arg) {
     return n == N_PARTS;
 }
 
-static void share_a_group(const char *strategy) {
+/* all_move: every partition leaves the first member for a while, so the pauses end. */
+static void share_a_group(const char *strategy, bool all_move) {
     start();
-    reader r[2] = {{0}, {0}};
+    reader r[2] = {{.n_want = 40}, {0}};
     open_reader(&r[0], "g-share", strategy);
     CHECK(run_until(&loop, has_all, &r[0], WAIT_MS));
+    for (int32_t i = 0; all_move && i < N_PARTS; i++)
+        CHECK_OK(mr_kafka_pause(r[0].c, TOPIC, i, &err), err);
     open_reader(&r[1], "g-share", strategy);
     CHECK(run_until(&loop, split, r, WAIT_MS));
     mr_kafka_consumer_close(r[1].c);
     CHECK(run_until(&loop, has_all, &r[0], WAIT_MS));
     CHECK_I64(r[0].n_fatal + r[1].n_fatal, 0);
+    if (all_move) {
+        produce(40);
+        CHECK(run_until(&loop, got_all, &r[0], WAIT_MS));
+    }
     mr_kafka_consumer_close(r[0].c);
     CHECK(!has_all(&r[0]));
     stop();
 }
 
 TEST(a_group_shares_partitions_eagerly) {
-    share_a_group("range");
+    share_a_group("range", true);
 }
 
 TEST(a_group_shares_partitions_cooperatively) {
-    share_a_group("cooperative-sticky");
+    share_a_group("cooperative-sticky", false);
 }
 
 /* Goal: an unanswered question for committed offsets delays the assignment and no more. */

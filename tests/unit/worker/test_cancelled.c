@@ -1,5 +1,5 @@
-/* Goal: the last 4,096 cancelled ids are known, older ones forgotten, repeats cost no place. Method: add
- * ids beyond the limit and ask for the oldest and the newest. */
+/* Goal: the last 4,096 cancelled ids are known, older ones forgotten, repeats cost no place.
+ * Method: add ids beyond the limit and ask for the oldest and the newest. */
 #include "tests/test.h"
 
 #include "worker/cancelled.h"

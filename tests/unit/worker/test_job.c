@@ -1,6 +1,6 @@
-/* Goal: a job moves forward only, its stage times add up, its slot comes back empty. Method: walk one
- * job through its life with times of our own and read the result; forbidden steps run in a child
- * process, where they must abort. */
+/* Goal: a job moves forward only, its stage times add up, its slot comes back empty. Method: walk
+ * one job through its life with times of our own and read the result; forbidden steps run in a
+ * child process, where they must abort. */
 #include "tests/test.h"
 
 #include <signal.h>

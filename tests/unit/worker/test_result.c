@@ -1,5 +1,5 @@
-/* Goal: an ended job becomes a record that decodes to the same values, also when it is too large, and
- * names become fit for a topic. Method: encode, decode with the codec, compare. */
+/* Goal: an ended job becomes a record that decodes to the same values, also when it is too large,
+ * and names become fit for a topic. Method: encode, decode with the codec, compare. */
 #include "tests/test.h"
 
 #include "schemas/codec.h"
@@ -81,7 +81,8 @@ TEST(a_result_that_is_too_large_becomes_a_short_one) {
     while (mr_job_add_logprob(j)) {} /* until nothing more fits */
     CHECK_OK(mr_result_build_too_large(j, "demo", "w-1", 1, &err), err);
     CHECK(j->record_len < 4096);
-    CHECK_OK(mr_codec_result_decode(&r, MR_FORMAT_JSON, j->record, j->record_len, &arena, &err), err);
+    CHECK_OK(mr_codec_result_decode(&r, MR_FORMAT_JSON, j->record, j->record_len, &arena, &err),
+             err);
     CHECK_I64(r.status, MR_STATUS_FAILED);
     CHECK_STR(r.error.code, "result_too_large");
     CHECK_STR(r.tenant, "acme");

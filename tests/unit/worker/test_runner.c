@@ -1,6 +1,6 @@
 /* Goal: every started job ends exactly once, whatever happens to it, and what it generates does not
- * depend on its company. Method: a real engine thread with a tiny random model, a loop that runs until
- * what is expected has come, and a record of all events per slot. */
+ * depend on its company. Method: a real engine thread with a tiny random model, a loop that runs
+ * until what is expected has come, and a record of all events per slot. */
 #include "tests/unit/worker/tiny.h"
 
 #include "base/clock.h"

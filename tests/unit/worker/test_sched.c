@@ -1,6 +1,6 @@
-/* Goal: each step serves everybody who generates, prompts move on in order within the budget, and no job
- * waits for ever. Method: small cases read off by hand, then thousands of random steps in which the
- * promises are checked after each. */
+/* Goal: each step serves everybody who generates, prompts move on in order within the budget, and
+ * no job waits for ever. Method: small cases read off by hand, then thousands of random steps in
+ * which the promises are checked after each. */
 #include "tests/test.h"
 
 #include "worker/sched.h"

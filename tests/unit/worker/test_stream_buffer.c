@@ -1,6 +1,6 @@
-/* Goal: frames leave in order, once confirmed and not before, and the budget cuts a stream to a gapless
- * beginning. Method: a reader that collects what is confirmed, under random confirmations and failures,
- * must have seen exactly the frames that were accepted. */
+/* Goal: frames leave in order, once confirmed and not before, and the budget cuts a stream to a
+ * gapless beginning. Method: a reader that collects what is confirmed, under random confirmations
+ * and failures, must have seen exactly the frames that were accepted. */
 #include "tests/test.h"
 
 #include "worker/stream_buffer.h"
@@ -84,7 +84,8 @@ TEST(what_is_confirmed_is_what_was_accepted_in_order) {
         rng = rng * 1664525u + 1013904223u;
         for (uint32_t i = 0; i < (rng >> 28) % 4; i++) {
             char frame[64];
-            const int len = snprintf(frame, sizeof frame, "%u:%0*d", accepted, (int)(rng >> 27) + 1, 0);
+            const int pad = (int)(rng >> 27) + 1;
+            const int len = snprintf(frame, sizeof frame, "%u:%0*d", accepted, pad, 0);
             if (mr_stream_buffer_add(&b, frame, (size_t)len)) accepted++;
         }
         n = mr_stream_buffer_send(&b, frames, lens, &first);
