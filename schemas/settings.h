@@ -49,7 +49,7 @@ typedef struct mr_settings {
     const char *worker_id;     /* "": hostname-pid */
     const char *worker_listen; /* "127.0.0.1:9465"; "": no HTTP */
     const char *model_path;
-    const char *model_name; /* "": the file's general.name, made fit for a topic name */
+    const char *model_name; /* "": the file's name without .gguf, made fit for a topic name */
     const char *chat_template; /* "auto" */
     int64_t threads;           /* 0: one per core */
     int64_t n_ctx;             /* 0: the model's own, at most 8192 */

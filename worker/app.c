@@ -432,14 +432,11 @@ static const char *file_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-/* The setting; else the name in the file; else the file's own name without its ending. */
+/* The setting; else the file's name without its ending: what an owner sees and can change, where
+ * the name inside the file is often a sentence. */
 static void name_model(app *a) {
-    const char *name = mr_runner_get_model(a->runner)->name;
-
     if (a->s->model_name[0]) {
         snprintf(a->model, sizeof a->model, "%s", a->s->model_name);
-    } else if (name[0]) {
-        mr_fit_name(a->model, name);
     } else {
         char *dot;
         mr_fit_name(a->model, file_name(a->s->model_path));

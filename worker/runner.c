@@ -352,7 +352,6 @@ static mr_status load(mr_runner *r, mr_err *err) {
     m = mr_engine_model(r->engine);
     kv_tokens = (uint64_t)mr_engine_kv_blocks_total(r->engine) * mr_engine_block_len(r->engine);
     r->model = (mr_runner_model){
-        .name = m->name,
         .isa = mr_engine_isa(r->engine),
         .n_params = m->n_params,
         .weight_bytes = m->weight_bytes,

@@ -86,7 +86,6 @@ typedef struct mr_runner_conf {
 } mr_runner_conf;
 
 typedef struct mr_runner_model { /* valid from MR_EVENT_READY until close */
-    const char *name;            /* general.name, may be "" */
     const char *isa, *tokenizer_kind, *chat_name, *chat_missing;
     uint64_t n_params, weight_bytes;
     size_t kv_bytes;
