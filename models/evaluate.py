@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import re
 import struct
@@ -246,6 +247,22 @@ def summarize(model: Model, descriptions: list[str], n_description: int, n_max: 
     return made
 
 
+def summarize_part(part: tuple[str, list[str], int, int]) -> list[str]:
+    path, descriptions, n_description, n_max = part
+    return summarize(Model(Gguf(path)), descriptions, n_description, n_max)
+
+
+def summarize_all(path: str, descriptions: list[str], n_description: int, n_max: int,
+                  n_jobs: int) -> list[str]:
+    """summarize() in several processes, each with every n_jobs-th document."""
+    parts = [(path, descriptions[k::n_jobs], n_description, n_max) for k in range(n_jobs)]
+    made = [""] * len(descriptions)
+    with multiprocessing.Pool(n_jobs) as pool:
+        for k, texts in enumerate(pool.map(summarize_part, parts)):
+            made[k::n_jobs] = texts
+    return made
+
+
 def answer_requests(model: Model, requests: str, out: str) -> None:
     """The model's answers to batch requests, with the ids: what an engine can be compared to.
 
@@ -277,6 +294,7 @@ def main() -> None:
     p.add_argument("--train", help="train.jsonl: score apart what shares no line with it")
     p.add_argument("--n", type=int, default=0, help="only the first N in order of a fixed shuffle")
     p.add_argument("--description-tokens", type=int, default=400, help="longer ones are cut")
+    p.add_argument("--jobs", type=int, default=2, help="processes to share the work")
     p.add_argument("--max-tokens", type=int, default=40)
     p.add_argument("--show", type=int, default=0, help="print this many examples")
     p.add_argument("--out", help="write each document's output here, as JSON lines")
@@ -292,7 +310,7 @@ def main() -> None:
     wanted = [d["synopsis"] for d in docs]
     descriptions = [d["description"] for d in docs]
     began = time.time()
-    made = summarize(Model(Gguf(a.gguf)), descriptions, a.description_tokens, a.max_tokens)
+    made = summarize_all(a.gguf, descriptions, a.description_tokens, a.max_tokens, a.jobs)
     seconds = time.time() - began
     rows = {"model": made, "first sentence": [first_sentence(d) for d in descriptions],
             f"first {N_WORDS} words": [first_words(d, N_WORDS) for d in descriptions]}

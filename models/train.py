@@ -160,7 +160,8 @@ class Llama(nn.Module):
         prob = torch.softmax(score.add_(mask), -1)
         if tap is not None:
             tap.append(prob[:, 0])
-        o = torch.bmm(prob.view(b * s.kv_heads, group * t, -1), v).view(b, s.kv_heads * group, t, s.head_dim)
+        o = torch.bmm(prob.view(b * s.kv_heads, group * t, -1), v)
+        o = o.view(b, s.heads, t, s.head_dim)
         x = x + product(o.transpose(1, 2).reshape(b, t, s.width), w[f"blk/{n}/attn_output"])
         h = RmsNorm.apply(x, s.eps)
         gain = w[f"blk/{n}/ffn_norm"]
@@ -324,12 +325,12 @@ def main() -> None:
     p.add_argument("--minutes", type=float, default=0,
                    help="end after this much training time: the learning rate follows the clock")
     p.add_argument("--epochs", type=float, default=8, help="end after this many (if no --minutes)")
-    p.add_argument("--batch-tokens", type=int, default=8192)
+    p.add_argument("--batch-tokens", type=int, default=6144)
     p.add_argument("--lr", type=float, default=2e-3)
     p.add_argument("--warm", type=float, default=0.02, help="part of the run spent warming up")
     p.add_argument("--weight-decay", type=float, default=0.1)
     p.add_argument("--description-weight", type=float, default=0.3)
-    p.add_argument("--description-part", type=float, default=0.5,
+    p.add_argument("--description-part", type=float, default=0.2,
                    help="part of the description's tokens that the loss sees")
     p.add_argument("--pointer-weight", type=float, default=0.3,
                    help="of the pointing heads' loss, at the start; falls to zero")
