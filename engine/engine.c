@@ -104,7 +104,8 @@ static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *
         return mr_fail(err, MR_EINVAL, "n_threads: %d is not in 0..%d", opt->n_threads,
                        MAX_THREADS);
 
-    const uint64_t all = (uint64_t)e->max_seqs * e->n_ctx;
+    /* Each sequence takes whole blocks. */
+    const uint64_t all = (uint64_t)e->max_seqs * mr_kv_blocks_for(e->n_ctx) * MR_KV_BLOCK_LEN;
     e->kv_tokens = all < DEFAULT_KV_TOKENS ? (uint32_t)all : DEFAULT_KV_TOKENS;
     if (e->kv_tokens < e->n_ctx) e->kv_tokens = e->n_ctx; /* one whole sequence at least */
     if (opt->kv_tokens) e->kv_tokens = opt->kv_tokens;

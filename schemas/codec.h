@@ -63,6 +63,9 @@ mr_status mr_codec_heartbeat_encode(const mr_heartbeat *h, mr_arena *arena, cons
                                     size_t *n);
 mr_status mr_codec_heartbeat_decode(mr_heartbeat *out, const void *bytes, size_t n, mr_arena *arena,
                                     mr_err *err);
+mr_status mr_codec_attempt_encode(const mr_attempt *a, mr_arena *arena, const void **bytes, size_t *n);
+mr_status mr_codec_attempt_decode(mr_attempt *out, const void *bytes, size_t n, mr_arena *arena,
+                                  mr_err *err);
 /* {"type":"cancel","job_id":"..."} */
 mr_status mr_codec_cancel_encode(const char *job_id, mr_arena *arena, const void **bytes,
                                  size_t *n);

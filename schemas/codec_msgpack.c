@@ -94,9 +94,9 @@ static const struct {
 };
 
 static uint64_t sign_extend(uint64_t bits, unsigned width) {
-    const unsigned shift = 64 - 8 * width;
-
-    return shift && bits >> (8 * width - 1) ? bits | ~0ull << (8 * width) : bits;
+    MR_CHECK(width >= 1 && width <= 8);
+    if (width == 8) return bits;
+    return bits >> (8 * width - 1) ? bits | ~0ull << (8 * width) : bits;
 }
 
 mr_item mr_item_read(const unsigned char *p, size_t n) {

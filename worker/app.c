@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/attempts.h"
 #include "worker/commit.h"
 #include "worker/control.h"
 #include "worker/flow.h"
@@ -66,6 +67,7 @@ typedef struct app {
     char worker[MR_JOB_MAX_NAME * 2 + 1], model[MR_JOB_MAX_NAME + 1], label[MR_JOB_MAX_NAME + 1];
     char work[TOPIC_BYTES + 1], results[TOPIC_BYTES + 1], workers[TOPIC_BYTES + 1];
     char control_topic[TOPIC_BYTES + 1], dead[TOPIC_BYTES + 1], group[TOPIC_BYTES + 1];
+    char attempts[TOPIC_BYTES + 1];
     char client_id[160];
     char *extra_text;
     const char *extra[MAX_EXTRA + 2];
@@ -106,12 +108,12 @@ static void on_stopping(uv_timer_t *timer) {
     close_all(a);
 }
 
-static void stop_now(app *a, uint64_t limit_ms) {
+static void stop_now(app *a, uint64_t limit_ms, mr_attempt_outcome why) {
     uv_timer_start(&a->watchdog, on_watchdog, limit_ms, 0);
     if (a->phase >= STOPPING) return;
     a->phase = STOPPING;
     if (a->source) mr_source_stop(a->source);
-    if (a->flow.jobs) mr_flow_abandon(&a->flow);
+    if (a->flow.jobs) mr_flow_abandon(&a->flow, why);
     mr_runner_stop(a->runner); /* its MR_EVENT_STOPPED goes on */
     uv_timer_start(&a->timer, on_stopping, 0, 0);
 }
@@ -123,12 +125,12 @@ static void on_drain_over(uv_timer_t *timer) {
     if (left > 0)
         mr_log(MR_LOG_WARN, "app", "drain time is over: jobs are left to another worker",
                "jobs=%u drain_ms=%" PRId64, (unsigned)left, a->s->drain_ms);
-    stop_now(a, STOP_LIMIT_MS);
+    stop_now(a, STOP_LIMIT_MS, MR_ATTEMPT_DRAINED);
 }
 
 static void drain(app *a) {
     if (a->phase != SERVING) {
-        stop_now(a, STOP_LIMIT_MS);
+        stop_now(a, STOP_LIMIT_MS, MR_ATTEMPT_STOPPED);
         return;
     }
     a->phase = DRAINING;
@@ -144,7 +146,7 @@ static void on_signal(uv_signal_t *handle, int signum) {
     if (a->phase >= DRAINING) {
         mr_log(MR_LOG_WARN, "app", "second signal: ending now", "signal=%d", signum);
         a->exit_code = EXIT_FORCED;
-        stop_now(a, STOP_NOW_LIMIT_MS);
+        stop_now(a, STOP_NOW_LIMIT_MS, MR_ATTEMPT_STOPPED);
         return;
     }
     mr_log(MR_LOG_INFO, "app", "signal: finishing what is in hand", "signal=%d jobs=%u", signum,
@@ -159,7 +161,7 @@ static void on_fatal(void *owner, mr_status status, const char *text) {
     mr_log(MR_LOG_ERROR, "app", "cannot go on", "status=%s err=" MR_Q, mr_status_name(status),
            text);
     a->exit_code = mr_status_exit_code(status);
-    stop_now(a, STOP_LIMIT_MS);
+    stop_now(a, STOP_LIMIT_MS, MR_ATTEMPT_STOPPED);
 }
 
 /* ---- the flow's wiring ---- */
@@ -297,6 +299,7 @@ static mr_status find_topics(app *a, int32_t *n_control, mr_err *err) {
     const mr_kafka_topic topics[] = {{a->work, n, NULL},
                                      {a->results, n, NULL},
                                      {a->dead, 1, NULL},
+                                     {a->attempts, 1, NULL},
                                      {a->control_topic, 1, NULL},
                                      {a->workers, 1, compact}};
     mr_status st = MR_OK;
@@ -305,6 +308,11 @@ static mr_status find_topics(app *a, int32_t *n_control, mr_err *err) {
         st = mr_kafka_ensure_topics(&a->kafka, topics, MR_COUNT(topics), CONNECT_TIMEOUT_MS, err);
     if (st != MR_OK) return st;
     return mr_kafka_partitions(&a->kafka, a->control_topic, CONNECT_TIMEOUT_MS, n_control, err);
+}
+
+static void on_handed_back(void *owner, const mr_job *j, mr_attempt_outcome outcome) {
+    app *a = owner;
+    mr_attempts_note(mr_commit_producer(a->commit), a->attempts, a->worker, a->model, j, outcome);
 }
 
 static void fill_flow(app *a) {
@@ -333,6 +341,7 @@ static void fill_flow(app *a) {
         .on_change = on_change,
         .on_room = on_room,
         .on_fatal = on_fatal,
+        .on_handed_back = on_handed_back,
     };
 }
 
@@ -539,6 +548,7 @@ static mr_status name_all(app *a, mr_err *err) {
     snprintf(a->workers, sizeof a->workers, "%s.workers", s->topic_prefix);
     snprintf(a->control_topic, sizeof a->control_topic, "%s.control", s->topic_prefix);
     snprintf(a->dead, sizeof a->dead, "%s.dead", s->topic_prefix);
+    snprintf(a->attempts, sizeof a->attempts, "%s.attempts", s->topic_prefix);
     a->group_kafka = (mr_kafka_conf){s->kafka_brokers, a->client_id, a->extra};
     a->kafka = (mr_kafka_conf){s->kafka_brokers, a->client_id, a->extra + 1};
     if (!s->model_path[0])

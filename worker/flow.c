@@ -20,6 +20,8 @@
 #include "schemas/codec.h"
 #include "worker/result.h"
 
+#define DEAD_PAYLOAD_MAX (512u << 10) /* base64 and the rest must fit a record of 1 MiB */
+
 /* ---- the end of a job ---- */
 
 /* Through the rest of its states, and gone. */
@@ -90,15 +92,22 @@ void mr_flow_acknowledged(mr_flow *f, mr_job *j) {
 /* Not even an id to answer to: keep the bytes where an operator looks. */
 static void send_dead_letter(mr_flow *f, mr_job *j, const mr_kafka_msg *m,
                              const mr_codec_error *why) {
-    const mr_dead d = {.cause = why->code,
-                       .message = why->message,
-                       .topic = m->topic,
-                       .partition = m->partition,
-                       .offset = m->offset,
-                       .time_ms = mr_clock_wall_ms(),
-                       .payload = m->value,
-                       .payload_len = m->len};
+    char cut[sizeof why->message + 64];
+    mr_dead d = {.cause = why->code,
+                 .message = why->message,
+                 .topic = m->topic,
+                 .partition = m->partition,
+                 .offset = m->offset,
+                 .time_ms = mr_clock_wall_ms(),
+                 .payload = m->value,
+                 .payload_len = m->len};
 
+    if (d.payload_len > DEAD_PAYLOAD_MAX) { /* whole it is where it came from */
+        snprintf(cut, sizeof cut, "%s (the payload is cut: %u of %zu bytes)", why->message,
+                 DEAD_PAYLOAD_MAX, m->len);
+        d.message = cut;
+        d.payload_len = DEAD_PAYLOAD_MAX;
+    }
     mr_log(MR_LOG_WARN, "flow", "work record not understood",
            "part=%d off=%" PRId64 " code=%s err=" MR_Q, (int)m->partition, m->offset, why->code,
            why->message);
@@ -376,10 +385,11 @@ void mr_flow_event(mr_flow *f, const mr_event *ev) {
 
 /* ---- partitions that go away ---- */
 
-static void make_orphan(mr_flow *f, mr_job *j) {
+static void make_orphan(mr_flow *f, mr_job *j, mr_attempt_outcome outcome) {
     if (j->state == MR_JOB_FREE || j->orphan) return;
     j->orphan = true;
     if (!j->in_engine) return; /* its answer is under way */
+    f->on_handed_back(f->owner, j, outcome);
     mr_stream_drop(f->stream, j->slot);
     cancel_in_engine(f, j);
 }
@@ -388,13 +398,14 @@ void mr_flow_revoke(mr_flow *f, const int32_t *partitions, size_t n) {
     for (uint32_t s = 0; s < mr_jobs_n(f->jobs); s++) {
         mr_job *j = mr_jobs_at(f->jobs, s);
         for (size_t i = 0; i < n; i++) {
-            if (j->partition == partitions[i]) make_orphan(f, j);
+            if (j->partition == partitions[i]) make_orphan(f, j, MR_ATTEMPT_REVOKED);
         }
     }
 }
 
-void mr_flow_abandon(mr_flow *f) {
-    for (uint32_t s = 0; s < mr_jobs_n(f->jobs); s++) make_orphan(f, mr_jobs_at(f->jobs, s));
+void mr_flow_abandon(mr_flow *f, mr_attempt_outcome outcome) {
+    for (uint32_t s = 0; s < mr_jobs_n(f->jobs); s++)
+        make_orphan(f, mr_jobs_at(f->jobs, s), outcome);
 }
 
 bool mr_flow_idle(const mr_flow *f) {

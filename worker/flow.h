@@ -40,6 +40,8 @@ typedef struct mr_flow { /* all borrowed */
     void (*on_change)(void *owner); /* a job came or went */
     void (*on_room)(void *owner);   /* a slot is free again */
     void (*on_fatal)(void *owner, mr_status status, const char *text);
+    /* j goes to another worker without an answer from this one. */
+    void (*on_handed_back)(void *owner, const mr_job *j, mr_attempt_outcome outcome);
 
     uint32_t n_active; /* jobs that the engine thread has or will have */
 } mr_flow;
@@ -53,7 +55,7 @@ void mr_flow_acknowledged(mr_flow *f, mr_job *j);
 /* These partitions belong to somebody else now: their jobs end without a record. */
 void mr_flow_revoke(mr_flow *f, const int32_t *partitions, size_t n);
 /* The same for all jobs in hand: the worker is about to end. */
-void mr_flow_abandon(mr_flow *f);
+void mr_flow_abandon(mr_flow *f, mr_attempt_outcome outcome);
 bool mr_flow_idle(const mr_flow *f);
 
 #endif

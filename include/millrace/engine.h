@@ -26,7 +26,7 @@ typedef struct mr_engine_options {
     const char *model_path;
     int n_threads;         /* 0: one per core */
     uint32_t n_ctx;        /* longest sequence in tokens; 0: the model's own, at most 8192 */
-    uint32_t kv_tokens;    /* room of the KV cache, all sequences; 0: max_seqs * n_ctx, at most 65536 */
+    uint32_t kv_tokens;    /* room of the KV cache, all sequences; 0: max_seqs of n_ctx, at most 65536 */
     uint32_t max_seqs;     /* 0: 32 */
     uint32_t max_step_tokens; /* rows of one step, prompt chunks and single tokens; 0: 512 */
     const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512" */

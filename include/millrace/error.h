@@ -14,9 +14,11 @@ extern "C" {
 #if defined(__GNUC__)
 #define MR_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define MR_API __attribute__((visibility("default")))
+#define MR_NORETURN __attribute__((noreturn))
 #else
 #define MR_PRINTF(f, a)
 #define MR_API
+#define MR_NORETURN
 #endif
 
 typedef enum mr_status {
@@ -48,7 +50,7 @@ MR_API const char *mr_status_name(mr_status status);
 /* Exit code of sysexits.h that fits a status (0 for MR_OK). */
 MR_API int mr_status_exit_code(mr_status status);
 
-MR_API _Noreturn void mr_check_failed(const char *expr, const char *file, int line);
+MR_API MR_NORETURN void mr_check_failed(const char *expr, const char *file, int line);
 #define MR_CHECK(expr) ((expr) ? (void)0 : mr_check_failed(#expr, __FILE__, __LINE__))
 
 #define MR_COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -174,6 +174,21 @@ typedef struct mr_heartbeat { /* record of millrace.workers, key: worker id */
     float tokens_per_s;
 } mr_heartbeat;
 
+typedef enum mr_attempt_outcome {
+    MR_ATTEMPT_DRAINED, /* the worker was asked to stop, and drain_ms was over */
+    MR_ATTEMPT_REVOKED, /* the job's partition went to another worker */
+    MR_ATTEMPT_STOPPED  /* the worker ends at once: a second signal, or it cannot go on */
+} mr_attempt_outcome;
+
+typedef struct mr_attempt { /* record of millrace.attempts, key: job id; the job is not over */
+    char job_id[MR_JOB_ID_LEN + 1];
+    uint32_t attempt;
+    unsigned outcome; /* mr_attempt_outcome */
+    const char *worker, *model;
+    uint32_t completion_tokens; /* made by this attempt */
+    uint64_t time_ms;           /* wall clock */
+} mr_attempt;
+
 MR_API const char *mr_priority_name(mr_priority p);
 MR_API const char *mr_job_status_name(mr_job_status s);
 

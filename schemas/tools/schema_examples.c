@@ -159,6 +159,17 @@ static void show_heartbeats(void) {
     show("heartbeat", st, bytes, n);
 }
 
+static void show_attempts(void) {
+    const mr_attempt a = {.job_id = ID, .attempt = 1, .outcome = MR_ATTEMPT_DRAINED,
+                          .worker = "host-4711", .model = "demo", .completion_tokens = 17,
+                          .time_ms = 1767225600000};
+    const void *bytes = NULL;
+    size_t n = 0;
+
+    const mr_status st = mr_codec_attempt_encode(&a, &arena, &bytes, &n);
+    show("attempt", st, bytes, n);
+}
+
 static void show_dead_letters(void) {
     mr_dead d = {.cause = "malformed", .message = "is not JSON at byte 1",
                  .topic = "millrace.jobs.normal", .partition = 2, .offset = 99,
@@ -182,6 +193,7 @@ int main(void) {
     show_results();
     show_frames();
     show_heartbeats();
+    show_attempts();
     show_dead_letters();
     mr_arena_drop(&arena);
     return 0;

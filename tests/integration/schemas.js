@@ -7,7 +7,7 @@ const addFormats = require('ajv-formats').default;
 const { Parser, fromFile } = require('@asyncapi/parser');
 
 const [dir, examples] = process.argv.slice(2);
-const kinds = ['job', 'result', 'frame', 'heartbeat', 'dead', 'control'];
+const kinds = ['job', 'result', 'frame', 'heartbeat', 'attempt', 'dead', 'control'];
 let failures = 0;
 
 function fail(text) {
@@ -69,6 +69,8 @@ const broken = [
   ['frame', (r) => (r.type = 'done')],
   ['heartbeat', (r) => (r.pressure = 2)],
   ['heartbeat', (r) => delete r.parts],
+  ['attempt', (r) => (r.outcome = 'succeeded')],
+  ['attempt', (r) => delete r.worker],
   ['dead', (r) => delete r.origin.offset],
   ['control', (r) => (r.type = 'pause')],
 ];

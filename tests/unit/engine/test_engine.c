@@ -76,6 +76,16 @@ static mr_status open_with(mr_engine_options opt, mr_err *err) {
     return st;
 }
 
+TEST(by_default_every_seat_has_room_for_a_whole_sequence) {
+    mr_engine *e = golden_open(MODEL, (mr_engine_options){.n_ctx = 23, .max_seqs = 4}); /* not whole blocks */
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t seq;
+        mr_err err = {0};
+        CHECK_OK(mr_engine_add(e, prompt, N_PROMPT, 0, 23 - N_PROMPT, &greedy, &seq, &err), err);
+    }
+    mr_engine_close(e);
+}
+
 TEST(options_out_of_range_are_named) {
     mr_err err;
 
