@@ -134,11 +134,14 @@ static mr_status split_listen(const char *text, char host[MAX_HOST], const char 
 }
 
 static int port_of(int fd) {
-    struct sockaddr_storage a;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = {.v6 = {0}};
     socklen_t len = sizeof a;
-    if (getsockname(fd, (struct sockaddr *)&a, &len)) return 0;
-    return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&a)->sin6_port)
-                                   : ntohs(((struct sockaddr_in *)&a)->sin_port);
+    if (getsockname(fd, &a.any, &len)) return 0;
+    return ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
 }
 
 static int try_listen(const struct addrinfo *a) {
@@ -157,7 +160,7 @@ static int try_listen(const struct addrinfo *a) {
 static mr_status listen_on(const char *text, int *fd, mr_err *err) {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *found = NULL;
-    char host[MAX_HOST];
+    char host[MAX_HOST] = "";
     const char *port = NULL;
 
     const mr_status st = split_listen(text, host, &port, err);

@@ -1,12 +1,13 @@
 /* batch.c - millrace batch: a file of requests in, a file of results out, through the queue.
  *
- * A bounded number of jobs is in flight; each result is appended as it comes. What is in the output is
- * done: run again, the command goes on behind it. For what an interrupted run had in flight the journal
- * knows the job ids: their results are looked for first, those still on their way are waited for, and only
- * what nobody knows is submitted again, under its old id. A result that comes twice is written once.
+ * A bounded number of jobs is in flight; each result is appended as it comes. What is in the output
+ * is done: run again, the command goes on behind it. For what an interrupted run had in flight the
+ * journal knows the job ids: their results are looked for first, those still on their way are
+ * waited for, and only what nobody knows is submitted again, under its old id. A result that comes
+ * twice is written once.
  *
- * Jobs that the brokers did not take (away for longer than librdkafka waits) are sent again, under the same
- * id, at most MAX_SENDS times. */
+ * Jobs that the brokers did not take (away for longer than librdkafka waits) are sent again, under
+ * the same id, at most MAX_SENDS times. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +25,10 @@
 
 enum {
     POLL_MS = 200,
-    QUIET_MS = 30000,  /* without a result: say so */
-    RESEND_MS = 5000,  /* pause before jobs that were not taken are sent again */
+    QUIET_MS = 30000, /* without a result: say so */
+    RESEND_MS = 5000, /* pause before jobs that were not taken are sent again */
     MAX_SENDS = 10,
-    FETCH_MS = 10000,  /* for one result whose place is known */
+    FETCH_MS = 10000,       /* for one result whose place is known */
     SLACK_MS = 3600 * 1000, /* our clock and the brokers' may differ by this */
     MAX_IN_FLIGHT = 65536
 };
@@ -55,9 +56,9 @@ typedef struct batch {
     mr_bar bar;
     size_t n_ok, n_failed, n_before, n_failed_before;
     uint64_t prompt_tokens, completion_tokens, heard_ms, resend_ms;
-    bool redis_away; /* found out while settling: not asked again */
+    bool redis_away;                 /* found out while settling: not asked again */
     mr_latency *first_token, *total; /* of jobs that succeeded */
-    mr_status st; /* of what ends the run */
+    mr_status st;                    /* of what ends the run */
     mr_err err;
 } batch;
 
@@ -85,7 +86,8 @@ static void count(batch *b, bool ok) {
 }
 
 /* A request that ends without a job: what is wrong with it stands in the output. */
-static bool write_refusal(batch *b, const char *id, const char *custom_id, const char *code, const char *why) {
+static bool write_refusal(batch *b, const char *id, const char *custom_id, const char *code,
+                          const char *why) {
     mr_err err;
     const mr_status st = mr_batch_write_error(b->out, id, custom_id, code, "", why, &err);
     if (st != MR_OK) {
@@ -107,7 +109,8 @@ static void write_result(batch *b, mr_flight *f, const mr_result *r) {
     count(b, r->status == MR_STATUS_SUCCEEDED);
     if (r->status == MR_STATUS_SUCCEEDED) {
         mr_latency_add(b->first_token, r->first_token_ms);
-        mr_latency_add(b->total, r->finished_ms > r->received_ms ? r->finished_ms - r->received_ms : 0);
+        mr_latency_add(b->total,
+                       r->finished_ms > r->received_ms ? r->finished_ms - r->received_ms : 0);
     }
     b->prompt_tokens += r->prompt_tokens;
     b->completion_tokens += r->completion_tokens;
@@ -160,7 +163,8 @@ static bool wait_a_little(batch *b) {
 
 static bool has_room(const batch *b, size_t bytes) {
     if (b->flights.n == 0) return true; /* a job larger than the limit goes alone */
-    return (int64_t)b->flights.n < b->max_flights && (int64_t)(b->flights.n_bytes + bytes) <= b->max_bytes;
+    return (int64_t)b->flights.n < b->max_flights &&
+           (int64_t)(b->flights.n_bytes + bytes) <= b->max_bytes;
 }
 
 /* ---- submitting ---- */
@@ -173,7 +177,8 @@ static bool submit(batch *b, mr_batch_line *l, mr_flight *f) {
 
     memcpy(j->job_id, f->job_id, sizeof j->job_id);
     j->stream = false; /* nobody reads these live */
-    if (!mr_cli_apply_job_options(b->a, j, &l->arena)) return no_memory(b); /* checked at the start */
+    if (!mr_cli_apply_job_options(b->a, j, &l->arena))
+        return no_memory(b); /* checked at the start */
     f->n_sent++;
     while ((st = mr_submit_async(b->c, j, &err)) == MR_ELIMIT || st == MR_EUNAVAIL)
         if (!wait_a_little(b)) return false;
@@ -237,9 +242,11 @@ static bool settle(batch *b, mr_flight *f) {
     const mr_status st = b->redis_away ? MR_EUNAVAIL : mr_job_look(b->c, job_id, &v, &err);
     if (st == MR_ECANCELED) return false;
     b->redis_away = st == MR_EUNAVAIL;
-    const bool alive = st == MR_OK && (strcmp(v.state, "queued") == 0 || strcmp(v.state, "released") == 0 ||
-                                       strcmp(v.state, "running") == 0);
-    if (st == MR_OK && !alive && mr_wait(b->c, job_id, FETCH_MS, &r, &err) == MR_OK) on_result(b, r);
+    const bool alive =
+        st == MR_OK && (strcmp(v.state, "queued") == 0 || strcmp(v.state, "released") == 0 ||
+                        strcmp(v.state, "running") == 0);
+    if (st == MR_OK && !alive && mr_wait(b->c, job_id, FETCH_MS, &r, &err) == MR_OK)
+        on_result(b, r);
     if ((f = mr_flights_find_job(&b->flights, job_id)) != NULL) /* it may have come meanwhile */
         mr_flights_set_todo(&b->flights, f, alive ? MR_FLIGHT_WAIT : MR_FLIGHT_SEND);
     return may_go_on(b);
@@ -257,7 +264,8 @@ static bool work_off(batch *b) {
 
 static bool take_line(batch *b, mr_batch_line *l) {
     char id[32];
-    if (mr_idset_has(&b->done, l->custom_id) || mr_flights_find_custom(&b->flights, l->custom_id)) return true;
+    if (mr_idset_has(&b->done, l->custom_id) || mr_flights_find_custom(&b->flights, l->custom_id))
+        return true;
     if (l->code[0]) {
         snprintf(id, sizeof id, "line-%zu", b->in.line_no);
         return write_refusal(b, id, l->custom_id, l->code, l->message);
@@ -288,19 +296,22 @@ static void on_journal(void *owner, const char *custom_id, const char *job_id) {
     batch *b = owner;
     if (mr_idset_has(&b->done, custom_id) || mr_flights_find_custom(&b->flights, custom_id)) return;
     mr_flight *f = mr_flights_add(&b->flights, custom_id, job_id, 0);
-    if (f) mr_flights_set_todo(&b->flights, f, MR_FLIGHT_SETTLE);
-    else no_memory(b);
+    if (f)
+        mr_flights_set_todo(&b->flights, f, MR_FLIGHT_SETTLE);
+    else
+        no_memory(b);
 }
 
-/* Once through the input, before anything is submitted: no custom_id may stand there twice, since results
- * are told apart by it. */
+/* Once through the input, before anything is submitted: no custom_id may stand there twice, since
+ * results are told apart by it. */
 static mr_status scan(batch *b) {
     char id[MR_BATCH_MAX_ID + 1];
     while (mr_batch_in_next(&b->in)) {
         mr_batch_parse_id(id, b->in.text, b->in.n, b->in.line_no);
         if (mr_idset_has(&b->seen, id))
-            return mr_fail(&b->err, MR_EINVAL, "line %zu: custom_id \"%.80s\" stands in the file twice",
-                           b->in.line_no, id);
+            return mr_fail(&b->err, MR_EINVAL,
+                           "line %zu: custom_id \"%.80s\" stands in the file twice", b->in.line_no,
+                           id);
         if (!mr_idset_add(&b->seen, id)) return mr_fail(&b->err, MR_ENOMEM, "out of memory");
         b->n_before += mr_idset_has(&b->done, id);
         mr_flight *f = mr_flights_find_custom(&b->flights, id);
@@ -308,14 +319,16 @@ static mr_status scan(batch *b) {
         f->at = b->in.at;
         f->line_no = b->in.line_no;
     }
-    if (ferror(b->in.f)) return mr_fail(&b->err, MR_EIO, "cannot read the input: %s", strerror(errno));
+    if (ferror(b->in.f))
+        return mr_fail(&b->err, MR_EIO, "cannot read the input: %s", strerror(errno));
     return mr_batch_in_seek(&b->in, 0, 1, &b->err);
 }
 
 /* Watches results; those that came since the earlier run began are waited for. */
 static mr_status watch(batch *b, uint64_t started_ms) {
     const bool old = b->flights.n > 0;
-    const mr_status st = mr_watch_results(b->c, old ? started_ms - SLACK_MS : 0, on_result, b, &b->err);
+    const mr_status st =
+        mr_watch_results(b->c, old ? started_ms - SLACK_MS : 0, on_result, b, &b->err);
     while (st == MR_OK && old && !mr_watch_caught_up(b->c))
         if (!wait_a_little(b)) break;
     return st == MR_OK ? b->st : st;
@@ -331,7 +344,8 @@ static mr_status begin_journal(batch *b, uint64_t started_ms) {
 static mr_status open_all(batch *b, const char *in_path, const char *out_path) {
     uint64_t started_ms = 0;
     mr_status st = mr_batch_in_open(&b->in, in_path, &b->err);
-    if (st == MR_OK) st = mr_batch_output_open(&b->out, out_path, &b->done, &b->n_failed_before, &b->err);
+    if (st == MR_OK)
+        st = mr_batch_output_open(&b->out, out_path, &b->done, &b->n_failed_before, &b->err);
     if (st != MR_OK) return st;
     if (snprintf(b->journal_path, sizeof b->journal_path, "%s.journal", out_path) >=
         (int)sizeof b->journal_path)
@@ -343,8 +357,8 @@ static mr_status open_all(batch *b, const char *in_path, const char *out_path) {
     if ((st = scan(b)) != MR_OK) return st;
     mr_bar_init(&b->bar, stderr, b->seen.n, b->n_before, mr_clock_mono_ms());
     if (b->done.n)
-        fprintf(stderr, "millrace batch: %s has %zu results (%zu failed), going on\n", out_path, b->done.n,
-                b->n_failed_before);
+        fprintf(stderr, "millrace batch: %s has %zu results (%zu failed), going on\n", out_path,
+                b->done.n, b->n_failed_before);
     b->heard_ms = mr_clock_mono_ms();
     if ((st = watch(b, started_ms)) != MR_OK) return st;
     return begin_journal(b, started_ms);
@@ -357,27 +371,34 @@ static int report(batch *b) {
     if (!mr_args_flag(b->a, "quiet")) mr_bar_show(&b->bar, mr_clock_mono_ms(), true);
     if (!mr_args_flag(b->a, "quiet") && b->bar.terminal) fputc('\n', stderr);
     if (b->st != MR_OK) fprintf(stderr, "millrace batch: %s\n", b->err.text);
-    fprintf(stderr, "%zu succeeded, %zu failed, %zu done before; %llu prompt and %llu generated tokens in "
-            "%.1f s\n", b->n_ok, b->n_failed, b->n_before, (unsigned long long)b->prompt_tokens,
+    fprintf(stderr,
+            "%zu succeeded, %zu failed, %zu done before; %llu prompt and %llu generated tokens in "
+            "%.1f s\n",
+            b->n_ok, b->n_failed, b->n_before, (unsigned long long)b->prompt_tokens,
             (unsigned long long)b->completion_tokens, seconds);
     if (b->n_ok)
-        fprintf(stderr, "%.0f tokens/s generated, %.0f in and out; per job, queue included: first token "
+        fprintf(stderr,
+                "%.0f tokens/s generated, %.0f in and out; per job, queue included: first token "
                 "%u ms (p50) %u ms (p95), all %u ms (p50) %u ms (p95)\n",
                 (double)b->completion_tokens / seconds,
                 (double)(b->completion_tokens + b->prompt_tokens) / seconds,
-                mr_latency_percentile(b->first_token, 50), mr_latency_percentile(b->first_token, 95),
-                mr_latency_percentile(b->total, 50), mr_latency_percentile(b->total, 95));
+                mr_latency_percentile(b->first_token, 50),
+                mr_latency_percentile(b->first_token, 95), mr_latency_percentile(b->total, 50),
+                mr_latency_percentile(b->total, 95));
     if (!over)
-        fprintf(stderr, "millrace batch: not finished, %zu jobs in flight; the same command goes on\n",
+        fprintf(stderr,
+                "millrace batch: not finished, %zu jobs in flight; the same command goes on\n",
                 b->flights.n);
     if (mr_args_flag(b->a, "json"))
         printf("{\"succeeded\":%zu,\"failed\":%zu,\"done_before\":%zu,\"in_flight\":%zu,"
-               "\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"seconds\":%.3f,\"first_token_ms\":{\"p50\":%u,"
+               "\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"seconds\":%.3f,\"first_token_"
+               "ms\":{\"p50\":%u,"
                "\"p95\":%u},\"total_ms\":{\"p50\":%u,\"p95\":%u},\"finished\":%s}\n",
-               b->n_ok, b->n_failed, b->n_before, b->flights.n, (unsigned long long)b->prompt_tokens,
-               (unsigned long long)b->completion_tokens, seconds,
-               mr_latency_percentile(b->first_token, 50), mr_latency_percentile(b->first_token, 95),
-               mr_latency_percentile(b->total, 50), mr_latency_percentile(b->total, 95), over ? "true" : "false");
+               b->n_ok, b->n_failed, b->n_before, b->flights.n,
+               (unsigned long long)b->prompt_tokens, (unsigned long long)b->completion_tokens,
+               seconds, mr_latency_percentile(b->first_token, 50),
+               mr_latency_percentile(b->first_token, 95), mr_latency_percentile(b->total, 50),
+               mr_latency_percentile(b->total, 95), over ? "true" : "false");
     if (b->st != MR_OK) return mr_status_exit_code(b->st);
     if (mr_cli_interrupted()) return 130;
     return b->n_failed || b->n_failed_before ? EX_DATAERR : EX_OK;
@@ -448,11 +469,16 @@ const mr_cmd mr_cmd_batch = {
     .max_operands = 1,
     .opts = opts,
     .about =
-        "IN.jsonl has OpenAI's Batch format, a request a line: {\"custom_id\",\"method\",\"url\",\"body\"}; "
-        "url\n/v1/chat/completions (messages) or /v1/completions (prompt). OUT.jsonl gets a line per "
-        "request, in\nthe order of completion: {\"custom_id\",\"response\",\"error\"}. Options of the job "
-        "override the file's.\n\nInterrupted (Ctrl-C, crash, full disk), the same command goes on where it "
-        "was; OUT.jsonl.journal\nremembers what was on its way. Requests that fail are in OUT.jsonl with "
+        "IN.jsonl has OpenAI's Batch format, a request a line: "
+        "{\"custom_id\",\"method\",\"url\",\"body\"}; "
+        "url\n/v1/chat/completions (messages) or /v1/completions (prompt). OUT.jsonl gets a line "
+        "per "
+        "request, in\nthe order of completion: {\"custom_id\",\"response\",\"error\"}. Options of "
+        "the job "
+        "override the file's.\n\nInterrupted (Ctrl-C, crash, full disk), the same command goes on "
+        "where it "
+        "was; OUT.jsonl.journal\nremembers what was on its way. Requests that fail are in "
+        "OUT.jsonl with "
         "their error; the exit code\nis then 65. Delete their lines and run again to repeat them.",
     .examples = "  millrace batch samples.jsonl -o synopses.jsonl\n"
                 "  millrace batch night.jsonl -o night.out.jsonl --priority low --in-flight 1024",

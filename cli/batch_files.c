@@ -25,7 +25,8 @@ static mr_status open_regular(FILE **out, const char *path, const char *mode, mr
     if (fstat(fileno(*out), &st) == 0 && S_ISREG(st.st_mode)) return MR_OK;
     fclose(*out);
     *out = NULL;
-    return mr_fail(err, MR_EINVAL, "%s must be a regular file: a batch reads it more than once", path);
+    return mr_fail(err, MR_EINVAL, "%s must be a regular file: a batch reads it more than once",
+                   path);
 }
 
 mr_status mr_batch_in_open(mr_batch_in *in, const char *path, mr_err *err) {
@@ -106,11 +107,14 @@ static void parse_object(mr_batch_line *l, const json_t *o, size_t line_no) {
                  *method = json_object_get(o, "method"), *body = json_object_get(o, "body");
 
     if (!take_id(l->custom_id, o, line_no))
-        refuse(l, "bad_type", "line %zu: custom_id must be text of 1 to %d bytes", line_no, MR_BATCH_MAX_ID);
+        refuse(l, "bad_type", "line %zu: custom_id must be text of 1 to %d bytes", line_no,
+               MR_BATCH_MAX_ID);
     json_object_foreach((json_t *)o, key, value) {
         if (value != id && value != url && value != method && value != body)
-            refuse(l, "unknown_field", "line %zu: unknown field \"%.60s\"; a line has custom_id, method, "
-                   "url, body", line_no, key);
+            refuse(l, "unknown_field",
+                   "line %zu: unknown field \"%.60s\"; a line has custom_id, method, "
+                   "url, body",
+                   line_no, key);
     }
     if (l->code[0]) return;
     if (method && (!json_is_string(method) || strcmp(json_string_value(method), "POST") != 0))
@@ -129,13 +133,17 @@ void mr_batch_parse(mr_batch_line *l, const char *text, size_t n, size_t line_no
     mr_arena_init(&l->arena, 16u << 20);
     snprintf(l->custom_id, sizeof l->custom_id, "line-%zu", line_no);
     if (n > MR_BATCH_MAX_LINE) {
-        refuse(l, "too_long", "line %zu has %zu bytes, must have at most %u", line_no, n, MR_BATCH_MAX_LINE);
+        refuse(l, "too_long", "line %zu has %zu bytes, must have at most %u", line_no, n,
+               MR_BATCH_MAX_LINE);
         return;
     }
     json_t *o = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
-    if (!o) refuse(l, "malformed", "line %zu, column %d: %s", line_no, why.column, why.text);
-    else if (!json_is_object(o)) refuse(l, "malformed", "line %zu is not a JSON object", line_no);
-    else parse_object(l, o, line_no);
+    if (!o)
+        refuse(l, "malformed", "line %zu, column %d: %s", line_no, why.column, why.text);
+    else if (!json_is_object(o))
+        refuse(l, "malformed", "line %zu is not a JSON object", line_no);
+    else
+        parse_object(l, o, line_no);
     json_decref(o);
 }
 
@@ -168,7 +176,8 @@ static mr_status cut_torn_line(FILE *f, const char *path, mr_err *err) {
     return MR_OK;
 }
 
-static mr_status read_done(FILE *f, const char *path, mr_idset *done, size_t *n_failed, mr_err *err) {
+static mr_status read_done(FILE *f, const char *path, mr_idset *done, size_t *n_failed,
+                           mr_err *err) {
     char *line = NULL;
     size_t cap = 0, line_no = 0;
     ssize_t n;
@@ -180,7 +189,8 @@ static mr_status read_done(FILE *f, const char *path, mr_idset *done, size_t *n_
         const json_t *id = json_object_get(o, "custom_id"), *failure = json_object_get(o, "error");
         line_no++;
         if (!json_is_string(id))
-            st = mr_fail(err, MR_EINVAL, "%s line %zu has no custom_id: is it the output of a batch?", path,
+            st = mr_fail(err, MR_EINVAL,
+                         "%s line %zu has no custom_id: is it the output of a batch?", path,
                          line_no);
         else if (!mr_idset_add(done, json_string_value(id)))
             st = mr_fail(err, MR_ENOMEM, "%s: out of memory", path);
@@ -191,7 +201,8 @@ static mr_status read_done(FILE *f, const char *path, mr_idset *done, size_t *n_
     return st;
 }
 
-mr_status mr_batch_output_open(FILE **out, const char *path, mr_idset *done, size_t *n_failed, mr_err *err) {
+mr_status mr_batch_output_open(FILE **out, const char *path, mr_idset *done, size_t *n_failed,
+                               mr_err *err) {
     *n_failed = 0;
     mr_status st = open_regular(out, path, "a+e", err);
     if (st != MR_OK) return st;
@@ -256,9 +267,11 @@ static void put_logprobs(FILE *m, const mr_result *r) {
 }
 
 static void put_response(FILE *m, const mr_result *r) {
-    fprintf(m, "\"response\":{\"status_code\":200,\"request_id\":\"%s\",\"body\":{\"id\":\"chatcmpl-%s\","
-            "\"object\":\"chat.completion\",\"created\":%" PRIu64 ",", r->job_id, r->job_id,
-            r->finished_ms / 1000);
+    fprintf(
+        m,
+        "\"response\":{\"status_code\":200,\"request_id\":\"%s\",\"body\":{\"id\":\"chatcmpl-%s\","
+        "\"object\":\"chat.completion\",\"created\":%" PRIu64 ",",
+        r->job_id, r->job_id, r->finished_ms / 1000);
     put_text(m, "model", r->model, strlen(r->model));
     fputs(",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",", m);
     put_text(m, "content", r->text, r->text_len);
@@ -266,9 +279,10 @@ static void put_response(FILE *m, const mr_result *r) {
     put_logprobs(m, r);
     fputc(',', m);
     put_text(m, "finish_reason", r->finish_reason, strlen(r->finish_reason));
-    fprintf(m, "}],\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u}}},"
-            "\"error\":null}\n", r->prompt_tokens, r->completion_tokens,
-            r->prompt_tokens + r->completion_tokens);
+    fprintf(m,
+            "}],\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u}}},"
+            "\"error\":null}\n",
+            r->prompt_tokens, r->completion_tokens, r->prompt_tokens + r->completion_tokens);
 }
 
 static FILE *begin_line(char **line, size_t *n, const char *id, const char *custom_id) {
@@ -285,9 +299,10 @@ mr_status mr_batch_write_result(FILE *f, const char *custom_id, const mr_result 
     size_t n = 0;
 
     if (r->status != MR_STATUS_SUCCEEDED)
-        return mr_batch_write_error(f, r->job_id, custom_id, r->error.code ? r->error.code : mr_job_status_name(r->status),
-                                    r->error.field ? r->error.field : "",
-                                    r->error.message ? r->error.message : mr_job_status_name(r->status), err);
+        return mr_batch_write_error(
+            f, r->job_id, custom_id, r->error.code ? r->error.code : mr_job_status_name(r->status),
+            r->error.field ? r->error.field : "",
+            r->error.message ? r->error.message : mr_job_status_name(r->status), err);
     FILE *m = begin_line(&line, &n, r->job_id, custom_id);
     if (!m) return mr_fail(err, MR_ENOMEM, "output: out of memory");
     put_response(m, r);
@@ -309,20 +324,23 @@ mr_status mr_batch_write_error(FILE *f, const char *id, const char *custom_id, c
 
 /* ---- journal ---- */
 
-mr_status mr_batch_journal_read(const char *path, uint64_t *started_ms, mr_batch_on_entry *fn, void *owner,
-                                mr_err *err) {
+mr_status mr_batch_journal_read(const char *path, uint64_t *started_ms, mr_batch_on_entry *fn,
+                                void *owner, mr_err *err) {
     char *line = NULL;
     size_t cap = 0;
     ssize_t n;
     FILE *f = fopen(path, "re");
 
     *started_ms = 0;
-    if (!f) return mr_fail(err, errno == ENOENT ? MR_ENOTFOUND : MR_EIO, "%s: %s", path, strerror(errno));
+    if (!f)
+        return mr_fail(err, errno == ENOENT ? MR_ENOTFOUND : MR_EIO, "%s: %s", path,
+                       strerror(errno));
     while ((n = getline(&line, &cap, f)) > 0) {
         json_t *o = json_loadb(line, (size_t)n, 0, NULL);
         const json_t *id = json_object_get(o, "custom_id"), *job = json_object_get(o, "job_id"),
                      *start = json_object_get(o, "started_ms");
-        if (json_is_integer(start)) *started_ms = (uint64_t)json_integer_value(start);
+        if (json_is_integer(start))
+            *started_ms = (uint64_t)json_integer_value(start);
         else if (json_is_string(id) && json_is_string(job) &&
                  mr_uuid_valid(json_string_value(job), json_string_length(job)))
             fn(owner, json_string_value(id), json_string_value(job));
@@ -344,7 +362,8 @@ mr_status mr_batch_journal_create(FILE **out, const char *path, uint64_t started
     mr_status st = new_path(made, path, err);
     if (st != MR_OK) return st;
     *out = fopen(made, "we");
-    if (*out && fprintf(*out, "{\"started_ms\":%" PRIu64 "}\n", started_ms) > 0 && fflush(*out) == 0)
+    if (*out && fprintf(*out, "{\"started_ms\":%" PRIu64 "}\n", started_ms) > 0 &&
+        fflush(*out) == 0)
         return MR_OK;
     st = write_failed(made, err);
     if (*out) fclose(*out);

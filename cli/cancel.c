@@ -25,12 +25,14 @@ static int cancel_one(const mr_args *a, mr_client *c, const char *id) {
 
     if (mr_job_look(c, id, &v, &err) == MR_OK && is_over(v.state)) {
         fprintf(stderr, "millrace cancel: job %s is over already: %s\n", id, v.state);
-        if (mr_args_flag(a, "json")) printf("{\"job_id\":\"%s\",\"state\":\"%s\"}\n", id, v.state);
+        if (mr_args_flag(a, "json")) /* one of the five words */
+            printf("{\"job_id\":\"%s\",\"state\":\"%s\"}\n", id, v.state);
         return EX_DATAERR;
     }
     if (mr_cancel(c, id, &err) != MR_OK) return mr_cli_fail(a, &err);
     printf(mr_args_flag(a, "json") ? "{\"job_id\":\"%s\",\"state\":\"cancelling\"}\n"
-                                   : "%s cancelling\n", id);
+                                   : "%s cancelling\n",
+           id);
     return EX_OK;
 }
 
@@ -55,7 +57,8 @@ const mr_cmd mr_cmd_cancel = {
     .min_operands = 1,
     .max_operands = -1,
     .opts = opts,
-    .about = "The request is durable when the command returns; the job's record then says cancelled, with "
+    .about = "The request is durable when the command returns; the job's record then says "
+             "cancelled, with "
              "the\ntext made so far, or how it ended before the request reached it.",
     .examples = "  millrace cancel 0193e2a4-7a51-7c6e-9d2f-3f8b1c0a5e77",
     .run = run,

@@ -19,6 +19,7 @@ enum { FIRST_PAUSE_MS = 500, MAX_PAUSE_MS = 30000, SETTLED_MS = 60000, EXEC_FAIL
 static _Noreturn void become(const mr_child *c, pid_t parent) {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
+    signal(SIGPIPE, SIG_DFL);
     if (getppid() != parent) _exit(EXEC_FAILED); /* it died before prctl */
     if (c->log_path) {
         const int fd = open(c->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -26,6 +27,7 @@ static _Noreturn void become(const mr_child *c, pid_t parent) {
     }
     const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null >= 0) dup2(null, 0);
+    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC); /* what the libraries left open is not for children */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -45,8 +47,10 @@ mr_status mr_child_start(mr_child *c, uint64_t now_ms, mr_err *err) {
 }
 
 static void plan_restart(mr_child *c, uint64_t now_ms) {
-    if (now_ms - c->started_ms > SETTLED_MS || c->pause_ms == 0) c->pause_ms = FIRST_PAUSE_MS;
-    else c->pause_ms = 2 * c->pause_ms < MAX_PAUSE_MS ? 2 * c->pause_ms : MAX_PAUSE_MS;
+    if (now_ms - c->started_ms > SETTLED_MS || c->pause_ms == 0)
+        c->pause_ms = FIRST_PAUSE_MS;
+    else
+        c->pause_ms = 2 * c->pause_ms < MAX_PAUSE_MS ? 2 * c->pause_ms : MAX_PAUSE_MS;
     c->restart_ms = now_ms + c->pause_ms;
 }
 
@@ -63,14 +67,14 @@ bool mr_child_tend(mr_child *c, uint64_t now_ms) {
     return false;
 }
 
-void mr_child_stop(mr_child *c, int signum, int timeout_ms) {
+void mr_child_stop(mr_child *c, int signum, int timeout_ms, const volatile sig_atomic_t *now) {
     const struct timespec nap = {.tv_nsec = 20 * 1000 * 1000};
     c->stopping = true;
     if (c->pid <= 0) return;
     kill(c->pid, signum);
     const uint64_t end_ms = mr_clock_mono_ms() + (uint64_t)timeout_ms;
     while (waitpid(c->pid, &c->exit_status, WNOHANG) == 0) {
-        if (mr_clock_mono_ms() >= end_ms) {
+        if (*now || mr_clock_mono_ms() >= end_ms) {
             kill(c->pid, SIGKILL);
             waitpid(c->pid, &c->exit_status, 0);
             break;
@@ -81,7 +85,11 @@ void mr_child_stop(mr_child *c, int signum, int timeout_ms) {
 }
 
 const char *mr_child_how(const mr_child *c, char *buf, size_t cap) {
-    if (WIFSIGNALED(c->exit_status)) snprintf(buf, cap, "signal %d", WTERMSIG(c->exit_status));
-    else snprintf(buf, cap, "exit status %d", WEXITSTATUS(c->exit_status));
+    if (WIFSIGNALED(c->exit_status))
+        snprintf(buf, cap, "signal %d", WTERMSIG(c->exit_status));
+    else if (WEXITSTATUS(c->exit_status) == EXEC_FAILED)
+        snprintf(buf, cap, "exit status %d: is %s installed?", EXEC_FAILED, c->argv[0]);
+    else
+        snprintf(buf, cap, "exit status %d", WEXITSTATUS(c->exit_status));
     return buf;
 }

@@ -2,11 +2,12 @@
  *
  * A child that ends is started again after a pause that doubles from 0.5 s to 30 s and starts over
  * once it has lived for a minute. Children have a process group of their own, so that a Ctrl-C
- * reaches only `up`, which ends them in order; should `up` itself die, the kernel sends them SIGTERM.
- * Thread: loop. */
+ * reaches only `up`, which ends them in order; should `up` itself die, the kernel sends them
+ * SIGTERM. Thread: loop. */
 #ifndef MR_CLI_CHILD_H
 #define MR_CLI_CHILD_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/types.h>
 #include <uv.h>
@@ -28,11 +29,12 @@ typedef struct mr_child {
 } mr_child;
 
 mr_status mr_child_start(mr_child *c, uint64_t now_ms, mr_err *err);
-/* Call on SIGCHLD and about every 100 ms: reaps, and restarts what is due. True: it has just ended. */
+/* Call on SIGCHLD and about every 100 ms: reaps, and restarts what is due. True: it has just ended.
+ */
 bool mr_child_tend(mr_child *c, uint64_t now_ms);
-/* Sends signum, waits at most timeout_ms, then kills. Blocks. */
-void mr_child_stop(mr_child *c, int signum, int timeout_ms);
-/* "exit status 1" or "signal 9" of the last end. */
+/* Sends signum, waits at most timeout_ms, then kills; kills as soon as *now is set. Blocks. */
+void mr_child_stop(mr_child *c, int signum, int timeout_ms, const volatile sig_atomic_t *now);
+/* "exit status 1" or "signal 9" of the last end; more when it could not be started at all. */
 const char *mr_child_how(const mr_child *c, char *buf, size_t cap);
 
 #endif

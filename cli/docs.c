@@ -21,6 +21,11 @@ static void print_usage(const mr_cmd *c, FILE *f) {
             c->operands ? " " : "", c->operands ? c->operands : "");
 }
 
+static void print_choices(const mr_opt *o, FILE *f) {
+    for (size_t i = 0; o->choices && o->choices[i]; i++)
+        fprintf(f, "%s%s%s", i ? ", " : " (", o->choices[i], o->choices[i + 1] ? "" : ")");
+}
+
 static void print_option(const mr_opt *o, FILE *f) {
     char left[96];
     int n = o->letter ? snprintf(left, sizeof left, "  -%c, --%s", o->letter, o->name)
@@ -28,11 +33,7 @@ static void print_option(const mr_opt *o, FILE *f) {
     if (o->arg && n > 0 && (size_t)n < sizeof left)
         n += snprintf(left + n, sizeof left - (size_t)n, " %s", o->arg);
     fprintf(f, "%-*s%s%s", COLUMN, left, n >= COLUMN ? "\n                          " : "", o->help);
-    if (o->choices) {
-        fputs(" (", f);
-        for (size_t i = 0; o->choices[i]; i++) fprintf(f, "%s%s", i ? ", " : "", o->choices[i]);
-        fputs(")", f);
-    }
+    print_choices(o, f);
     if (o->def) fprintf(f, " [%s]", o->def);
     fputc('\n', f);
 }
@@ -94,16 +95,18 @@ static void man_command(const mr_cmd *c, FILE *f) {
         if (o->arg) fprintf(f, " \\fI%s\\fR", o->arg);
         fputc('\n', f);
         roff(o->help, f);
+        print_choices(o, f);
         if (o->def) fprintf(f, " [%s]", o->def);
         fputc('\n', f);
     }
+    fputs(".TP\n\\fB\\-h\\fR, \\fB\\-\\-help\\fR\nprint a short help\n", f);
     if (c->examples) {
         fputs(".SH EXAMPLES\n.nf\n", f);
         roff(c->examples, f);
         fputs("\n.fi\n", f);
     }
     fputs(".SH EXIT STATUS\n0 success; 64 wrong usage; 65 wrong data; 69 a service cannot be reached; "
-          "70 internal error; 75 try again later; 78 wrong setting.\n.SH SEE ALSO\n"
+          "70 internal error; 74 input or output failed; 75 try again later; 78 wrong setting; 130 interrupted.\n.SH SEE ALSO\n"
           ".BR millrace (1)\n", f);
 }
 

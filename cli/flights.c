@@ -43,17 +43,25 @@ static bool make_room(mr_flights *fl) {
 static void link_in(mr_flights *fl, mr_flight *f, bool in_front) {
     f->prev = in_front ? NULL : fl->last;
     f->next = in_front ? fl->first : NULL;
-    if (f->prev) f->prev->next = f;
-    else fl->first = f;
-    if (f->next) f->next->prev = f;
-    else fl->last = f;
+    if (f->prev)
+        f->prev->next = f;
+    else
+        fl->first = f;
+    if (f->next)
+        f->next->prev = f;
+    else
+        fl->last = f;
 }
 
 static void link_out(mr_flights *fl, mr_flight *f) {
-    if (f->prev) f->prev->next = f->next;
-    else fl->first = f->next;
-    if (f->next) f->next->prev = f->prev;
-    else fl->last = f->prev;
+    if (f->prev)
+        f->prev->next = f->next;
+    else
+        fl->first = f->next;
+    if (f->next)
+        f->next->prev = f->prev;
+    else
+        fl->last = f->prev;
 }
 
 mr_flight *mr_flights_add(mr_flights *fl, const char *custom_id, const char *job_id, size_t bytes) {

@@ -1,7 +1,8 @@
 /* flights.h - the jobs of a batch whose results are awaited: found by job id and by custom_id.
  *
- * They stand in a list. Those with something to be done about them stand in front, so that a loop which
- * works them off looks at the first one until it finds nothing to do; others may leave the list meanwhile. */
+ * They stand in a list. Those with something to be done about them stand in front, so that a loop
+ * which works them off looks at the first one until it finds nothing to do; others may leave the
+ * list meanwhile. */
 #ifndef MR_CLI_FLIGHTS_H
 #define MR_CLI_FLIGHTS_H
 

@@ -1,10 +1,12 @@
 /* net.c - see net.h. */
 #include "cli/net.h"
 
-#include <errno.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -16,49 +18,97 @@ const char *const mr_cli_priorities[] = {"high", "normal", "low", NULL};
 
 void mr_cli_state_file(char *buf, size_t cap) {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
-    if (runtime && runtime[0]) snprintf(buf, cap, "%s/millrace/up.yaml", runtime);
-    else snprintf(buf, cap, "/tmp/millrace-%u/up.yaml", (unsigned)getuid());
+    if (runtime && runtime[0])
+        snprintf(buf, cap, "%s/millrace/up.yaml", runtime);
+    else
+        snprintf(buf, cap, "/tmp/millrace-%u/up.yaml", (unsigned)getuid());
 }
 
-/* The first line of the state file is "# pid N". */
-static bool up_is_running(const char *path) {
-    FILE *f = fopen(path, "r");
-    long pid = 0;
+/* A folder in /tmp may be made by anybody: only one that this user alone can write is believed. */
+static bool is_private_dir_of(const char *path) {
+    char dir[256];
+    struct stat st;
+    snprintf(dir, sizeof dir, "%s", path);
+    *strrchr(dir, '/') = '\0';
+    return lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == getuid() &&
+           !(st.st_mode & 022);
+}
+
+/* Process ids are used again: the one in a stale file may be anybody's. */
+static bool is_millrace(long pid) {
+    char path[64], name[32] = "";
+    snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+    FILE *f = fopen(path, "re");
     if (!f) return false;
-    const bool ok = fscanf(f, "# pid %ld", &pid) == 1 && pid > 0;
+    const bool read = fgets(name, sizeof name, f) != NULL;
     fclose(f);
-    return ok && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+    return read && strcmp(name, "millrace\n") == 0;
+}
+
+long mr_cli_up_pid(const char *state_path) {
+    long pid = 0;
+    FILE *f = is_private_dir_of(state_path) ? fopen(state_path, "re") : NULL;
+    if (!f) return 0;
+    const bool ok = fscanf(f, "# pid %ld", &pid) == 1 && pid > 0; /* its first line */
+    fclose(f);
+    return ok && is_millrace(pid) ? pid : 0;
+}
+
+#define DEFAULT_BROKER_PORT 9092 /* of the setting kafka_brokers, on this machine */
+
+/* Whether somebody listens there. A Kafka client would try for seconds before it says that nobody
+ * does. */
+static bool default_broker_listens(void) {
+    const struct sockaddr_in v4 = {.sin_family = AF_INET,
+                                   .sin_port = htons(DEFAULT_BROKER_PORT),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr_in6 v6 = {.sin6_family = AF_INET6,
+                                    .sin6_port = htons(DEFAULT_BROKER_PORT),
+                                    .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    const int s4 = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int s6 = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool yes = connect(s4, (const struct sockaddr *)&v4, sizeof v4) == 0 ||
+                     connect(s6, (const struct sockaddr *)&v6, sizeof v6) == 0;
+    if (s4 >= 0) close(s4);
+    if (s6 >= 0) close(s6);
+    return yes;
 }
 
 mr_status mr_cli_connect(const mr_args *a, mr_client **out, mr_err *err) {
+    static const char hint[] = "start a stack with millrace up, or name one with --kafka";
     mr_client_options opt = {.config_path = mr_args_get(a, "config"),
                              .kafka_brokers = mr_args_get(a, "kafka"),
                              .redis_url = mr_args_get(a, "redis")};
+    const bool named = opt.config_path || opt.kafka_brokers || getenv("MILLRACE_CONFIG") ||
+                       getenv("MILLRACE_KAFKA_BROKERS");
     char state[256];
 
-    if (!opt.config_path && !opt.kafka_brokers && !getenv("MILLRACE_CONFIG") &&
-        !getenv("MILLRACE_KAFKA_BROKERS")) {
+    *out = NULL;
+    if (!named) {
         mr_cli_state_file(state, sizeof state);
-        if (up_is_running(state)) opt.config_path = state;
+        if (mr_cli_up_pid(state))
+            opt.config_path = state;
+        else if (!default_broker_listens())
+            return mr_fail(err, MR_EUNAVAIL, "no Kafka answers at localhost:%d; %s",
+                           DEFAULT_BROKER_PORT, hint);
     }
     const mr_status st = mr_client_connect(out, &opt, err);
-    if (st == MR_EUNAVAIL && !opt.kafka_brokers && !opt.config_path && !getenv("MILLRACE_KAFKA_BROKERS")) {
-        const mr_err first = *err;
-        return mr_fail(err, st, "%.400s; start a stack with millrace up, or name one with --kafka",
-                       first.text);
-    }
-    return st;
+    if (st != MR_EUNAVAIL || named) return st;
+    const mr_err first = *err;
+    return mr_fail(err, st, "%.400s; %s", first.text, hint);
 }
 
 /* ---- job options ---- */
 
-static bool given_int(const mr_args *a, const char *name, int64_t lo, int64_t hi, int64_t *out, bool *ok) {
+static bool given_int(const mr_args *a, const char *name, int64_t lo, int64_t hi, int64_t *out,
+                      bool *ok) {
     if (!*ok || !mr_args_get(a, name)) return false;
     *ok = mr_args_int(a, name, lo, hi, out);
     return *ok;
 }
 
-static bool given_num(const mr_args *a, const char *name, double lo, double hi, float *out, bool *ok) {
+static bool given_num(const mr_args *a, const char *name, double lo, double hi, float *out,
+                      bool *ok) {
     double v;
     if (!*ok || !mr_args_get(a, name)) return false;
     *ok = mr_args_num(a, name, lo, hi, &v);
@@ -122,13 +172,17 @@ void mr_cli_print_result_json(FILE *f, const mr_result *r) {
     mr_arena_drop(&arena);
 }
 
-int mr_cli_result_exit(const mr_result *r) {
-    switch (r->status) {
-    case MR_STATUS_SUCCEEDED: return EX_OK;
-    case MR_STATUS_REJECTED: return EX_DATAERR;
+int mr_cli_result_exit(mr_job_status status) {
+    switch (status) {
+    case MR_STATUS_SUCCEEDED:
+        return EX_OK;
+    case MR_STATUS_REJECTED:
+        return EX_DATAERR;
     case MR_STATUS_CANCELLED:
-    case MR_STATUS_EXPIRED: return EX_TEMPFAIL;
-    case MR_STATUS_FAILED: break;
+    case MR_STATUS_EXPIRED:
+        return EX_TEMPFAIL;
+    case MR_STATUS_FAILED:
+        break;
     }
     return EX_SOFTWARE;
 }

@@ -6,9 +6,11 @@
 #include "cli/cli.h"
 #include "millrace/millrace.h"
 
+/* Tables; clang-format would spread them. */
+/* clang-format off */
 #define MR_CLI_CONNECT_OPTS                                                                        \
-    {"kafka", 0, "HOST:PORT", NULL, "Kafka brokers; else MILLRACE_KAFKA_BROKERS, or what `up` runs", NULL}, \
-    {"redis", 0, "URL", NULL, "Redis; else MILLRACE_REDIS_URL, or what `up` runs", NULL},          \
+    {"kafka", 0, "HOST:PORT", NULL, "brokers; else MILLRACE_KAFKA_BROKERS, or of `up`", NULL},     \
+    {"redis", 0, "URL", NULL, "Redis; else MILLRACE_REDIS_URL, or of `up`", NULL},                 \
     {"config", 0, "FILE", NULL, "YAML file of settings", NULL}
 
 #define MR_CLI_JOB_OPTS                                                                            \
@@ -22,25 +24,30 @@
     {"top-k", 0, "N", NULL, "sample from the N likeliest", NULL},                                  \
     {"seed", 0, "N", NULL, "same seed, same text", NULL},                                          \
     {"stop", 0, "TEXT", NULL, "end before this text; repeatable", NULL}
+/* clang-format on */
 
 extern const char *const mr_cli_priorities[];
 
 /* State file of `millrace up`, whether or not it runs: <runtime dir>/millrace/up.yaml. */
 void mr_cli_state_file(char *buf, size_t cap);
+/* Process that wrote this state file; 0: none, or it runs no more, or the file is not to be
+ * trusted. */
+long mr_cli_up_pid(const char *state_path);
 /* Connects by the options above; without any, and without MILLRACE_* variables, to the stack of a
  * running `millrace up` of this user. */
 mr_status mr_cli_connect(const mr_args *a, mr_client **out, mr_err *err);
-/* Applies MR_CLI_JOB_OPTS over j. False: a message was printed (usage). Texts are borrowed from argv;
- * stop points into arena. */
+/* Applies MR_CLI_JOB_OPTS over j. False: a message was printed (usage). Texts are borrowed from
+ * argv; stop points into arena. */
 bool mr_cli_apply_job_options(const mr_args *a, mr_job_spec *j, mr_arena *arena);
 
 /* Result as one line of JSON. */
 void mr_cli_print_result_json(FILE *f, const mr_result *r);
-/* Exit code that tells how a job ended: 0 succeeded, 65 rejected, 75 expired or cancelled, 70 failed. */
-int mr_cli_result_exit(const mr_result *r);
+/* Exit code that tells how a job ended: 0 succeeded, 65 rejected, 75 expired or cancelled, 70
+ * failed. */
+int mr_cli_result_exit(mr_job_status status);
 
-/* Ctrl-C and SIGTERM interrupt the client's call (c may be NULL) and make interrupted() true; the second
- * one ends the process. Call with NULL before closing c. */
+/* Ctrl-C and SIGTERM interrupt the client's call (c may be NULL) and make interrupted() true; the
+ * second one ends the process. Call with NULL before closing c. */
 void mr_cli_catch_interrupt(mr_client *c);
 bool mr_cli_interrupted(void);
 

@@ -26,8 +26,8 @@ static void print_json(const char *id, const mr_job_view *v) {
     mr_cli_json_string(stdout, v->model, strlen(v->model));
     fputs(",\"worker\":", stdout);
     mr_cli_json_string(stdout, v->worker, strlen(v->worker));
-    printf(",\"attempt\":%u,\"tokens\":%u,\"updated_ms\":%" PRIu64 ",\"error\":", v->attempt, v->tokens,
-           v->updated_ms);
+    printf(",\"attempt\":%u,\"tokens\":%u,\"updated_ms\":%" PRIu64 ",\"error\":", v->attempt,
+           v->tokens, v->updated_ms);
     mr_cli_json_string(stdout, v->error, strlen(v->error));
     fputs("}\n", stdout);
 }
@@ -39,10 +39,15 @@ static int run(const mr_args *a) {
     int rc = EX_OK;
 
     if (mr_cli_connect(a, &c, &err) != MR_OK) return mr_cli_fail(a, &err);
-    for (size_t i = 0; i < mr_args_n(a); i++) {
-        if (mr_job_look(c, mr_args_at(a, i), &v, &err) != MR_OK) rc = mr_cli_fail(a, &err);
-        else if (mr_args_flag(a, "json")) print_json(mr_args_at(a, i), &v);
-        else print_text(mr_args_at(a, i), &v);
+    mr_status st = MR_OK;
+    for (size_t i = 0; i < mr_args_n(a) && st != MR_EUNAVAIL; i++) {
+        st = mr_job_look(c, mr_args_at(a, i), &v, &err);
+        if (st != MR_OK)
+            rc = mr_cli_fail(a, &err);
+        else if (mr_args_flag(a, "json"))
+            print_json(mr_args_at(a, i), &v);
+        else
+            print_text(mr_args_at(a, i), &v);
     }
     mr_client_close(c);
     return rc;
@@ -55,8 +60,10 @@ const mr_cmd mr_cmd_status = {
     .min_operands = 1,
     .max_operands = -1,
     .opts = opts,
-    .about = "States: queued, released, running, then succeeded, failed, rejected, cancelled or expired. "
-             "The\nstatus is a view that Redis keeps for a day; the record in Kafka is the authority.",
+    .about =
+        "States: queued, released, running, then succeeded, failed, rejected, cancelled or "
+        "expired. "
+        "The\nstatus is a view that Redis keeps for a day; the record in Kafka is the authority.",
     .examples = "  millrace status 0193e2a4-7a51-7c6e-9d2f-3f8b1c0a5e77",
     .run = run,
 };

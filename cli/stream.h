@@ -4,9 +4,17 @@
 
 #include "millrace/millrace.h"
 
-/* Prints text as it comes, or frames as JSON lines, from token `from` on until done. *any: something was
- * printed. MR_ECANCELED: Ctrl-C. Other statuses as mr_follow. */
+typedef struct mr_cli_streamed {
+    bool done; /* the job has ended, with: */
+    mr_job_status status;
+    char message[512]; /* why, unless it succeeded */
+    size_t n_bytes;    /* text printed since the last restart */
+    bool any;          /* anything was printed */
+} mr_cli_streamed;
+
+/* Prints text as it comes, or frames as JSON lines, from token `from` on until done. MR_ECANCELED:
+ * Ctrl-C; MR_EIO: standard output is closed. Other statuses as mr_follow. */
 mr_status mr_cli_stream(mr_client *c, const char *job_id, uint64_t from, int timeout_ms, bool json,
-                        bool *any, mr_err *err);
+                        mr_cli_streamed *out, mr_err *err);
 
 #endif

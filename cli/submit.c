@@ -11,7 +11,8 @@
 enum { SUBMIT_MS = 30000 };
 
 static const mr_opt opts[] = {
-    {"chat", 0, NULL, NULL, "TEXT is a user's message, put into the model's chat template (the default)", NULL},
+    {"chat", 0, NULL, NULL,
+     "TEXT is a user's message, put into the model's chat template (the default)", NULL},
     {"prompt", 'p', NULL, NULL, "TEXT is the prompt itself", NULL},
     {"system", 's', "TEXT", NULL, "system message before it", NULL},
     {"file", 'f', "FILE", NULL, "read TEXT from a file, - for standard input", NULL},
@@ -25,7 +26,8 @@ static const mr_opt opts[] = {
 };
 
 /* The text, from the operand or a file. *owned is to be freed. */
-static mr_status read_text(const mr_args *a, const char **text, size_t *len, char **owned, mr_err *err) {
+static mr_status read_text(const mr_args *a, const char **text, size_t *len, char **owned,
+                           mr_err *err) {
     const char *file = mr_args_get(a, "file");
     if ((file != NULL) == (mr_args_n(a) > 0))
         return mr_fail(err, MR_EINVAL, "give TEXT or --file, one of them");
@@ -39,8 +41,8 @@ static mr_status read_text(const mr_args *a, const char **text, size_t *len, cha
     return st;
 }
 
-static bool fill(const mr_args *a, mr_job_spec *j, mr_message messages[2], const char *text, size_t len,
-                 mr_arena *arena) {
+static bool fill(const mr_args *a, mr_job_spec *j, mr_message messages[2], const char *text,
+                 size_t len, mr_arena *arena) {
     const char *system = mr_args_get(a, "system");
     size_t n = 0;
 
@@ -59,46 +61,56 @@ static bool fill(const mr_args *a, mr_job_spec *j, mr_message messages[2], const
     return mr_cli_apply_job_options(a, j, arena);
 }
 
+/* The job goes on without us. */
+static int interrupted(const char *job_id) {
+    fprintf(stderr, "millrace submit: interrupted; the job goes on, millrace cancel %s ends it\n",
+            job_id);
+    return 130;
+}
+
 /* After the stream or instead of it: the terminal record. */
-static int finish(const mr_args *a, mr_client *c, const char *job_id, int timeout_ms, bool streamed) {
+static int finish(const mr_args *a, mr_client *c, const char *job_id, int timeout_ms,
+                  const mr_cli_streamed *streamed) {
     const mr_result *r;
     mr_err err;
-    if (mr_wait(c, job_id, timeout_ms, &r, &err) != MR_OK) return mr_cli_fail(a, &err);
+    const mr_status st = mr_wait(c, job_id, timeout_ms, &r, &err);
+    if (st == MR_ECANCELED) return interrupted(job_id);
+    if (st != MR_OK) return mr_cli_fail(a, &err);
     if (mr_args_flag(a, "json")) {
         mr_cli_print_result_json(stdout, r);
-    } else if (!streamed && r->text_len) {
-        fwrite(r->text, 1, r->text_len, stdout);
+    } else if (!streamed->done && streamed->n_bytes <= r->text_len && r->text_len) {
+        /* what the stream did not bring */
+        fwrite(r->text + streamed->n_bytes, 1, r->text_len - streamed->n_bytes, stdout);
         putchar('\n');
     }
     if (r->status != MR_STATUS_SUCCEEDED)
         fprintf(stderr, "millrace submit: job %s %s: %s\n", job_id, mr_job_status_name(r->status),
                 r->error.message ? r->error.message : "");
-    return mr_cli_result_exit(r);
+    return mr_cli_result_exit(r->status);
 }
 
 static int run_job(const mr_args *a, mr_client *c, mr_job_spec *j, int timeout_ms) {
     const bool json = mr_args_flag(a, "json"), stream = mr_args_flag(a, "stream");
+    mr_cli_streamed streamed = {.done = false};
     mr_err err;
-    int rc = EX_OK;
 
-    if (mr_submit(c, j, SUBMIT_MS, &err) != MR_OK) return mr_cli_fail(a, &err);
+    mr_status st = mr_submit(c, j, SUBMIT_MS, &err);
+    if (st == MR_ECANCELED) return 130;
+    if (st != MR_OK) return mr_cli_fail(a, &err);
     if (!stream && !mr_args_flag(a, "wait")) {
         printf(json ? "{\"job_id\":\"%s\"}\n" : "%s\n", j->job_id);
         return EX_OK;
     }
     fprintf(stderr, "job %s\n", j->job_id);
-    bool streamed = false;
     if (stream) {
-        const mr_status st = mr_cli_stream(c, j->job_id, 0, timeout_ms, json, &streamed, &err);
-        if (st == MR_ECANCELED) {
-            fprintf(stderr, "millrace submit: interrupted; the job goes on, millrace cancel %s ends it\n",
-                    j->job_id);
-            return 130;
-        }
-        if (st != MR_OK) rc = mr_cli_fail(a, &err); /* the result may still come */
-        if (rc != EX_OK && st == MR_ETIMEOUT) return rc;
+        st = mr_cli_stream(c, j->job_id, 0, timeout_ms, json, &streamed, &err);
+        if (st == MR_ECANCELED) return interrupted(j->job_id);
+        if (st == MR_EIO) return EX_IOERR; /* main.c says why */
+        if (st != MR_OK) (void)mr_cli_fail(a, &err);
+        if (st == MR_ETIMEOUT || st == MR_ENOTFOUND) return EX_TEMPFAIL;
     }
-    return finish(a, c, j->job_id, timeout_ms, streamed);
+    return finish(a, c, j->job_id, timeout_ms,
+                  &streamed); /* also without Redis: it comes through Kafka */
 }
 
 static int run(const mr_args *a) {

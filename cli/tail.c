@@ -13,19 +13,31 @@ static const mr_opt opts[] = {
     {0},
 };
 
+static int report(const char *job_id, const mr_cli_streamed *end) {
+    if (end->status != MR_STATUS_SUCCEEDED)
+        fprintf(stderr, "millrace tail: job %s %s%s%s\n", job_id, mr_job_status_name(end->status),
+                end->message[0] ? ": " : "", end->message);
+    return mr_cli_result_exit(end->status);
+}
+
 static int run(const mr_args *a) {
     mr_client *c = NULL;
+    mr_cli_streamed end;
     int64_t from, timeout_s;
-    bool any;
     mr_err err;
 
-    if (!mr_args_int(a, "from", 0, INT64_MAX, &from) || !mr_args_int(a, "timeout", 1, 86400, &timeout_s))
+    if (!mr_args_int(a, "from", 0, INT64_MAX, &from) ||
+        !mr_args_int(a, "timeout", 1, 86400, &timeout_s))
         return EX_USAGE;
     if (mr_cli_connect(a, &c, &err) != MR_OK) return mr_cli_fail(a, &err);
     mr_cli_catch_interrupt(c);
-    const mr_status st = mr_cli_stream(c, mr_args_at(a, 0), (uint64_t)from, (int)timeout_s * 1000,
-                                       mr_args_flag(a, "json"), &any, &err);
-    const int rc = st == MR_OK ? EX_OK : mr_cli_interrupted() ? 130 : mr_cli_fail(a, &err);
+    const char *job_id = mr_args_at(a, 0);
+    const mr_status st = mr_cli_stream(c, job_id, (uint64_t)from, (int)timeout_s * 1000,
+                                       mr_args_flag(a, "json"), &end, &err);
+    const int rc = st == MR_OK            ? report(job_id, &end)
+                   : mr_cli_interrupted() ? 130
+                   : st == MR_EIO         ? EX_IOERR /* main.c says why */
+                                          : mr_cli_fail(a, &err);
     mr_cli_catch_interrupt(NULL);
     mr_client_close(c);
     return rc;
@@ -38,6 +50,9 @@ const mr_cmd mr_cmd_tail = {
     .min_operands = 1,
     .max_operands = 1,
     .opts = opts,
+    .about = "Prints what Redis still has of the job, then what comes, until the job ends. The "
+             "exit code tells "
+             "how it\nended: 0 succeeded, 65 rejected, 70 failed, 75 cancelled or expired.",
     .examples = "  millrace tail 0193e2a4-7a51-7c6e-9d2f-3f8b1c0a5e77\n"
                 "  millrace tail --from 100 --json 0193e2a4-7a51-7c6e-9d2f-3f8b1c0a5e77",
     .run = run,

@@ -1,11 +1,14 @@
 /* up.c - millrace up: everything on one machine, until Ctrl-C.
  *
- * Starts what is missing: an embedded broker (in this process) unless --kafka, a private redis-server
- * unless --redis, a dispatcher, a worker. Writes where they listen into a state file, so that the other
- * commands find them. The embedded broker keeps records in memory, a few MiB per partition, and forgets
- * silently beyond: hence many partitions, and clients that bound what they have in flight.
+ * Starts what is missing: an embedded broker (in this process) unless --kafka, a private
+ * redis-server unless --redis, a dispatcher, a worker. Writes where they listen into a state file,
+ * so that the other commands find them. The embedded broker keeps records in memory, a few MiB per
+ * partition, and forgets silently beyond: hence many partitions, and clients that bound what they
+ * have in flight.
  *
- * Stop, in order: worker (drains), dispatcher, Redis, broker. */
+ * Stop, in order: worker (drains), dispatcher, Redis, broker; a second signal kills what still
+ * runs. A child that ends before the stack was ever ready, for a reason that time does not heal or
+ * twice, ends it all. */
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
@@ -13,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -25,12 +29,22 @@
 #include "schemas/codec.h"
 #include "schemas/settings.h"
 
-enum { MOCK_PARTITIONS = 16,  TEND_MS = 100, STOP_MS = 30000, READY_HINT_MS = 60000, MAX_CHILDREN = 3 };
+enum {
+    MOCK_PARTITIONS = 16,
+    TOPICS_MS = 30000,
+    TEND_MS = 100,
+    STOP_MS = 30000,
+    READY_HINT_MS = 60000,
+    MAX_CHILDREN = 3,
+    MAX_SIGNALS = 4,
+    MAX_EXTRA = 64
+};
 
 static const mr_opt opts[] = {
     {"model", 'm', "FILE", NULL, "GGUF model; else MILLRACE_MODEL_PATH", NULL},
-    {"kafka", 0, "HOST:PORT", NULL, "use this Kafka instead of the embedded broker", NULL},
-    {"redis", 0, "URL", NULL, "use this Redis instead of a private one", NULL},
+    {"kafka", 0, "HOST:PORT", NULL,
+     "use this Kafka, or MILLRACE_KAFKA_BROKERS; else one is embedded", NULL},
+    {"redis", 0, "URL", NULL, "use this Redis, or MILLRACE_REDIS_URL; else one is started", NULL},
     {"config", 0, "FILE", NULL, "YAML file of settings for dispatcher and worker", NULL},
     {"threads", 0, "N", NULL, "threads of the engine", NULL},
     {"max-jobs", 0, "N", NULL, "jobs that run at one time", NULL},
@@ -47,7 +61,8 @@ typedef struct up {
     const mr_args *a;
     uv_loop_t loop;
     uv_timer_t timer;
-    uv_signal_t sigint, sigterm, sigchld;
+    uv_signal_t signals[MAX_SIGNALS];
+    int n_signals;
     mr_arena arena; /* texts of arguments */
     mr_settings settings;
     mr_kafka_mock *mock;
@@ -56,10 +71,14 @@ typedef struct up {
     char dir[PATH_MAX]; /* of the state file; private */
     char state[PATH_MAX], bin[PATH_MAX];
     const char *brokers, *redis_url;
+    const char *extra[MAX_EXTRA + 1]; /* librdkafka properties, of kafka_extra */
     uint64_t begin_ms;
-    bool ready, hinted, stopping;
+    bool ready, hinted, wrote_state;
+    int signum; /* that ended it; 0: none */
     int rc;
 } up;
+
+static volatile sig_atomic_t hurry; /* a signal that came while stopping */
 
 /* ---- places ---- */
 
@@ -72,6 +91,41 @@ static mr_status make_state_dir(up *u, mr_err *err) {
         return mr_fail(err, MR_EIO, "%s: %s", u->dir, strerror(errno));
     if (lstat(u->dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != getuid())
         return mr_fail(err, MR_EIO, "%s is not a directory of this user", u->dir);
+    if (st.st_mode & 022)
+        return mr_fail(err, MR_EIO, "%s can be written by others; chmod go-w it", u->dir);
+    const long pid = mr_cli_up_pid(u->state);
+    if (pid)
+        return mr_fail(err, MR_ELIMIT,
+                       "process %ld is a millrace up of this user already; another one needs "
+                       "a folder of its own in XDG_RUNTIME_DIR",
+                       pid);
+    return MR_OK;
+}
+
+static const char *option_or_env(const mr_args *a, const char *option, const char *variable) {
+    const char *value = mr_args_get(a, option);
+    if (!value) value = getenv(variable);
+    return value && value[0] ? value : NULL;
+}
+
+/* The worker checks what is in it; a wrong name is told before anything is started. */
+static mr_status check_model(const up *u, mr_err *err) {
+    const char *path = option_or_env(u->a, "model", "MILLRACE_MODEL_PATH");
+    if (path && access(path, R_OK) != 0)
+        return mr_fail(err, MR_ENOTFOUND, "model %s: %s", path, strerror(errno));
+    return MR_OK;
+}
+
+/* "a=b;c=d" -> "a=b", "c=d". */
+static mr_status split_extra(up *u, const char *text, mr_err *err) {
+    char *save, *copy = mr_arena_copy(&u->arena, text, strlen(text));
+    size_t n = 0;
+    if (!copy) return mr_fail(err, MR_ENOMEM, "out of memory");
+    for (char *item = strtok_r(copy, ";", &save); item; item = strtok_r(NULL, ";", &save)) {
+        if (n == MAX_EXTRA)
+            return mr_fail(err, MR_EINVAL, "kafka_extra has more than %d properties", MAX_EXTRA);
+        u->extra[n++] = item;
+    }
     return MR_OK;
 }
 
@@ -87,7 +141,8 @@ static mr_status find_bin(up *u, mr_err *err) {
 /* A free port of 127.0.0.1; the preferred one if it is free. */
 static int free_port(int preferred) {
     for (int i = 0; i < 2; i++) {
-        struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(i ? 0 : preferred)),
+        struct sockaddr_in sa = {.sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)(i ? 0 : preferred)),
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         socklen_t len = sizeof sa;
         const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -99,16 +154,26 @@ static int free_port(int preferred) {
     return 0;
 }
 
-static mr_status write_state(const up *u, mr_err *err) {
+/* A JSON string is a YAML string. */
+static void put_setting(FILE *f, const char *name, const char *value) {
+    fprintf(f, "%s: ", name);
+    mr_cli_json_string(f, value, strlen(value));
+    fputc('\n', f);
+}
+
+static mr_status write_state(up *u, mr_err *err) {
     char part[PATH_MAX + 8];
     snprintf(part, sizeof part, "%s.new", u->state);
     FILE *f = fopen(part, "we");
     if (!f) return mr_fail(err, MR_EIO, "%s: %s", part, strerror(errno));
-    fprintf(f, "# pid %ld\nkafka_brokers: \"%s\"\nredis_url: \"%s\"\n", (long)getpid(), u->brokers,
-            u->redis_url);
-    if (u->mock) fprintf(f, "kafka_extra: \"%s\"\n", mock_extra);
-    if (fclose(f) != 0 || rename(part, u->state) != 0)
+    fprintf(f, "# pid %ld\n", (long)getpid());
+    put_setting(f, "kafka_brokers", u->brokers);
+    put_setting(f, "redis_url", u->redis_url);
+    if (u->mock) put_setting(f, "kafka_extra", mock_extra);
+    const bool ok = fchmod(fileno(f), 0600) == 0; /* the URL may hold a password */
+    if (fclose(f) != 0 || !ok || rename(part, u->state) != 0)
         return mr_fail(err, MR_EIO, "%s: %s", u->state, strerror(errno));
+    u->wrote_state = true;
     return MR_OK;
 }
 
@@ -133,11 +198,21 @@ static void describe(up *u, mr_child *c, const char *name, const char *program) 
 }
 
 static mr_status start_redis(up *u, mr_err *err) {
-    static const char *const fixed[] = {
-        "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxmemory-policy", "volatile-ttl",
-        "--client-output-buffer-limit", "normal 256mb 128mb 60",
-        "--client-output-buffer-limit", "pubsub 64mb 32mb 60", "--loglevel", "warning"};
-    u->redis_url = mr_args_get(u->a, "redis");
+    static const char *const fixed[] = {"--bind",
+                                        "127.0.0.1",
+                                        "--save",
+                                        "",
+                                        "--appendonly",
+                                        "no",
+                                        "--maxmemory-policy",
+                                        "volatile-ttl",
+                                        "--client-output-buffer-limit",
+                                        "normal 256mb 128mb 60",
+                                        "--client-output-buffer-limit",
+                                        "pubsub 64mb 32mb 60",
+                                        "--loglevel",
+                                        "warning"};
+    u->redis_url = option_or_env(u->a, "redis", "MILLRACE_REDIS_URL");
     if (u->redis_url) return MR_OK;
     const int port = free_port(6379);
     if (!port) return mr_fail(err, MR_ELIMIT, "no free port for redis-server");
@@ -151,19 +226,44 @@ static mr_status start_redis(up *u, mr_err *err) {
     return mr_child_start(&u->redis, mr_clock_mono_ms(), err);
 }
 
-static mr_status start_broker(up *u, mr_err *err) {
-    u->brokers = mr_args_get(u->a, "kafka");
-    if (u->brokers) return MR_OK;
-    static const struct { const char *name; int partitions; } topics[] = {
-        {"jobs.high", MOCK_PARTITIONS}, {"jobs.normal", MOCK_PARTITIONS}, {"jobs.low", MOCK_PARTITIONS},
-        {"results", MOCK_PARTITIONS},   {"control", 1}, {"workers", 1}, {"dead", 1}};
+static mr_status embed_broker(up *u, mr_err *err) {
+    static const struct {
+        const char *name;
+        int partitions;
+    } topics[] = {{"jobs.high", MOCK_PARTITIONS},
+                  {"jobs.normal", MOCK_PARTITIONS},
+                  {"jobs.low", MOCK_PARTITIONS},
+                  {"results", MOCK_PARTITIONS},
+                  {"control", 1},
+                  {"workers", 1},
+                  {"dead", 1}};
     mr_status st = mr_kafka_mock_open(&u->mock, 1, MOCK_PARTITIONS, err);
     for (size_t i = 0; st == MR_OK && i < MR_COUNT(topics); i++) {
-        const char *name = mr_arena_printf(&u->arena, "%s.%s", u->settings.topic_prefix, topics[i].name);
+        const char *name =
+            mr_arena_printf(&u->arena, "%s.%s", u->settings.topic_prefix, topics[i].name);
         st = mr_kafka_mock_topic(u->mock, name, topics[i].partitions, err);
     }
     if (st == MR_OK) u->brokers = mr_kafka_mock_brokers(u->mock);
-    return st;
+    return st == MR_OK ? split_extra(u, mock_extra, err) : st;
+}
+
+static const char *workers_topic(up *u) {
+    return mr_arena_printf(&u->arena, "%s.workers", u->settings.topic_prefix);
+}
+
+/* A real one must answer: this waits for it, and makes the topic that is watched here. */
+static mr_status find_broker(up *u, mr_err *err) {
+    static const char *const compact[] = {"cleanup.policy=compact", NULL};
+    const mr_status st = split_extra(u, u->settings.kafka_extra, err);
+    if (st != MR_OK) return st;
+    const mr_kafka_conf conf = {u->brokers, "millrace-up", u->extra};
+    const mr_kafka_topic topic = {workers_topic(u), 1, compact};
+    return mr_kafka_ensure_topics(&conf, &topic, 1, TOPICS_MS, err);
+}
+
+static mr_status start_broker(up *u, mr_err *err) {
+    u->brokers = option_or_env(u->a, "kafka", "MILLRACE_KAFKA_BROKERS");
+    return u->brokers ? find_broker(u, err) : embed_broker(u, err);
 }
 
 static void common_args(up *u, mr_child *c) {
@@ -179,7 +279,8 @@ static const char *listen_at(up *u, int preferred_port) {
 
 static mr_status start_ours(up *u, mr_err *err) {
     const uint64_t now_ms = mr_clock_mono_ms();
-    describe(u, &u->dispatcher, "dispatcher", mr_arena_printf(&u->arena, "%s/millrace-dispatcher", u->bin));
+    describe(u, &u->dispatcher, "dispatcher",
+             mr_arena_printf(&u->arena, "%s/millrace-dispatcher", u->bin));
     common_args(u, &u->dispatcher);
     argf(u, &u->dispatcher, "dispatcher-listen", listen_at(u, 9464));
     describe(u, &u->worker, "worker", mr_arena_printf(&u->arena, "%s/millrace-worker", u->bin));
@@ -195,14 +296,21 @@ static mr_status start_ours(up *u, mr_err *err) {
 
 /* ---- running ---- */
 
+static void put_json(const char *name, const char *value) {
+    printf(",\"%s\":", name);
+    mr_cli_json_string(stdout, value, strlen(value));
+}
+
 static void announce(up *u, const mr_heartbeat *h) {
     const double seconds = (double)(mr_clock_mono_ms() - u->begin_ms) / 1000;
     u->ready = true;
     if (mr_args_flag(u->a, "json")) {
-        printf("{\"ready\":true,\"kafka_brokers\":\"%s\",\"redis_url\":\"%s\",\"model\":", u->brokers,
-               u->redis_url);
-        mr_cli_json_string(stdout, h->model, strlen(h->model));
-        printf(",\"embedded\":%s,\"config\":\"%s\"}\n", u->mock ? "true" : "false", u->state);
+        fputs("{\"ready\":true", stdout);
+        put_json("kafka_brokers", u->brokers);
+        put_json("redis_url", u->redis_url);
+        put_json("model", h->model);
+        put_json("config", u->state);
+        printf(",\"embedded\":%s}\n", u->mock ? "true" : "false");
     } else {
         printf("millrace is up after %.1f s: model %s, %u jobs at a time, %llu KV tokens\n"
                "  kafka  %s%s\n  redis  %s\n  try    millrace submit --stream \"...\"\n"
@@ -220,7 +328,8 @@ static void on_heartbeat(void *owner, const mr_kafka_msg *m) {
     mr_err err;
     if (u->ready || !m->value) return;
     mr_arena_init(&arena, 1 << 20);
-    if (mr_codec_heartbeat_decode(&h, m->value, m->len, &arena, &err) == MR_OK && h.n_parts > 0 && !h.leaving)
+    if (mr_codec_heartbeat_decode(&h, m->value, m->len, &arena, &err) == MR_OK && h.n_parts > 0 &&
+        !h.leaving)
         announce(u, &h);
     mr_arena_drop(&arena);
 }
@@ -233,39 +342,54 @@ static void on_kafka_error(void *owner, mr_status status, const char *text, bool
 
 /* Readiness is what the dispatcher sees too: a heartbeat of a worker that owns partitions. */
 static mr_status watch_heartbeats(up *u, mr_err *err) {
-    const mr_kafka_conf conf = {u->brokers, "millrace-up", NULL};
-    const char *name = mr_arena_printf(&u->arena, "%s.workers", u->settings.topic_prefix);
-    static const char *const compact[] = {"cleanup.policy=compact", NULL};
-    const mr_kafka_topic topic = {name, 1, compact};
-    const mr_kafka_consumer_conf cc = {.conn = conf, .reset_offset = MR_KAFKA_OFFSET_END, .owner = u,
-                                       .on_msg = on_heartbeat, .on_error = on_kafka_error};
-    const mr_kafka_tp tp = {name, 0, MR_KAFKA_OFFSET_END};
-    mr_status st = u->mock ? MR_OK : mr_kafka_ensure_topics(&conf, &topic, 1, 30000, err);
-    if (st == MR_OK) st = mr_kafka_consumer_open(&u->heartbeats, &u->loop, &cc, err);
+    const mr_kafka_conf conf = {u->brokers, "millrace-up", u->extra};
+    const mr_kafka_consumer_conf cc = {.conn = conf,
+                                       .reset_offset = MR_KAFKA_OFFSET_END,
+                                       .owner = u,
+                                       .on_msg = on_heartbeat,
+                                       .on_error = on_kafka_error};
+    const mr_kafka_tp tp = {workers_topic(u), 0, MR_KAFKA_OFFSET_END};
+    const mr_status st = mr_kafka_consumer_open(&u->heartbeats, &u->loop, &cc, err);
     return st == MR_OK ? mr_kafka_assign(u->heartbeats, &tp, 1, err) : st;
+}
+
+/* Wrong settings, a wrong model: they do not get better by trying again. */
+static bool is_hopeless(int exit_status) {
+    if (!WIFEXITED(exit_status)) return false;
+    const int code = WEXITSTATUS(exit_status);
+    return code == EX_USAGE || code == EX_DATAERR || code == EX_NOINPUT || code == EX_CONFIG ||
+           code == 127;
+}
+
+static void give_up(up *u, const mr_child *c) {
+    fprintf(stderr, "millrace up: %s does not start, giving up; its messages are %s%s\n", c->name,
+            c->log_path ? "in " : "above", c->log_path ? c->log_path : "");
+    u->rc = is_hopeless(c->exit_status) && WEXITSTATUS(c->exit_status) != 127
+                ? WEXITSTATUS(c->exit_status)
+                : EX_UNAVAILABLE;
+    uv_stop(&u->loop);
 }
 
 static void tend(up *u) {
     mr_child *all[MAX_CHILDREN] = {&u->redis, &u->dispatcher, &u->worker};
     const uint64_t now_ms = mr_clock_mono_ms();
-    char how[32];
+    char how[128];
 
-    for (int i = 0; i < MAX_CHILDREN; i++) {
+    for (int i = 0; i < MAX_CHILDREN && u->rc == EX_OK; i++) {
         mr_child *c = all[i];
         if (!c->name || !mr_child_tend(c, now_ms)) continue;
-        fprintf(stderr, "millrace up: %s ended with %s; again in %.1f s\n", c->name,
-                mr_child_how(c, how, sizeof how), (double)c->pause_ms / 1000);
-        /* A wrong setting or model does not get better by trying again. */
-        if (!u->ready && !c->stopping && now_ms - u->begin_ms < 10 * 60000 && c->restarts >= 1) {
-            fprintf(stderr, "millrace up: %s does not start, giving up; its messages are above%s%s\n",
-                    c->name, c->log_path ? " or in " : "", c->log_path ? c->log_path : "");
-            u->rc = EX_UNAVAILABLE;
-            uv_stop(&u->loop);
-        }
+        const bool hopeless = !u->ready && (is_hopeless(c->exit_status) || c->restarts >= 1);
+        fprintf(stderr, "millrace up: %s ended with %s", c->name, mr_child_how(c, how, sizeof how));
+        if (hopeless)
+            fputc('\n', stderr);
+        else
+            fprintf(stderr, "; again in %.1f s\n", (double)c->pause_ms / 1000);
+        if (hopeless) give_up(u, c);
     }
     if (!u->ready && !u->hinted && now_ms - u->begin_ms > READY_HINT_MS) {
         u->hinted = true;
-        fprintf(stderr, "millrace up: no worker is ready after %d s; still waiting\n", READY_HINT_MS / 1000);
+        fprintf(stderr, "millrace up: no worker is ready after %d s; still waiting\n",
+                READY_HINT_MS / 1000);
     }
 }
 
@@ -279,26 +403,33 @@ static void on_signal(uv_signal_t *h, int signum) {
         tend(u);
         return;
     }
-    if (u->stopping) _exit(128 + signum);
-    u->stopping = true;
+    u->signum = signum;
     uv_stop(&u->loop);
 }
 
-static void watch_signal(up *u, uv_signal_t *h, int signum) {
-    uv_signal_init(&u->loop, h);
-    h->data = u;
-    uv_signal_start(h, on_signal, signum);
+static void watch_signals(up *u) {
+    static const int nums[MAX_SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD};
+    for (; u->n_signals < MAX_SIGNALS; u->n_signals++) {
+        uv_signal_t *h = &u->signals[u->n_signals];
+        uv_signal_init(&u->loop, h);
+        h->data = u;
+        uv_signal_start(h, on_signal, nums[u->n_signals]);
+    }
 }
 
+/* Until the first child runs a Ctrl-C just ends us: the wait for a broker can be long. */
 static mr_status start_all(up *u, mr_err *err) {
-    mr_status st;
-    if (!mr_args_get(u->a, "model") && !getenv("MILLRACE_MODEL_PATH") && !mr_args_get(u->a, "config"))
-        return mr_fail(err, MR_EINVAL, "needs a model: --model FILE");
-    st = mr_settings_load_pairs(&u->settings, MR_PROGRAM_CLIENT, mr_args_get(u->a, "config"), NULL, 0, err);
+    mr_status st = check_model(u, err);
+    if (st == MR_OK)
+        st = mr_settings_load_pairs(&u->settings, MR_PROGRAM_CLIENT, mr_args_get(u->a, "config"),
+                                    NULL, 0, err);
+    if (st == MR_OK) st = make_state_dir(u, err);
+    if (st == MR_OK) st = find_bin(u, err);
+    if (st == MR_OK) st = start_broker(u, err);
     if (st != MR_OK) return st;
-    if ((st = make_state_dir(u, err)) != MR_OK || (st = find_bin(u, err)) != MR_OK) return st;
-    if ((st = start_broker(u, err)) != MR_OK || (st = start_redis(u, err)) != MR_OK) return st;
-    if ((st = watch_heartbeats(u, err)) != MR_OK || (st = start_ours(u, err)) != MR_OK) return st;
+    watch_signals(u);
+    if ((st = start_redis(u, err)) != MR_OK || (st = watch_heartbeats(u, err)) != MR_OK) return st;
+    if ((st = start_ours(u, err)) != MR_OK) return st;
     return write_state(u, err);
 }
 
@@ -307,11 +438,26 @@ static void close_handle(uv_handle_t *h, void *unused) {
     if (!uv_is_closing(h)) uv_close(h, NULL);
 }
 
+static void on_hurry(int signum) {
+    hurry = signum;
+}
+
+/* The loop does not run while children are waited for, so signals are caught without it. */
+static void catch_hurry(up *u) {
+    const struct sigaction sa = {.sa_handler = on_hurry};
+    for (int i = 0; i < u->n_signals; i++) uv_signal_stop(&u->signals[i]);
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    sigaction(SIGHUP, &sa, NULL);
+}
+
 static void stop_all(up *u) {
-    if (u->state[0]) unlink(u->state);
-    mr_child_stop(&u->worker, SIGTERM, STOP_MS);
-    mr_child_stop(&u->dispatcher, SIGTERM, STOP_MS);
-    mr_child_stop(&u->redis, SIGTERM, STOP_MS);
+    if (u->wrote_state) unlink(u->state);
+    catch_hurry(u);
+    mr_child_stop(&u->worker, SIGTERM, STOP_MS, &hurry);
+    mr_child_stop(&u->dispatcher, SIGTERM, STOP_MS, &hurry);
+    mr_child_stop(&u->redis, SIGTERM, STOP_MS, &hurry);
+    if (hurry) u->rc = 128 + hurry;
     mr_kafka_consumer_close(u->heartbeats);
     uv_walk(&u->loop, close_handle, NULL);
     uv_run(&u->loop, UV_RUN_DEFAULT);
@@ -322,24 +468,24 @@ static void stop_all(up *u) {
 }
 
 static int run(const mr_args *a) {
-    up *u = calloc(1, sizeof *u);
     mr_err err;
-
+    if (!option_or_env(a, "model", "MILLRACE_MODEL_PATH") && !mr_args_get(a, "config"))
+        return mr_cli_usage(a, "needs a model: --model FILE");
+    up *u = calloc(1, sizeof *u);
     if (!u) return EX_OSERR;
     u->a = a;
     u->begin_ms = mr_clock_mono_ms();
     mr_arena_init(&u->arena, 0);
     MR_CHECK(uv_loop_init(&u->loop) == 0);
-    watch_signal(u, &u->sigint, SIGINT);
-    watch_signal(u, &u->sigterm, SIGTERM);
-    watch_signal(u, &u->sigchld, SIGCHLD);
     uv_timer_init(&u->loop, &u->timer);
     u->timer.data = u;
     uv_timer_start(&u->timer, on_timer, TEND_MS, TEND_MS);
     const mr_status st = start_all(u, &err);
-    if (st == MR_OK) uv_run(&u->loop, UV_RUN_DEFAULT);
-    else u->rc = mr_cli_fail(a, &err);
-    if (u->stopping) fprintf(stderr, "millrace up: stopping\n");
+    if (st == MR_OK)
+        uv_run(&u->loop, UV_RUN_DEFAULT);
+    else
+        u->rc = mr_cli_fail(a, &err);
+    if (u->signum) fprintf(stderr, "millrace up: stopping\n");
     stop_all(u);
     const int rc = u->rc;
     free(u);
@@ -350,12 +496,15 @@ const mr_cmd mr_cmd_up = {
     .name = "up",
     .summary = "run everything on this machine until Ctrl-C",
     .opts = opts,
-    .about =
-        "Without --kafka an embedded broker is used: it keeps records in memory, nothing survives a restart, "
-        "and\nit forgets silently beyond 5 MiB per partition; commits are at least once. Without --redis a "
-        "private\nredis-server is started. Programs that end are started again. The other commands of the "
-        "same user\nfind a running stack by themselves.",
-    .examples = "  millrace up -m models/demo.gguf\n"
-                "  millrace up -m llama-3.2-3b-q4_k_m.gguf --kafka kafka:9092 --redis redis://cache:6379",
+    .about = "Without --kafka an embedded broker is used: it keeps records in memory, nothing "
+             "survives a restart, "
+             "and\nit forgets silently beyond 5 MiB per partition; commits are at least once. "
+             "Without --redis a "
+             "private\nredis-server is started. Programs that end are started again. The other "
+             "commands of the "
+             "same user\nfind a running stack by themselves.",
+    .examples =
+        "  millrace up -m models/demo.gguf\n"
+        "  millrace up -m llama-3.2-3b-q4_k_m.gguf --kafka kafka:9092 --redis redis://cache:6379",
     .run = run,
 };

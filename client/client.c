@@ -1,8 +1,10 @@
 /* client.c - connect, submit, cancel; the loop that every call of the client runs.
  *
- * One uv loop without a thread: a call starts something, runs the loop until a counter moves or its time
- * is over, and returns. Kafka and Redis are reached through the same glue as in our programs. What waits
- * for an answer never lives on a caller's stack: an answer may come after the call has given up. */
+ * One uv loop without a thread: a call starts something, runs the loop until a counter moves or its
+ * time is over, and returns. Kafka and Redis are reached through the same glue as in our programs.
+ * What waits for an answer never lives on a caller's stack: an answer may come after the call has
+ * given up. */
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +14,7 @@
 #include "base/uuid.h"
 #include "client/internal.h"
 #include "schemas/codec.h"
+#include "schemas/codec_utf8.h"
 
 enum { ENCODE_LIMIT = 16 << 20 };
 
@@ -20,10 +23,22 @@ static void on_timeout(uv_timer_t *t) {
     c->timed_out = true;
 }
 
+/* libuv writes to sockets in a way that raises SIGPIPE when the peer has gone, and a library may
+ * not end its program. So the signal is held back in this thread while the loop runs, and what was
+ * raised meanwhile is taken away. All writing is done by the loop. */
 static void turn(mr_client *c, uv_run_mode mode) {
+    const struct timespec at_once = {.tv_sec = 0};
+    sigset_t pipe_signal, old, pending;
+
     MR_CHECK(!c->in_loop); /* millrace.h: a callback may not call what waits */
     c->in_loop = true;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &old);
     uv_run(&c->loop, mode);
+    if (!sigismember(&pending, SIGPIPE)) sigtimedwait(&pipe_signal, NULL, &at_once);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
     c->in_loop = false;
 }
 
@@ -70,15 +85,19 @@ mr_status mr_client_late(mr_client *c, mr_err *err, const char *fmt, ...) {
 static mr_status load_settings(mr_client *c, const mr_client_options *opt, mr_err *err) {
     const char *pairs[8];
     size_t n = 0;
-    const struct { const char *name, *value; } given[] = {
-        {"kafka_brokers", opt->kafka_brokers}, {"redis_url", opt->redis_url},
-        {"topic_prefix", opt->topic_prefix}, {"redis_prefix", opt->redis_prefix}};
+    const struct {
+        const char *name, *value;
+    } given[] = {{"kafka_brokers", opt->kafka_brokers},
+                 {"redis_url", opt->redis_url},
+                 {"topic_prefix", opt->topic_prefix},
+                 {"redis_prefix", opt->redis_prefix}};
     for (size_t i = 0; i < MR_COUNT(given); i++) {
         if (!given[i].value) continue;
         pairs[n++] = given[i].name;
         pairs[n++] = given[i].value;
     }
-    return mr_settings_load_pairs(&c->settings, MR_PROGRAM_CLIENT, opt->config_path, pairs, n / 2, err);
+    return mr_settings_load_pairs(&c->settings, MR_PROGRAM_CLIENT, opt->config_path, pairs, n / 2,
+                                  err);
 }
 
 /* "a=b;c=d" -> list of "a=b", "c=d". */
@@ -87,9 +106,11 @@ static mr_status split_extra(mr_client *c, mr_err *err) {
     c->extra_text = strdup(c->settings.kafka_extra);
     if (!c->extra_text) return mr_fail(err, MR_ENOMEM, "client: out of memory");
     char *save;
-    for (char *item = strtok_r(c->extra_text, ";", &save); item; item = strtok_r(NULL, ";", &save)) {
+    for (char *item = strtok_r(c->extra_text, ";", &save); item;
+         item = strtok_r(NULL, ";", &save)) {
         if (n == MR_CLIENT_MAX_EXTRA)
-            return mr_fail(err, MR_EINVAL, "kafka_extra has more than %d properties", MR_CLIENT_MAX_EXTRA);
+            return mr_fail(err, MR_EINVAL, "kafka_extra has more than %d properties",
+                           MR_CLIENT_MAX_EXTRA);
         c->extra[n++] = item;
     }
     return MR_OK;
@@ -119,17 +140,17 @@ static void on_delivery(void *owner, void *cookie, mr_status status, const char 
     free(s);
 }
 
-/* Whether the brokers answer and the topics are there is asked together with what is needed anyway. */
+/* Whether the brokers answer and the topics are there is told by an answer that is needed anyway.
+ */
 static mr_status open_kafka(mr_client *c, mr_err *err) {
     c->kafka = (mr_kafka_conf){c->settings.kafka_brokers, "millrace-client", c->extra};
     snprintf(c->topic_results, sizeof c->topic_results, "%s.results", c->settings.topic_prefix);
     snprintf(c->topic_control, sizeof c->topic_control, "%s.control", c->settings.topic_prefix);
-    /* First the producer: it connects in the background while the other answer is waited for. */
-    mr_status st = mr_kafka_producer_open(&c->producer, &c->loop, &c->kafka, on_delivery, c, err);
-    if (st == MR_OK) st = mr_client_mark_ends(c, err);
+    mr_status st = mr_client_mark_ends(c, err);
     if (st == MR_ENOTFOUND)
-        st = mr_fail(err, MR_EUNAVAIL, "topic %s is not there; has a millrace-dispatcher run on %s?",
-                     c->topic_results, c->settings.kafka_brokers);
+        st =
+            mr_fail(err, MR_EUNAVAIL, "topic %s is not there; has a millrace-dispatcher run on %s?",
+                    c->topic_results, c->settings.kafka_brokers);
     return st;
 }
 
@@ -169,7 +190,7 @@ void mr_client_close(mr_client *c) {
     mr_redis_close(c->redis);
     mr_kafka_producer_close(c->producer);
     uv_walk(&c->loop, close_handle, NULL);
-    uv_run(&c->loop, UV_RUN_DEFAULT);
+    turn(c, UV_RUN_DEFAULT);
     MR_CHECK(uv_loop_close(&c->loop) == 0);
     mr_own_drop(&c->own);
     free(c->ends);
@@ -186,11 +207,17 @@ void mr_job_defaults(mr_job_spec *j) {
     mr_uuid_v7(j->job_id, mr_clock_wall_ms());
 }
 
-static mr_status produce(mr_client *c, const char *topic, const char *key, const void *bytes, size_t n,
-                         sent *s, mr_err *err) {
+static mr_status produce(mr_client *c, const char *topic, const char *key, const void *bytes,
+                         size_t n, sent *s, mr_err *err) {
     const mr_kafka_header type = {"content-type", "application/json", 16};
-    return mr_kafka_send(c->producer, topic, MR_KAFKA_ANY_PARTITION, key, strlen(key), bytes, n, &type, 1,
-                         s, err);
+    /* Opened by the first record: librdkafka looks for a topic that it is asked for right at its
+     * start, and up to a second later when it has fallen asleep. */
+    const mr_status st = c->producer ? MR_OK
+                                     : mr_kafka_producer_open(&c->producer, &c->loop, &c->kafka,
+                                                              on_delivery, c, err);
+    if (st != MR_OK) return st;
+    return mr_kafka_send(c->producer, topic, MR_KAFKA_ANY_PARTITION, key, strlen(key), bytes, n,
+                         &type, 1, s, err);
 }
 
 static sent *new_sent(const char *job_id, bool is_job, bool awaited, mr_err *err) {
@@ -205,15 +232,29 @@ static sent *new_sent(const char *job_id, bool is_job, bool awaited, mr_err *err
     return s;
 }
 
+/* A record that cannot be decoded would never be answered. */
+static mr_status check_text(const mr_job_spec *j, const char *what, const char *s, size_t n,
+                            mr_err *err) {
+    const size_t ok = mr_utf8_check(s, n);
+    if (ok == n) return MR_OK;
+    return mr_fail(err, MR_EINVAL, "job %s: the %s is not UTF-8 at byte %zu", j->job_id, what, ok);
+}
+
 static mr_status check_job(mr_job_spec *j, mr_err *err) {
     if (!j->job_id[0]) mr_uuid_v7(j->job_id, mr_clock_wall_ms());
     if (!memchr(j->job_id, 0, sizeof j->job_id) || !mr_uuid_valid(j->job_id, strlen(j->job_id)))
         return mr_fail(err, MR_EINVAL, "job_id is \"%.36s\", must be a UUID", j->job_id);
     if ((unsigned)j->priority >= MR_PRIORITY_N)
-        return mr_fail(err, MR_EINVAL, "job %s: priority is %d, must be 0..%d", j->job_id, j->priority,
-                       MR_PRIORITY_N - 1);
+        return mr_fail(err, MR_EINVAL, "job %s: priority is %d, must be 0..%d", j->job_id,
+                       j->priority, MR_PRIORITY_N - 1);
     if (!j->model) j->model = "";
     if (!j->tenant) j->tenant = "default";
+    if (j->input == MR_INPUT_PROMPT) return check_text(j, "prompt", j->prompt, j->prompt_len, err);
+    for (size_t i = 0; j->input == MR_INPUT_MESSAGES && i < j->n_messages; i++) {
+        const mr_message *m = &j->messages[i];
+        const mr_status st = check_text(j, "message", m->content, m->content_len, err);
+        if (st != MR_OK) return st;
+    }
     return MR_OK;
 }
 
@@ -227,10 +268,11 @@ static mr_status send_job(mr_client *c, const mr_job_spec *j, sent *s, mr_err *e
     mr_arena_init(&arena, ENCODE_LIMIT);
     mr_status st = mr_codec_job_encode(j, MR_FORMAT_JSON, false, &arena, &bytes, &n);
     if (st != MR_OK)
-        st = mr_fail(err, st, "job %s cannot be encoded: its text is not UTF-8, or too long", j->job_id);
+        st = mr_fail(err, st, "job %s cannot be encoded: it is too long, or out of memory",
+                     j->job_id);
     else if (n > MR_JOB_MAX_BYTES)
-        st = mr_fail(err, MR_EINVAL, "job %s has %zu bytes encoded, must have at most %u", j->job_id, n,
-                     MR_JOB_MAX_BYTES);
+        st = mr_fail(err, MR_EINVAL, "job %s has %zu bytes encoded, must have at most %u",
+                     j->job_id, n, MR_JOB_MAX_BYTES);
     if (st == MR_OK) {
         snprintf(topic, sizeof topic, "%s.jobs.%s", c->settings.topic_prefix,
                  mr_priority_name(j->priority));
@@ -258,13 +300,16 @@ static mr_status await(mr_client *c, sent *s, int timeout_ms, const char *what, 
 static mr_status begin_submit(mr_client *c, mr_job_spec *j, bool awaited, sent **out, mr_err *err) {
     mr_status st = check_job(j, err);
     if (st == MR_OK && c->interrupted) st = mr_client_late(c, err, "submit");
-    if (st == MR_OK && !c->on_result) st = mr_own_add(&c->own, j->job_id, err); /* a watcher hears of all */
+    if (st == MR_OK && !c->on_result)
+        st = mr_own_add(&c->own, j->job_id, err); /* a watcher hears of all */
     if (st != MR_OK) return st;
     sent *s = new_sent(j->job_id, true, awaited, err);
     if (!s) return MR_ENOMEM;
     st = send_job(c, j, s, err);
-    if (st != MR_OK) free(s);
-    else if (out) *out = s;
+    if (st != MR_OK)
+        free(s);
+    else if (out)
+        *out = s;
     return st;
 }
 
@@ -290,8 +335,10 @@ mr_status mr_cancel(mr_client *c, const char *job_id, mr_err *err) {
     if (!s) return MR_ENOMEM;
     mr_arena_init(&arena, 1 << 16);
     mr_status st = mr_codec_cancel_encode(job_id, &arena, &bytes, &n);
-    if (st != MR_OK) mr_fail(err, st, "cancel: out of memory");
-    else st = produce(c, c->topic_control, job_id, bytes, n, s, err);
+    if (st != MR_OK)
+        mr_fail(err, st, "cancel: out of memory");
+    else
+        st = produce(c, c->topic_control, job_id, bytes, n, s, err);
     mr_arena_drop(&arena);
     if (st == MR_OK) return await(c, s, MR_CLIENT_META_MS, "cancel", err);
     free(s);

@@ -1,14 +1,15 @@
 /* follow.c - the tokens of one job, in order, without gap or repeat.
  *
- * Subscribe first, then read the stream, then live off the channel. The next index expected and the attempt
- * of the last restart are all the state there is: a frame with a smaller index, or of an attempt before the
- * restart, was seen; a larger index means that something is missing, and the stream is read again from the
- * last ID. Frames that are not in the stream either (trimmed, expired, dropped while Redis was away) are
- * gone: reading goes on behind them.
+ * Subscribe first, then read the stream, then live off the channel. The next index expected and the
+ * attempt of the last restart are all the state there is: a frame with a smaller index, or of an
+ * attempt before the restart, was seen; a larger index means that something is missing, and the
+ * stream is read again from the last ID. Frames that are not in the stream either (trimmed,
+ * expired, dropped while Redis was away) are gone: reading goes on behind them.
  *
- * As a safety net the stream is also read after every reconnect and every REREAD_MS of silence, and the
- * status hash with it: a job that is over there, and whose stream does not get its `done` within SETTLE_MS
- * (it expired, or a newer attempt writes it), ends here with a `done` made from the hash.
+ * As a safety net the stream is also read after every reconnect and every REREAD_MS of silence, and
+ * the status hash with it: a job that is over there, and whose stream does not get its `done`
+ * within SETTLE_MS (it expired, or a newer attempt writes it), ends here with a `done` made from
+ * the hash.
  *
  * Replies are told apart by a serial: one that comes after the call has returned finds nobody. */
 #include <inttypes.h>
@@ -29,12 +30,12 @@ struct mr_follow {
     uintptr_t serial;
     const char *job_id;
     char hash[160], stream[160], channel[160], last_id[48];
-    uint64_t from, next; /* first index wanted; next index expected */
-    uint32_t epoch;      /* attempt of the last restart */
-    bool reading, read_again, known, ended;
-    uint64_t heard_ms; /* last frame */
-    uint64_t over_ms;  /* since when the hash is known to be terminal; 0: it is not */
-    mr_frame over;     /* what it says; texts below */
+    uint64_t from, next;                              /* first index wanted; next index expected */
+    uint32_t epoch;                                   /* attempt of the last restart */
+    bool reading, read_again, answered, known, ended; /* answered: the stream was read once */
+    uint64_t heard_ms;                                /* last frame */
+    uint64_t over_ms; /* since when the hash is known to be terminal; 0: it is not */
+    mr_frame over;    /* what it says; texts below */
     char over_reason[64], over_error[512];
     uint64_t changes; /* what the loop waits on */
     mr_on_frame *cb;
@@ -78,7 +79,8 @@ static bool take(follow *f, const void *bytes, size_t n, bool gaps_ok) {
 
     mr_arena_init(&arena, FRAME_LIMIT);
     if (mr_codec_frame_decode(&fr, bytes, n, &arena, &err) != MR_OK)
-        mr_log(MR_LOG_WARN, "client", "not a frame, skipped", "job=%s err=" MR_Q, f->job_id, err.text);
+        mr_log(MR_LOG_WARN, "client", "not a frame, skipped", "job=%s err=" MR_Q, f->job_id,
+               err.text);
     else if (strcmp(fr.job_id, f->job_id) == 0 && !f->ended)
         ok = take_frame(f, &fr, gaps_ok);
     if (ok) {
@@ -112,6 +114,7 @@ static void on_page(void *owner, void *cookie, mr_status status, const mr_reply 
     f->reading = false;
     f->changes++;
     if (status != MR_OK || r->type != MR_REPLY_ARRAY) return; /* the next try reads it */
+    f->answered = true;
     const uint64_t heard_ms = f->heard_ms, next = f->next;
     for (size_t i = 0; i < r->n_items && !f->ended; i++) take_entry(f, r->items[i]);
     if (f->next == next) f->heard_ms = heard_ms; /* the last entry, once more */
@@ -125,11 +128,11 @@ static void read_stream(follow *f) {
         return;
     }
     snprintf(count, sizeof count, "%d", PAGE);
-    const char *argv[] = {"XRANGE", f->stream, f->last_id[0] ? f->last_id : "-", "+", "COUNT", count};
+    const char *argv[] = {"XRANGE", f->stream, f->last_id[0] ? f->last_id : "-",
+                          "+",      "COUNT",   count};
     f->read_again = false;
-    f->reading = mr_redis_command(f->c->redis, MR_COUNT(argv), argv, NULL, on_page, (void *)f->serial,
-                                  NULL) == MR_OK;
-    mr_redis_flush(f->c->redis);
+    f->reading = mr_redis_command(f->c->redis, MR_COUNT(argv), argv, NULL, on_page,
+                                  (void *)f->serial, NULL) == MR_OK;
 }
 
 void mr_client_follow_on_redis_up(mr_client *c) {
@@ -179,28 +182,36 @@ static void on_status(void *owner, void *cookie, mr_status status, const mr_repl
     f->known = true;
     if (f->over_ms || !is_terminal(r->items[0]->text, &end)) return;
     f->over_ms = mr_clock_mono_ms();
-    f->over = (mr_frame){.type = MR_FRAME_DONE, .status = end,
+    f->over = (mr_frame){.type = MR_FRAME_DONE,
+                         .status = end,
                          .attempt = (uint32_t)strtoul(r->items[1]->text, NULL, 10),
                          .index = strtoull(r->items[2]->text, NULL, 10),
                          .finish_reason = f->over_reason};
     snprintf(f->over.job_id, sizeof f->over.job_id, "%s", f->job_id);
     snprintf(f->over_reason, sizeof f->over_reason, "%s", r->items[3]->text);
     snprintf(f->over_error, sizeof f->over_error, "%s", r->items[4]->text);
-    if (end != MR_STATUS_SUCCEEDED) f->over.error = (mr_job_error){mr_job_status_name(end), "", f->over_error};
+    if (end != MR_STATUS_SUCCEEDED)
+        f->over.error = (mr_job_error){mr_job_status_name(end), "", f->over_error};
     f->changes++;
 }
 
 static void look_at_status(follow *f) {
     const char *argv[] = {"HMGET", f->hash, "state", "attempt", "tokens", "finish_reason", "error"};
-    (void)mr_redis_command(f->c->redis, MR_COUNT(argv), argv, NULL, on_status, (void *)f->serial, NULL);
-    mr_redis_flush(f->c->redis);
+    (void)mr_redis_command(f->c->redis, MR_COUNT(argv), argv, NULL, on_status, (void *)f->serial,
+                           NULL);
 }
 
 /* ---- the whole ---- */
 
+/* A short time-out must not speak before Redis has, within its own limit. */
+static bool has_asked(const follow *f, uint64_t now_ms) {
+    return f->answered || now_ms - f->heard_ms > MR_CLIENT_REDIS_MS;
+}
+
 static mr_status too_long(const follow *f, int timeout_ms, mr_err *err) {
     return f->known ? mr_fail(err, MR_ETIMEOUT, "job %s: no token for %d ms", f->job_id, timeout_ms)
-                    : mr_fail(err, MR_ENOTFOUND, "job %s: not known within %d ms", f->job_id, timeout_ms);
+                    : mr_fail(err, MR_ENOTFOUND, "job %s: not known within %d ms", f->job_id,
+                              timeout_ms);
 }
 
 static mr_status run(follow *f, int timeout_ms, mr_err *err) {
@@ -213,9 +224,11 @@ static mr_status run(follow *f, int timeout_ms, mr_err *err) {
         if (c->interrupted) return mr_client_late(c, err, "interrupted");
         if (mr_redis_up(c->redis)) redis_seen_ms = now_ms;
         if (now_ms - redis_seen_ms > MR_CLIENT_REDIS_MS)
-            return mr_fail(err, MR_EUNAVAIL, "redis has been away for %d ms; the result still comes "
-                           "through Kafka", MR_CLIENT_REDIS_MS);
-        if (timeout_ms >= 0 && now_ms - f->heard_ms > (uint64_t)timeout_ms)
+            return mr_fail(err, MR_EUNAVAIL,
+                           "redis has been away for %d ms; the result still comes "
+                           "through Kafka",
+                           MR_CLIENT_REDIS_MS);
+        if (timeout_ms >= 0 && now_ms - f->heard_ms > (uint64_t)timeout_ms && has_asked(f, now_ms))
             return too_long(f, timeout_ms, err);
         if (f->over_ms && !f->reading && now_ms - f->over_ms > SETTLE_MS) {
             give(f, &f->over);
@@ -231,9 +244,10 @@ static mr_status run(follow *f, int timeout_ms, mr_err *err) {
     return MR_OK;
 }
 
-mr_status mr_follow(mr_client *c, const char *job_id, uint64_t from, int timeout_ms, mr_on_frame *cb,
-                    void *owner, mr_err *err) {
-    follow f = {.c = c, .serial = ++c->serial, .job_id = job_id, .from = from, .cb = cb, .owner = owner};
+mr_status mr_follow(mr_client *c, const char *job_id, uint64_t from, int timeout_ms,
+                    mr_on_frame *cb, void *owner, mr_err *err) {
+    follow f = {
+        .c = c, .serial = ++c->serial, .job_id = job_id, .from = from, .cb = cb, .owner = owner};
 
     if (!mr_uuid_valid(job_id, strlen(job_id)))
         return mr_fail(err, MR_EINVAL, "job id is \"%.80s\", must be a UUID", job_id);
@@ -243,8 +257,11 @@ mr_status mr_follow(mr_client *c, const char *job_id, uint64_t from, int timeout
     snprintf(f.channel, sizeof f.channel, "%s:{%s}:t", prefix, job_id);
     mr_status st = mr_client_redis(c, err);
     if (st != MR_OK) return st;
-    const mr_redis_conf rc = {.url = c->settings.redis_url, .client_name = "millrace-follow", .owner = &f,
-                              .on_state = on_subscriber_state, .on_message = on_message};
+    const mr_redis_conf rc = {.url = c->settings.redis_url,
+                              .client_name = "millrace-follow",
+                              .owner = &f,
+                              .on_state = on_subscriber_state,
+                              .on_message = on_message};
     c->follow = &f;
     st = mr_redis_open(&c->subscriber, &c->loop, &rc, err);
     if (st == MR_OK) st = mr_redis_subscribe(c->subscriber, f.channel, on_subscribed, NULL, err);

@@ -14,10 +14,10 @@
 #include "schemas/settings.h"
 
 #define MR_CLIENT_MAX_PARTITIONS 4096
-#define MR_CLIENT_META_MS 10000    /* metadata and offsets */
-#define MR_CLIENT_REDIS_MS 5000    /* Redis away for longer is an error of the call */
-#define MR_CLIENT_MAX_EXTRA 64
-#define MR_CLIENT_NEVER UINT64_MAX /* a point in time */
+#define MR_CLIENT_META_MS        10000 /* metadata and offsets */
+#define MR_CLIENT_REDIS_MS       5000  /* Redis away for longer is an error of the call */
+#define MR_CLIENT_MAX_EXTRA      64
+#define MR_CLIENT_NEVER          UINT64_MAX /* a point in time */
 
 struct mr_call;   /* the Redis command that is waited for, redis_calls.c */
 struct mr_follow; /* the job that is followed, follow.c */
@@ -35,11 +35,11 @@ struct mr_client {
     const char *extra[MR_CLIENT_MAX_EXTRA + 1];
     mr_kafka_conf kafka;
     char topic_results[256], topic_control[256];
-    mr_kafka_producer *producer;
+    mr_kafka_producer *producer; /* opened by the first record */
 
     mr_redis *redis;      /* commands; opened when first needed */
     mr_redis *subscriber; /* pub/sub; lives for one mr_follow */
-    uintptr_t serial;     /* names a reply, so that a late one finds nobody instead of a dead frame */
+    uintptr_t serial; /* names a reply, so that a late one finds nobody instead of a dead frame */
     struct mr_call *call;
     struct mr_follow *follow;
 
@@ -56,8 +56,8 @@ struct mr_client {
     mr_result waited;
 };
 
-/* Runs the loop until *counter differs from `was`, at most timeout_ms (-1: for ever). False: time over, or
- * interrupted. */
+/* Runs the loop until *counter differs from `was`, at most timeout_ms (-1: for ever). False: time
+ * over, or interrupted. */
 bool mr_client_run(mr_client *c, const uint64_t *counter, uint64_t was, int64_t timeout_ms);
 /* The point in time of a caller's limit (negative: never), and what is left until then. */
 uint64_t mr_client_end_ms(int timeout_ms);
@@ -69,8 +69,8 @@ mr_status mr_client_late(mr_client *c, mr_err *err, const char *fmt, ...) MR_PRI
 
 /* Opens the command connection and waits until it is up. */
 mr_status mr_client_redis(mr_client *c, mr_err *err);
-/* One command that only reads, waits for its reply; fn sees it. Asked again when the connection broke.
- * MR_EUNAVAIL, MR_ECANCELED; MR_EINTERNAL: an error reply. */
+/* One command that only reads, waits for its reply; fn sees it. Asked again when the connection
+ * broke. MR_EUNAVAIL, MR_ECANCELED; MR_EINTERNAL: an error reply. */
 mr_status mr_client_command(mr_client *c, size_t argc, const char *const *argv,
                             void (*fn)(void *owner, const mr_reply *r), void *owner, mr_err *err);
 /* The command connection has come up; for what follow.c could not ask before. */

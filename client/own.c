@@ -12,7 +12,8 @@ static mr_own *place_of(const mr_own_table *t, const char *job_id) {
     uint64_t h = 1469598103934665603u; /* FNV-1a */
     for (const char *s = job_id; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211u;
     size_t i = (size_t)(h ^ h >> 32) & (t->cap - 1);
-    while (t->places[i].job_id[0] && strcmp(t->places[i].job_id, job_id) != 0) i = (i + 1) & (t->cap - 1);
+    while (t->places[i].job_id[0] && strcmp(t->places[i].job_id, job_id) != 0)
+        i = (i + 1) & (t->cap - 1);
     return &t->places[i];
 }
 
@@ -61,8 +62,8 @@ mr_status mr_own_add(mr_own_jobs *own, const char *job_id, mr_err *err) {
     return MR_OK;
 }
 
-void mr_own_finish(mr_own_jobs *own, mr_own *o, mr_own_state state, mr_format format, const void *bytes,
-                   size_t len) {
+void mr_own_finish(mr_own_jobs *own, mr_own *o, mr_own_state state, mr_format format,
+                   const void *bytes, size_t len) {
     mr_own_table *t = find_in(&own->young, o->job_id) ? &own->young : &own->old;
     char *copy;
     if (o->state != MR_OWN_WAITING || !(copy = malloc(len + 1))) return;

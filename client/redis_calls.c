@@ -15,8 +15,10 @@ static void on_state(void *owner, bool up, const char *why) {
 }
 
 mr_status mr_client_redis(mr_client *c, mr_err *err) {
-    const mr_redis_conf rc = {.url = c->settings.redis_url, .client_name = "millrace-client",
-                              .owner = c, .on_state = on_state};
+    const mr_redis_conf rc = {.url = c->settings.redis_url,
+                              .client_name = "millrace-client",
+                              .owner = c,
+                              .on_state = on_state};
     if (!c->redis) {
         const mr_status st = mr_redis_open(&c->redis, &c->loop, &rc, err);
         if (st != MR_OK) return st;
@@ -67,7 +69,6 @@ static mr_status call_once(mr_client *c, struct mr_call *k, size_t argc, const c
     k->serial = ++c->serial;
     st = mr_redis_command(c->redis, argc, argv, NULL, on_reply, (void *)k->serial, err);
     if (st != MR_OK) return st;
-    mr_redis_flush(c->redis);
     c->call = k;
     const bool answered = mr_client_run(c, &k->n_replies, 0, -1);
     c->call = NULL;
@@ -83,7 +84,8 @@ mr_status mr_client_command(mr_client *c, size_t argc, const char *const *argv,
     mr_status st = MR_EUNAVAIL;
     for (int i = 0; i < MAX_TRIES && st == MR_EUNAVAIL; i++) {
         st = call_once(c, &k, argc, argv, err);
-        if (!mr_redis_up(c->redis) && k.n_replies == 0) break; /* away for MR_CLIENT_REDIS_MS already */
+        if (!mr_redis_up(c->redis) && k.n_replies == 0)
+            break; /* away for MR_CLIENT_REDIS_MS already */
     }
     return st;
 }
@@ -106,13 +108,20 @@ static void on_hash(void *owner, const mr_reply *r) {
         mr_job_view *o = l->out;
         if (f->type != MR_REPLY_TEXT || v->type != MR_REPLY_TEXT) continue;
         l->found = true;
-        if (strcmp(f->text, "state") == 0) copy_text(o->state, sizeof o->state, v);
-        else if (strcmp(f->text, "model") == 0) copy_text(o->model, sizeof o->model, v);
-        else if (strcmp(f->text, "worker") == 0) copy_text(o->worker, sizeof o->worker, v);
-        else if (strcmp(f->text, "error") == 0) copy_text(o->error, sizeof o->error, v);
-        else if (strcmp(f->text, "attempt") == 0) o->attempt = (uint32_t)strtoul(v->text, NULL, 10);
-        else if (strcmp(f->text, "tokens") == 0) o->tokens = (uint32_t)strtoul(v->text, NULL, 10);
-        else if (strcmp(f->text, "updated_ms") == 0) o->updated_ms = strtoull(v->text, NULL, 10);
+        if (strcmp(f->text, "state") == 0)
+            copy_text(o->state, sizeof o->state, v);
+        else if (strcmp(f->text, "model") == 0)
+            copy_text(o->model, sizeof o->model, v);
+        else if (strcmp(f->text, "worker") == 0)
+            copy_text(o->worker, sizeof o->worker, v);
+        else if (strcmp(f->text, "error") == 0)
+            copy_text(o->error, sizeof o->error, v);
+        else if (strcmp(f->text, "attempt") == 0)
+            o->attempt = (uint32_t)strtoul(v->text, NULL, 10);
+        else if (strcmp(f->text, "tokens") == 0)
+            o->tokens = (uint32_t)strtoul(v->text, NULL, 10);
+        else if (strcmp(f->text, "updated_ms") == 0)
+            o->updated_ms = strtoull(v->text, NULL, 10);
     }
 }
 
@@ -127,6 +136,7 @@ mr_status mr_job_look(mr_client *c, const char *job_id, mr_job_view *out, mr_err
     const char *argv[] = {"HGETALL", key};
     const mr_status st = mr_client_command(c, MR_COUNT(argv), argv, on_hash, &l, err);
     if (st != MR_OK) return st;
-    return l.found ? MR_OK
-                   : mr_fail(err, MR_ENOTFOUND, "job %s: not known, or its status has expired", job_id);
+    return l.found
+               ? MR_OK
+               : mr_fail(err, MR_ENOTFOUND, "job %s: not known, or its status has expired", job_id);
 }

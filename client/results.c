@@ -1,8 +1,8 @@
 /* results.c - terminal records: watching all of them, waiting for one.
  *
- * The client notes at connect where the results topic ends, so that mr_wait finds a result that came
- * before it was asked for. A job of somebody else is found by the place of its record, which the status
- * hash in Redis names.
+ * The client notes at connect where the results topic ends, so that mr_wait finds a result that
+ * came before it was asked for. A job of somebody else is found by the place of its record, which
+ * the status hash in Redis names.
  *
  * Limit: partitions that the topic gets after connect are not read. */
 #include <inttypes.h>
@@ -19,8 +19,13 @@ enum { LOOK_MS = 200, RESULT_LIMIT = 64 << 20 };
 
 /* For a watcher a terminal record of our own making: the job never reached Kafka. */
 void mr_client_submit_failed(mr_client *c, const char *job_id, const char *why) {
-    mr_result r = {.model = "", .tenant = "default", .status = MR_STATUS_FAILED, .finish_reason = "",
-                   .text = "", .worker = "", .finished_ms = mr_clock_wall_ms(),
+    mr_result r = {.model = "",
+                   .tenant = "default",
+                   .status = MR_STATUS_FAILED,
+                   .finish_reason = "",
+                   .text = "",
+                   .worker = "",
+                   .finished_ms = mr_clock_wall_ms(),
                    .error = {"not_submitted", "", why}};
     memcpy(r.job_id, job_id, sizeof r.job_id);
     mr_own *o = mr_own_find(&c->own, job_id);
@@ -99,16 +104,20 @@ static void on_error(void *owner, mr_status status, const char *text, bool fatal
     mr_log(fatal ? MR_LOG_ERROR : MR_LOG_WARN, "client", "kafka", "err=" MR_Q, text);
     if (!fatal) return;
     c->results_failed = true;
-    mr_fail(&c->results_err, status == MR_OK ? MR_EUNAVAIL : status, "results can no longer be read: %s",
-            text);
+    mr_fail(&c->results_err, status == MR_OK ? MR_EUNAVAIL : status,
+            "results can no longer be read: %s", text);
     c->events++;
 }
 
 /* Reads results from c->ends on, or from the beginning. */
 static mr_status open_results(mr_client *c, bool from_begin, mr_err *err) {
-    const mr_kafka_consumer_conf cc = {.conn = c->kafka, .read_committed = true,
-                                       .reset_offset = MR_KAFKA_OFFSET_BEGIN, .owner = c,
-                                       .on_msg = on_msg, .on_eof = on_eof, .on_error = on_error};
+    const mr_kafka_consumer_conf cc = {.conn = c->kafka,
+                                       .read_committed = true,
+                                       .reset_offset = MR_KAFKA_OFFSET_BEGIN,
+                                       .owner = c,
+                                       .on_msg = on_msg,
+                                       .on_eof = on_eof,
+                                       .on_error = on_error};
     mr_kafka_tp *from = calloc(c->n_ends, sizeof *from);
     if (!from) return mr_fail(err, MR_ENOMEM, "client: out of memory");
     for (size_t i = 0; i < c->n_ends; i++) {
@@ -128,9 +137,11 @@ void mr_client_watch_close(mr_client *c) {
     c->results = NULL;
 }
 
-mr_status mr_watch_results(mr_client *c, uint64_t since_ms, mr_on_result *cb, void *owner, mr_err *err) {
+mr_status mr_watch_results(mr_client *c, uint64_t since_ms, mr_on_result *cb, void *owner,
+                           mr_err *err) {
     if (c->results)
-        return mr_fail(err, MR_EINVAL, "results are read already: watch before the first wait, and once");
+        return mr_fail(err, MR_EINVAL,
+                       "results are read already: watch before the first wait, and once");
     const mr_status st = open_results(c, since_ms != 0, err);
     if (st != MR_OK) return st;
     c->since_ms = since_ms;
@@ -206,32 +217,37 @@ static void on_fetched(void *owner, const mr_kafka_msg *m) {
     const char *type = mr_kafka_msg_header(m, "content-type", &len);
     if (m->offset != f->at->offset || !m->value ||
         !mr_format_of(type, len, m->value, m->len, &format))
-        f->st = mr_fail(f->err, MR_ENOTFOUND, "the result at partition %d offset %" PRId64
-                        " is no longer in the topic", f->at->partition, f->at->offset);
+        f->st = mr_fail(f->err, MR_ENOTFOUND,
+                        "the result at partition %d offset %" PRId64 " is no longer in the topic",
+                        f->at->partition, f->at->offset);
     else
         f->st = hand_out(f->c, format, m->value, m->len, f->out, f->err);
 }
 
-static mr_status fetch_result(mr_client *c, const place *at, int64_t timeout_ms, const mr_result **out,
-                              mr_err *err) {
+static mr_status fetch_result(mr_client *c, const place *at, int64_t timeout_ms,
+                              const mr_result **out, mr_err *err) {
     fetch f = {c, at, 0, MR_OK, out, err};
-    const mr_kafka_consumer_conf cc = {.conn = c->kafka, .read_committed = true,
-                                       .reset_offset = MR_KAFKA_OFFSET_BEGIN, .owner = &f,
-                                       .on_msg = on_fetched, .on_error = on_error};
+    const mr_kafka_consumer_conf cc = {.conn = c->kafka,
+                                       .read_committed = true,
+                                       .reset_offset = MR_KAFKA_OFFSET_BEGIN,
+                                       .owner = &f,
+                                       .on_msg = on_fetched,
+                                       .on_error = on_error};
     const mr_kafka_tp tp = {c->topic_results, at->partition, at->offset};
     mr_kafka_consumer *consumer = NULL;
     mr_status st = mr_kafka_consumer_open(&consumer, &c->loop, &cc, err);
     if (st == MR_OK) st = mr_kafka_assign(consumer, &tp, 1, err);
     if (st == MR_OK && !mr_client_run(c, &f.n, 0, timeout_ms))
-        st = mr_client_late(c, err, "the result at partition %d offset %" PRId64
-                            " could not be read in time", at->partition, at->offset);
+        st = mr_client_late(
+            c, err, "the result at partition %d offset %" PRId64 " could not be read in time",
+            at->partition, at->offset);
     mr_kafka_consumer_close(consumer);
     return st == MR_OK ? f.st : st;
 }
 
 /* Asks Redis until it knows where the result is. */
-static mr_status wait_foreign(mr_client *c, const char *job_id, int timeout_ms, const mr_result **out,
-                              mr_err *err) {
+static mr_status wait_foreign(mr_client *c, const char *job_id, int timeout_ms,
+                              const mr_result **out, mr_err *err) {
     const uint64_t end_ms = mr_client_end_ms(timeout_ms), never = 0;
     char key[160];
 
@@ -249,7 +265,8 @@ static mr_status wait_foreign(mr_client *c, const char *job_id, int timeout_ms, 
     }
 }
 
-mr_status mr_wait(mr_client *c, const char *job_id, int timeout_ms, const mr_result **out, mr_err *err) {
+mr_status mr_wait(mr_client *c, const char *job_id, int timeout_ms, const mr_result **out,
+                  mr_err *err) {
     *out = NULL;
     if (!mr_uuid_valid(job_id, strlen(job_id)))
         return mr_fail(err, MR_EINVAL, "job id is \"%.80s\", must be a UUID", job_id);

@@ -1,8 +1,10 @@
 /* app.c - see app.h.
  *
- * One loop thread. A tick every TICK_MS does what no event announces: expiry, commits, resuming, room
- * that came back because a worker fell silent and returned. Stop: no more intake, what is on its way to Kafka
- * is acknowledged, offsets are committed, handles close, and uv_loop_close() must find none left. */
+ * One loop thread. A tick every TICK_MS does what no event announces: expiry, commits, resuming,
+ * room that came back because a worker fell silent and returned. Stop: what is on its way to Kafka
+ * is acknowledged or reported lost, then offsets are committed, handles close, and uv_loop_close()
+ * must find none left. That blocks for some seconds at worst, so from the first signal on the
+ * second one has its default effect. */
 #include "dispatcher/app.h"
 
 #include <signal.h>
@@ -38,7 +40,8 @@ typedef struct app {
     mr_kafka_consumer *workers, *control;
     mr_http *http;
     uint64_t swept_ms;
-    bool run_soon, stopping;
+    bool run_soon;
+    mr_err fatal; /* why we stop, if nobody asked us to */
 } app;
 
 /* ---- events ---- */
@@ -78,28 +81,34 @@ static void on_heartbeat(void *owner, const mr_kafka_msg *m) {
 }
 
 static void on_control(void *owner, const mr_kafka_msg *m) {
-    const mr_job_error why = {"cancelled", "", "cancelled before it was released"};
     app *a = owner;
     char id[MR_JOB_ID_LEN + 1];
     mr_err err;
 
     if (!m->value) return;
-    if (mr_codec_cancel_decode(id, m->value, m->len, &err) != MR_OK) {
+    if (mr_codec_cancel_decode(id, m->value, m->len, &err) == MR_OK)
+        mr_intake_cancel(a->intake, id); /* perhaps a worker has it: then nothing happens here */
+    else
         mr_log(MR_LOG_WARN, "app", "not a control record, skipped", "part=%d off=%lld err=" MR_Q,
                m->partition, (long long)m->offset, err.text);
-        return;
-    }
-    mr_entry *e = mr_intake_find(a->intake, id);
-    if (!e) return; /* another dispatcher's, a worker's, or over */
-    mr_window_remove(a->window, e);
-    mr_intake_refuse(a->intake, e, MR_STATUS_CANCELLED, &why);
+}
+
+static void on_fatal(void *owner, const char *text) {
+    app *a = owner;
+    if (a->fatal.status == MR_OK) mr_fail(&a->fatal, MR_EUNAVAIL, "kafka: %s", text);
+    uv_stop(&a->loop);
+}
+
+static void on_feed_error(void *owner, mr_status status, const char *text, bool fatal) {
+    mr_log(fatal ? MR_LOG_ERROR : MR_LOG_WARN, "feed", "kafka", "status=%s err=" MR_Q,
+           mr_status_name(status), text);
+    if (fatal) on_fatal(owner, text);
 }
 
 static void on_tick(uv_timer_t *t) {
     app *a = t->data;
     const uint64_t now_ms = mr_clock_mono_ms();
-    mr_intake_expire(a->intake, mr_clock_wall_ms());
-    mr_intake_tick(a->intake);
+    mr_intake_tick(a->intake, mr_clock_wall_ms());
     if (now_ms - a->swept_ms >= SWEEP_MS) {
         a->swept_ms = now_ms;
         mr_release_sweep(a->release, now_ms);
@@ -109,9 +118,9 @@ static void on_tick(uv_timer_t *t) {
 
 static void on_signal(uv_signal_t *h, int signum) {
     app *a = h->data;
-    if (a->stopping) _Exit(128 + signum);
-    a->stopping = true;
     mr_log(MR_LOG_INFO, "app", "stopping", "signal=%s", signum == SIGTERM ? "SIGTERM" : "SIGINT");
+    uv_signal_stop(&a->sigterm);
+    uv_signal_stop(&a->sigint);
     uv_stop(&a->loop);
 }
 
@@ -131,14 +140,16 @@ static void on_livez(void *owner, mr_http_answer *answer) {
 
 static void on_readyz(void *owner, mr_http_answer *answer) {
     const app *a = owner;
-    if (mr_intake_assigned(a->intake)) answer_text(answer, 200, "ok\n");
-    else answer_text(answer, 503, "no partitions assigned yet\n");
+    if (mr_intake_assigned(a->intake))
+        answer_text(answer, 200, "ok\n");
+    else
+        answer_text(answer, 503, "no partitions assigned yet\n");
 }
 
 static void on_metrics(void *owner, mr_http_answer *answer) {
     const app *a = owner;
-    const mr_metrics_view v = {a->intake, a->release, a->window, a->follower,
-                               a->outbox, a->view, mr_clock_mono_ms()};
+    const mr_metrics_view v = {a->intake, a->release, a->window,         a->follower,
+                               a->outbox, a->view,    mr_clock_mono_ms()};
     answer->status = 200;
     answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
     answer->body = mr_metrics_text(&v, &answer->len);
@@ -186,28 +197,47 @@ static mr_status open_parts(app *a, mr_err *err) {
     if ((st = mr_window_open(&a->window, err)) != MR_OK) return st;
     const mr_status_conf vc = {s->redis_url, s->redis_prefix, s->status_ttl_s, a, on_redis_up};
     if ((st = mr_status_open(&a->view, &a->loop, &vc, err)) != MR_OK) return st;
-    const mr_release_conf rc = {
-        .names = &a->names, .outbox = a->outbox, .window = a->window, .view = a->view,
-        .default_model = s->default_model, .models = s->models,
-        .model_grace_ms = (uint64_t)s->model_grace_ms,
-        .worker_timeout_ms = (uint64_t)s->worker_timeout_ms,
-        .lookahead = (uint32_t)s->lookahead_jobs};
+    const mr_release_conf rc = {.names = &a->names,
+                                .outbox = a->outbox,
+                                .window = a->window,
+                                .view = a->view,
+                                .default_model = s->default_model,
+                                .models = s->models,
+                                .model_grace_ms = (uint64_t)s->model_grace_ms,
+                                .worker_timeout_ms = (uint64_t)s->worker_timeout_ms,
+                                .lookahead = (uint32_t)s->lookahead_jobs};
     if ((st = mr_release_open(&a->release, &rc, mr_clock_mono_ms(), err)) != MR_OK) return st;
-    const mr_intake_conf ic = {
-        .kafka = &a->kafka, .group = s->dispatcher_group, .names = &a->names, .outbox = a->outbox,
-        .window = a->window, .window_jobs = s->window_jobs, .window_bytes = s->window_bytes,
-        .owner = a, .vet = vet, .on_queued = on_queued};
+    const mr_intake_conf ic = {.kafka = &a->kafka,
+                               .group = s->dispatcher_group,
+                               .names = &a->names,
+                               .outbox = a->outbox,
+                               .window = a->window,
+                               .window_jobs = s->window_jobs,
+                               .window_bytes = s->window_bytes,
+                               .owner = a,
+                               .vet = vet,
+                               .on_queued = on_queued,
+                               .on_fatal = on_fatal};
     if ((st = mr_intake_open(&a->intake, &a->loop, &ic, err)) != MR_OK) return st;
     mr_release_attach(a->release, a->intake);
     snprintf(follower_group, sizeof follower_group, "%s-follower", s->dispatcher_group);
-    st = mr_follower_open(&a->follower, &a->loop, &a->kafka, follower_group, a->names.results, a->view,
-                          err);
-    if (st == MR_OK)
-        st = mr_feed_open(&a->workers, &a->loop, &a->kafka, a->names.workers, START_TIMEOUT_MS, a,
-                          on_heartbeat, err);
-    if (st == MR_OK)
-        st = mr_feed_open(&a->control, &a->loop, &a->kafka, a->names.control, START_TIMEOUT_MS, a,
-                          on_control, err);
+    const mr_follower_conf fc = {.kafka = &a->kafka,
+                                 .group = follower_group,
+                                 .topic = a->names.results,
+                                 .view = a->view,
+                                 .owner = a,
+                                 .on_fatal = on_fatal};
+    st = mr_follower_open(&a->follower, &a->loop, &fc, err);
+    mr_feed_conf feed = {.kafka = &a->kafka,
+                         .topic = a->names.workers,
+                         .timeout_ms = START_TIMEOUT_MS,
+                         .owner = a,
+                         .on_msg = on_heartbeat,
+                         .on_error = on_feed_error};
+    if (st == MR_OK) st = mr_feed_open(&a->workers, &a->loop, &feed, err);
+    feed.topic = a->names.control;
+    feed.on_msg = on_control;
+    if (st == MR_OK) st = mr_feed_open(&a->control, &a->loop, &feed, err);
     if (st == MR_OK && s->dispatcher_listen[0])
         st = mr_http_open(&a->http, &a->loop, s->dispatcher_listen, routes, a, err);
     return st;
@@ -218,10 +248,10 @@ static void close_parts(app *a) {
     mr_kafka_consumer_close(a->control);
     mr_kafka_consumer_close(a->workers);
     if (a->outbox) mr_outbox_flush(a->outbox, FLUSH_MS);
+    mr_outbox_close(a->outbox); /* reports to entries of the intake, so before it */
     mr_intake_close(a->intake); /* commits what the flush has finished */
     mr_follower_close(a->follower);
     mr_status_close(a->view);
-    mr_outbox_close(a->outbox);
     mr_release_close(a->release);
     mr_window_close(a->window);
 }
@@ -263,7 +293,8 @@ mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err) {
         uv_prepare_init(&a->loop, &prepare);
         prepare.data = a;
         uv_prepare_start(&prepare, on_prepare);
-        if (start_handle(a, &a->sigterm, SIGTERM) != MR_OK || start_handle(a, &a->sigint, SIGINT) != MR_OK)
+        if (start_handle(a, &a->sigterm, SIGTERM) != MR_OK ||
+            start_handle(a, &a->sigint, SIGINT) != MR_OK)
             st = mr_fail(err, MR_EINTERNAL, "cannot watch for signals");
     }
     if (st == MR_OK) {
@@ -271,6 +302,7 @@ mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err) {
                "brokers=" MR_Q " kafka_lib=" MR_Q " prefix=%s group=%s", s->kafka_brokers,
                mr_kafka_version(), s->topic_prefix, s->dispatcher_group);
         uv_run(&a->loop, UV_RUN_DEFAULT);
+        if (a->fatal.status != MR_OK) st = mr_fail(err, a->fatal.status, "%s", a->fatal.text);
     }
     close_parts(a);
     uv_walk(&a->loop, close_handle, NULL);

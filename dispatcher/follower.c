@@ -1,4 +1,5 @@
-/* follower.c - see follower.h. At most MAX_PENDING results are held; then all partitions pause. */
+/* follower.c - see follower.h. At most MAX_PENDING results or MAX_BYTES of them are held (and one
+ * per partition, which a rebalance may bring); then all partitions pause. */
 #include "dispatcher/follower.h"
 
 #include <stdlib.h>
@@ -8,7 +9,13 @@
 #include "dispatcher/progress.h"
 #include "schemas/codec.h"
 
-enum { MAX_PENDING = 1024, COMMIT_MS = 200, RETRY_MS = 1000 };
+enum {
+    MAX_PENDING = 1024,
+    MAX_BYTES = 8 << 20, /* of records; decoded they take some times as much */
+    RESULT_LIMIT = 64 << 20,
+    COMMIT_MS = 200,
+    RETRY_MS = 1000
+};
 
 typedef struct told told;
 struct told {
@@ -18,22 +25,25 @@ struct told {
     mr_result result;
     mr_origin at;
     int32_t partition;
+    size_t bytes; /* of the record */
 };
 
 struct mr_follower {
+    mr_follower_conf conf;
     mr_kafka_consumer *consumer;
     mr_progress *progress;
     mr_status_view *view;
     uv_timer_t commit_timer;
     uint64_t last_retry_ms;
     told *retry_head, *retry_tail;
-    size_t pending;
+    size_t pending, bytes;
     uint64_t n_told;
     bool closing;
 };
 
 static void told_free(told *t) {
     t->f->pending--;
+    t->f->bytes -= t->bytes;
     mr_arena_drop(&t->arena);
     free(t);
 }
@@ -43,11 +53,21 @@ static void pause_all(mr_follower *f, bool paused) {
         mr_progress_set_paused(f->progress, f->consumer, i, paused);
 }
 
+static bool has_room(const mr_follower *f) {
+    return f->pending < MAX_PENDING / 2 && f->bytes < MAX_BYTES / 2 && !f->retry_head;
+}
+
+static bool is_full(const mr_follower *f) {
+    return f->pending >= MAX_PENDING || f->bytes >= MAX_BYTES || f->retry_head;
+}
+
 static void hold(told *t) {
     mr_follower *f = t->f;
     t->next = NULL;
-    if (f->retry_tail) f->retry_tail->next = t;
-    else f->retry_head = t;
+    if (f->retry_tail)
+        f->retry_tail->next = t;
+    else
+        f->retry_head = t;
     f->retry_tail = t;
 }
 
@@ -62,17 +82,23 @@ static void on_told(void *owner, void *arg, mr_status st) {
         hold(t);
         return;
     }
+    if (st == MR_OK)
+        f->n_told++;
+    else
+        mr_log(MR_LOG_WARN, "follower", "result not announced", "job=%s part=%d off=%lld",
+               t->result.job_id, t->partition, (long long)t->at.offset);
     mr_progress_finish(f->progress, t->at);
-    f->n_told++;
     told_free(t);
-    if (f->pending < MAX_PENDING / 2 && !f->retry_head) pause_all(f, false);
+    if (has_room(f)) pause_all(f, false);
 }
 
 static void tell(told *t) {
     const mr_status st =
         mr_status_end(t->f->view, &t->result, t->partition, t->at.offset, on_told, t->f, t);
-    if (st == MR_EINVAL) on_told(t->f, t, st);
-    else if (st != MR_OK) hold(t);
+    if (st == MR_EINVAL)
+        on_told(t->f, t, st);
+    else if (st != MR_OK)
+        hold(t);
 }
 
 void mr_follower_kick(mr_follower *f) {
@@ -83,7 +109,7 @@ void mr_follower_kick(mr_follower *f) {
         tell(t);
         t = next;
     }
-    if (!f->retry_head && f->pending < MAX_PENDING / 2) pause_all(f, false);
+    if (has_room(f)) pause_all(f, false);
 }
 
 static void on_msg(void *owner, const mr_kafka_msg *m) {
@@ -104,15 +130,20 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
     t->f = f;
     t->at = at;
     t->partition = m->partition;
-    mr_arena_init(&t->arena, 16u << 20);
+    t->bytes = m->len;
+    mr_arena_init(&t->arena, RESULT_LIMIT);
     f->pending++;
+    f->bytes += m->len;
     const char *type = mr_kafka_msg_header(m, "content-type", &type_len);
     if (!m->value || !mr_format_of(type, type_len, m->value, m->len, &format))
         mr_fail(&err, MR_EINVAL, "content type is neither JSON nor msgpack");
-    else if (mr_codec_result_decode(&t->result, format, m->value, m->len, &t->arena, &err) == MR_OK) {
-        if (!mr_status_up(f->view) || f->retry_head) hold(t); /* keep their order */
-        else tell(t);
-        if (f->pending >= MAX_PENDING || f->retry_head) pause_all(f, true);
+    else if (mr_codec_result_decode(&t->result, format, m->value, m->len, &t->arena, &err) ==
+             MR_OK) {
+        if (!mr_status_up(f->view) || f->retry_head)
+            hold(t); /* keep their order */
+        else
+            tell(t);
+        if (is_full(f)) pause_all(f, true);
         return;
     }
     mr_log(MR_LOG_WARN, "follower", "not a result, skipped", "part=%d off=%lld err=" MR_Q,
@@ -130,23 +161,24 @@ static void on_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
 
 static void on_revoke(void *owner, const mr_kafka_tp *tp, size_t n, bool lost) {
     mr_follower *f = owner;
+    if (!lost) mr_progress_commit(f->progress, f->consumer, true);
     for (size_t i = 0; i < n; i++) {
         const int part = mr_progress_find(f->progress, tp[i].topic, tp[i].partition);
-        if (part < 0) continue;
-        if (!lost) mr_progress_commit(f->progress, f->consumer, part, true);
-        mr_progress_revoke(f->progress, part);
+        if (part >= 0) mr_progress_revoke(f->progress, part);
     }
 }
 
 static void on_error(void *owner, mr_status status, const char *text, bool fatal) {
-    (void)owner;
+    mr_follower *f = owner;
+    mr_progress_doubt(f->progress);
     mr_log(fatal ? MR_LOG_ERROR : MR_LOG_WARN, "follower", "kafka", "status=%s err=" MR_Q,
            mr_status_name(status), text);
+    if (fatal) f->conf.on_fatal(f->conf.owner, text);
 }
 
 static void on_timer(uv_timer_t *timer) {
     mr_follower *f = timer->data;
-    mr_progress_commit(f->progress, f->consumer, -1, false);
+    mr_progress_commit(f->progress, f->consumer, false);
     const uint64_t now_ms = uv_now(timer->loop);
     if (f->retry_head && mr_status_up(f->view) && now_ms - f->last_retry_ms >= RETRY_MS) {
         f->last_retry_ms = now_ms;
@@ -154,19 +186,26 @@ static void on_timer(uv_timer_t *timer) {
     }
 }
 
-mr_status mr_follower_open(mr_follower **out, uv_loop_t *loop, const mr_kafka_conf *conf,
-                           const char *group, const char *topic, mr_status_view *view, mr_err *err) {
+mr_status mr_follower_open(mr_follower **out, uv_loop_t *loop, const mr_follower_conf *conf,
+                           mr_err *err) {
     mr_follower *f = calloc(1, sizeof *f);
-    const char *topics[] = {topic, NULL};
+    const char *topics[] = {conf->topic, NULL};
     *out = NULL;
     if (!f) return mr_fail(err, MR_ENOMEM, "follower: out of memory");
-    f->view = view;
+    f->conf = *conf;
+    f->view = conf->view;
     mr_status st = mr_progress_open(&f->progress, err);
     if (st == MR_OK) {
-        const mr_kafka_consumer_conf cc = {
-            .conn = *conf, .group = group, .topics = topics, .read_committed = true,
-            .reset_offset = MR_KAFKA_OFFSET_BEGIN, .owner = f, .on_msg = on_msg,
-            .on_assign = on_assign, .on_revoke = on_revoke, .on_error = on_error};
+        const mr_kafka_consumer_conf cc = {.conn = *conf->kafka,
+                                           .group = conf->group,
+                                           .topics = topics,
+                                           .read_committed = true,
+                                           .reset_offset = MR_KAFKA_OFFSET_BEGIN,
+                                           .owner = f,
+                                           .on_msg = on_msg,
+                                           .on_assign = on_assign,
+                                           .on_revoke = on_revoke,
+                                           .on_error = on_error};
         st = mr_kafka_consumer_open(&f->consumer, loop, &cc, err);
     }
     if (st != MR_OK) {

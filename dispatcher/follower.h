@@ -1,8 +1,8 @@
-/* follower.h - tells Redis about every result that is committed: `done` on the stream, the end in the
- * status hash.
+/* follower.h - tells Redis about every result that is committed: `done` on the stream, the end in
+ * the status hash.
  *
- * Reads millrace.results as one consumer group of all dispatchers, committed records only, so `done`
- * implies durable. A record's offset is committed once Redis has it; while Redis is away the
+ * Reads millrace.results as one consumer group of all dispatchers, committed records only, so
+ * `done` implies durable. A record's offset is committed once Redis has it; while Redis is away the
  * partitions are paused and Kafka keeps what is to be told. Thread: loop. */
 #ifndef MR_DISPATCHER_FOLLOWER_H
 #define MR_DISPATCHER_FOLLOWER_H
@@ -12,8 +12,16 @@
 
 typedef struct mr_follower mr_follower;
 
-mr_status mr_follower_open(mr_follower **out, uv_loop_t *loop, const mr_kafka_conf *conf,
-                           const char *group, const char *topic, mr_status_view *view, mr_err *err);
+typedef struct mr_follower_conf {
+    const mr_kafka_conf *kafka;
+    const char *group, *topic;
+    mr_status_view *view;
+    void *owner;
+    void (*on_fatal)(void *owner, const char *text); /* nothing more will come: stop */
+} mr_follower_conf;
+
+mr_status mr_follower_open(mr_follower **out, uv_loop_t *loop, const mr_follower_conf *conf,
+                           mr_err *err);
 /* Leaves the group, commits what Redis has. */
 void mr_follower_close(mr_follower *f);
 /* Redis is back: send what waits. */

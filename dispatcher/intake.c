@@ -1,37 +1,48 @@
 /* intake.c - see intake.h.
  *
- * Entries live on the heap, one arena each, in one list of all from decode until the outcome of their
- * record is acknowledged. When a partition is revoked its waiting entries are dropped (the new owner
- * reads them again); those on their way to Kafka stay until the acknowledgement and then count for
- * nothing. */
+ * Entries live on the heap, one arena each, in one list of all from decode until the outcome of
+ * their record is acknowledged. When a partition is revoked, what is on its way to Kafka has
+ * REVOKE_FLUSH_MS to be acknowledged, so that the new owner does not do it again; then its waiting
+ * entries are dropped (the new owner reads them), and those that are still on their way stay until
+ * the acknowledgement, which counts for nothing.
+ *
+ * Limits: window_jobs waiting per partition, and the offsets that progress.h can span: past them
+ * that partition pauses. window_bytes of all entries, and what the outbox takes: past them all
+ * pause, and whatever ends jobs in bulk (deadlines, cancels) goes on with the next tick. */
 #include "dispatcher/intake.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "dispatcher/recent.h"
 #include "schemas/codec.h"
 #include "schemas/headers.h"
 
 enum {
     SCRATCH_LIMIT = 4 << 20,
     ENTRY_LIMIT = 16 << 20,
-    OUTBOX_RESERVE = 1024,
-    DEAD_PAYLOAD_MAX = 512 << 10 /* base64 and the rest must fit a record of 1 MiB; origin finds all */
+    ENTRY_LEAST = 4 << 10, /* the first chunk of an arena */
+    ID_BUCKETS = 4096,
+    REVOKE_FLUSH_MS = 1000,
+    DEAD_PAYLOAD_MAX =
+        512 << 10 /* base64 and the rest must fit a record of 1 MiB; origin finds all */
 };
 
 struct mr_intake {
     mr_intake_conf conf;
     mr_kafka_consumer *consumer;
     mr_progress *progress;
-    mr_entry *all;
+    mr_recent *cancelled;
+    mr_entry *all, *by_id[ID_BUCKETS];
     size_t *waiting; /* entries per row of progress, [n_waiting] */
     size_t n_waiting;
     size_t bytes;
-    uint64_t next_expiry_ms; /* no entry expires earlier; UINT64_MAX: none */
+    uint64_t next_expiry_ms; /* no entry ends earlier by itself; UINT64_MAX: none */
     mr_intake_counts counts;
-    bool assigned;
+    bool assigned, closing;
 };
 
 /* What a refused record waits for: the acknowledgement of its answer. */
@@ -46,23 +57,50 @@ static mr_priority lane_of(const mr_intake *in, const char *topic) {
     return MR_PRIORITY_NORMAL;
 }
 
+/* ---- pausing ---- */
+
+static bool all_must_pause(const mr_intake *in) {
+    return (int64_t)in->bytes >= in->conf.window_bytes || mr_outbox_full(in->conf.outbox);
+}
+
 static bool must_pause(const mr_intake *in, int part) {
     return (int64_t)in->waiting[part] >= in->conf.window_jobs ||
-           (int64_t)in->bytes >= in->conf.window_bytes || mr_progress_full(in->progress, part) ||
-           mr_outbox_len(in->conf.outbox) + OUTBOX_RESERVE >= MR_OUTBOX_MAX;
+           mr_progress_full(in->progress, part);
+}
+
+static void pause_where_full(mr_intake *in, int part) {
+    if (must_pause(in, part)) mr_progress_set_paused(in->progress, in->consumer, part, true);
+    if (!all_must_pause(in)) return;
+    for (int i = 0; i < mr_progress_count(in->progress); i++)
+        mr_progress_set_paused(in->progress, in->consumer, i, true);
 }
 
 static bool may_resume(const mr_intake *in, int part) {
     return (int64_t)in->waiting[part] <= in->conf.window_jobs / 2 &&
-           (int64_t)in->bytes <= in->conf.window_bytes / 2 && !mr_progress_full(in->progress, part) &&
-           mr_outbox_len(in->conf.outbox) < MR_OUTBOX_MAX / 2;
+           (int64_t)in->bytes <= in->conf.window_bytes / 2 &&
+           !mr_progress_full(in->progress, part) && !mr_outbox_busy(in->conf.outbox);
 }
 
 /* ---- entries ---- */
 
+static void index_entry(mr_intake *in, mr_entry *e) {
+    mr_entry **head = &in->by_id[mr_recent_hash(e->job.job_id) % ID_BUCKETS];
+    e->id_next = *head;
+    if (*head) (*head)->id_prev = e;
+    *head = e;
+}
+
 static void entry_free(mr_intake *in, mr_entry *e) {
-    if (e->all_prev) e->all_prev->all_next = e->all_next;
-    else in->all = e->all_next;
+    mr_entry **head = &in->by_id[mr_recent_hash(e->job.job_id) % ID_BUCKETS];
+    if (e->id_prev)
+        e->id_prev->id_next = e->id_next;
+    else if (*head == e)
+        *head = e->id_next; /* else it was never indexed */
+    if (e->id_next) e->id_next->id_prev = e->id_prev;
+    if (e->all_prev)
+        e->all_prev->all_next = e->all_next;
+    else
+        in->all = e->all_next;
     if (e->all_next) e->all_next->all_prev = e->all_prev;
     if (e->part >= 0) in->waiting[e->part]--;
     in->bytes -= e->bytes;
@@ -70,18 +108,16 @@ static void entry_free(mr_intake *in, mr_entry *e) {
     free(e);
 }
 
-static mr_entry *entry_make(mr_intake *in, int part, const mr_kafka_msg *m) {
+static mr_entry *entry_make(mr_intake *in, int part, int64_t offset) {
     mr_entry *e = calloc(1, sizeof *e);
     if (!e) return NULL;
     mr_arena_init(&e->arena, ENTRY_LIMIT);
     e->part = part;
-    e->offset = m->offset;
-    e->bytes = m->len;
+    e->offset = offset;
     e->all_next = in->all;
     if (in->all) in->all->all_prev = e;
     in->all = e;
     in->waiting[part]++;
-    in->bytes += m->len;
     return e;
 }
 
@@ -95,19 +131,16 @@ static void on_answered(void *owner, void *arg, mr_status status, int64_t offset
     free(a);
 }
 
-static void send_answer(mr_intake *in, mr_origin at, const char *topic, const char *key,
-                        const void *bytes, size_t n, const mr_kafka_header *headers,
-                        size_t n_headers) {
+static void send_answer(mr_intake *in, mr_origin at, const mr_outbox_record *r) {
     answer *a = malloc(sizeof *a);
     if (a) {
         *a = (answer){in, at};
-        if (mr_outbox_send(in->conf.outbox, topic, MR_KAFKA_ANY_PARTITION, key, bytes, n, headers,
-                           n_headers, on_answered, in, a) == MR_OK)
-            return;
+        if (mr_outbox_send(in->conf.outbox, r, on_answered, in, a) == MR_OK) return;
         free(a);
     }
-    /* Its offset stays unfinished, so a restart answers it; must_pause keeps this from happening. */
-    mr_log(MR_LOG_ERROR, "intake", "no room for an answer", "topic=%s key=%s", topic, key ? key : "");
+    /* Its offset stays unfinished, so a restart answers it; pausing keeps this from happening. */
+    mr_log(MR_LOG_ERROR, "intake", "no room for an answer", "topic=%s key=%s", r->topic,
+           r->key ? r->key : "");
 }
 
 static void send_result(mr_intake *in, mr_origin at, const mr_result *r, mr_format format,
@@ -120,7 +153,14 @@ static void send_result(mr_intake *in, mr_origin at, const mr_result *r, mr_form
     mr_arena_init(&arena, SCRATCH_LIMIT);
     if (mr_codec_result_encode(r, format, &arena, &bytes, &n) == MR_OK) {
         mr_result_headers_init(&headers, r, format, "dispatcher", traceparent);
-        send_answer(in, at, in->conf.names->results, r->job_id, bytes, n, headers.list, headers.n);
+        const mr_outbox_record record = {.topic = in->conf.names->results,
+                                         .partition = MR_KAFKA_ANY_PARTITION,
+                                         .key = r->job_id,
+                                         .value = bytes,
+                                         .len = n,
+                                         .headers = headers.list,
+                                         .n_headers = headers.n};
+        send_answer(in, at, &record);
     } else {
         mr_log(MR_LOG_ERROR, "intake", "terminal record not encoded", "job=%s", r->job_id);
     }
@@ -129,50 +169,80 @@ static void send_result(mr_intake *in, mr_origin at, const mr_result *r, mr_form
 
 static void send_dead(mr_intake *in, mr_origin at, const mr_kafka_msg *m, const char *cause,
                       const char *message) {
-    const mr_dead dead = {.cause = cause, .message = message, .topic = m->topic,
-                          .partition = m->partition, .offset = m->offset,
-                          .time_ms = mr_clock_wall_ms(), .payload = m->value,
-                          .payload_len = m->len < DEAD_PAYLOAD_MAX ? m->len : DEAD_PAYLOAD_MAX};
     const mr_kafka_header type = {"content-type", "application/json", 16};
+    char cut[640];
+    mr_dead dead = {.cause = cause,
+                    .message = message,
+                    .topic = m->topic,
+                    .partition = m->partition,
+                    .offset = m->offset,
+                    .time_ms = mr_clock_wall_ms(),
+                    .payload = m->value,
+                    .payload_len = m->len};
     mr_arena arena;
     const void *bytes;
     size_t n;
 
+    if (dead.payload_len > DEAD_PAYLOAD_MAX) {
+        snprintf(cut, sizeof cut, "%.500s (the payload is cut: %d of %zu bytes)", message,
+                 DEAD_PAYLOAD_MAX, m->len);
+        dead.message = cut;
+        dead.payload_len = DEAD_PAYLOAD_MAX;
+    }
     in->counts.dead++;
     mr_log(MR_LOG_WARN, "intake", "dead letter", "topic=%s part=%d off=%lld cause=%s", m->topic,
            m->partition, (long long)m->offset, cause);
     mr_arena_init(&arena, SCRATCH_LIMIT);
-    if (mr_codec_dead_encode(&dead, &arena, &bytes, &n) == MR_OK)
-        send_answer(in, at, in->conf.names->dead, NULL, bytes, n, &type, 1);
-    else
+    if (mr_codec_dead_encode(&dead, &arena, &bytes, &n) == MR_OK) {
+        const mr_outbox_record record = {.topic = in->conf.names->dead,
+                                         .partition = MR_KAFKA_ANY_PARTITION,
+                                         .value = bytes,
+                                         .len = n,
+                                         .headers = &type,
+                                         .n_headers = 1};
+        send_answer(in, at, &record);
+    } else {
         mr_log(MR_LOG_ERROR, "intake", "dead letter not encoded", "topic=%s part=%d off=%lld",
                m->topic, m->partition, (long long)m->offset);
+    }
     mr_arena_drop(&arena);
 }
 
 static void reject_record(mr_intake *in, mr_origin at, const mr_kafka_msg *m,
                           const mr_codec_error *why, const char *traceparent) {
-    const mr_result r = {.model = why->model, .tenant = why->tenant[0] ? why->tenant : "default",
-                         .status = MR_STATUS_REJECTED, .finish_reason = "", .text = "",
-                         .error = {why->code, why->field, why->message}, .worker = "",
+    const mr_result r = {.model = why->model,
+                         .tenant = why->tenant[0] ? why->tenant : "default",
+                         .status = MR_STATUS_REJECTED,
+                         .finish_reason = "",
+                         .text = "",
+                         .error = {why->code, why->field, why->message},
+                         .worker = "",
                          .received_ms = m->timestamp_ms > 0 ? (uint64_t)m->timestamp_ms : 0,
                          .finished_ms = mr_clock_wall_ms()};
     mr_result copy = r;
     memcpy(copy.job_id, why->job_id, sizeof copy.job_id);
     in->counts.rejected++;
-    mr_log(MR_LOG_INFO, "intake", "job rejected", "job=%s code=%s field=" MR_Q, copy.job_id, why->code,
-           why->field);
+    mr_log(MR_LOG_INFO, "intake", "job rejected", "job=%s code=%s field=" MR_Q, copy.job_id,
+           why->code, why->field);
     send_result(in, at, &copy, why->format, traceparent);
 }
 
 void mr_intake_refuse(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why) {
     const uint64_t now_ms = mr_clock_wall_ms();
     const mr_job_spec *j = &e->job;
-    mr_result r = {.model = j->model, .tenant = j->tenant, .status = status,
+    mr_result r = {.model = j->model,
+                   .tenant = j->tenant,
+                   .status = status,
                    .finish_reason = status == MR_STATUS_CANCELLED ? "cancelled"
-                                    : status == MR_STATUS_EXPIRED ? "expired" : "",
-                   .text = "", .error = *why, .worker = "", .received_ms = j->received_ms,
-                   .finished_ms = now_ms, .metadata = j->metadata, .n_metadata = j->n_metadata};
+                                    : status == MR_STATUS_EXPIRED ? "expired"
+                                                                  : "",
+                   .text = "",
+                   .error = *why,
+                   .worker = "",
+                   .received_ms = j->received_ms,
+                   .finished_ms = now_ms,
+                   .metadata = j->metadata,
+                   .n_metadata = j->n_metadata};
     memcpy(r.job_id, j->job_id, sizeof r.job_id);
     r.queue_ms = now_ms > j->received_ms ? (uint32_t)(now_ms - j->received_ms) : 0;
     in->counts.rejected += status == MR_STATUS_REJECTED;
@@ -207,11 +277,18 @@ static void complete(const mr_intake *in, mr_entry *e, const mr_kafka_msg *m, mr
     j->expires_ms = j->deadline_ms ? j->received_ms + j->deadline_ms : 0;
 }
 
+static const mr_job_error cancelled = {"cancelled", "", "cancelled before it was released"};
+
 static void admit(mr_intake *in, mr_entry *e) {
     mr_job_error why = {"rejected", "", ""};
     if (e->job.expires_ms && e->job.expires_ms <= mr_clock_wall_ms()) {
-        why = (mr_job_error){"expired", "deadline_ms", "the deadline had passed before the job came here"};
+        why = (mr_job_error){"expired", "deadline_ms",
+                             "the deadline had passed before the job came here"};
         mr_intake_refuse(in, e, MR_STATUS_EXPIRED, &why);
+        return;
+    }
+    if (mr_recent_has(in->cancelled, e->job.job_id)) {
+        mr_intake_refuse(in, e, MR_STATUS_CANCELLED, &cancelled);
         return;
     }
     if (!in->conf.vet(in->conf.owner, e, &why)) {
@@ -223,47 +300,61 @@ static void admit(mr_intake *in, mr_entry *e) {
         mr_intake_refuse(in, e, MR_STATUS_REJECTED, &why);
         return;
     }
+    index_entry(in, e);
+    e->bytes = sizeof *e + (e->arena.used > ENTRY_LEAST ? e->arena.used : ENTRY_LEAST);
+    in->bytes += e->bytes;
     if (e->job.expires_ms && e->job.expires_ms < in->next_expiry_ms)
         in->next_expiry_ms = e->job.expires_ms;
     in->conf.on_queued(in->conf.owner, e);
 }
 
-static void on_msg(void *owner, const mr_kafka_msg *m) {
-    mr_intake *in = owner;
-    const int part = mr_progress_find(in->progress, m->topic, m->partition);
+static void take_record(mr_intake *in, int part, const mr_kafka_msg *m, mr_origin at) {
     mr_codec_error why = {0};
     mr_format format;
-    mr_origin at;
     char traceparent[MR_TRACEPARENT_MAX + 1] = "";
     size_t len = 0;
 
-    if (part < 0 || mr_progress_begin(in->progress, part, m->offset, &at) != MR_OK) return;
-    in->counts.received[lane_of(in, m->topic)]++;
     const char *trace = mr_kafka_msg_header(m, "traceparent", &len);
     if (trace && len <= MR_TRACEPARENT_MAX) memcpy(traceparent, trace, len);
     const char *type = mr_kafka_msg_header(m, "content-type", &len);
     if (!m->value) {
         send_dead(in, at, m, "malformed", "the record has no value");
-    } else if (!mr_format_of(type, len, m->value, m->len, &format)) {
+        return;
+    }
+    if (!mr_format_of(type, len, m->value, m->len, &format)) {
         send_dead(in, at, m, "content_type",
                   "the header content-type is neither application/json nor application/msgpack");
-    } else {
-        mr_entry *e = entry_make(in, part, m);
-        if (!e) {
-            mr_log(MR_LOG_ERROR, "intake", "out of memory, job left to the next start", "off=%lld",
-                   (long long)m->offset);
-        } else if (mr_codec_job_decode(&e->job, format, m->value, m->len, false, &e->arena, &why) !=
-                   MR_OK) {
-            entry_free(in, e);
-            if (why.has_job_id) reject_record(in, at, m, &why, traceparent);
-            else send_dead(in, at, m, why.code, why.message);
-        } else {
-            memcpy(e->traceparent, traceparent, sizeof traceparent);
-            complete(in, e, m, format);
-            admit(in, e);
-        }
+        return;
     }
-    if (must_pause(in, part)) mr_progress_set_paused(in->progress, in->consumer, part, true);
+    mr_entry *e = entry_make(in, part, m->offset);
+    if (!e) {
+        mr_log(MR_LOG_ERROR, "intake", "out of memory, job left to the next start", "off=%lld",
+               (long long)m->offset);
+        return;
+    }
+    if (mr_codec_job_decode(&e->job, format, m->value, m->len, false, &e->arena, &why) == MR_OK) {
+        memcpy(e->traceparent, traceparent, sizeof traceparent);
+        complete(in, e, m, format);
+        admit(in, e);
+        return;
+    }
+    e->job.job_id[0] = '\0'; /* undefined after a failed decode */
+    entry_free(in, e);
+    if (why.has_job_id)
+        reject_record(in, at, m, &why, traceparent);
+    else
+        send_dead(in, at, m, why.code, why.message);
+}
+
+static void on_msg(void *owner, const mr_kafka_msg *m) {
+    mr_intake *in = owner;
+    const int part = mr_progress_find(in->progress, m->topic, m->partition);
+    mr_origin at;
+
+    if (part < 0 || mr_progress_begin(in->progress, part, m->offset, &at) != MR_OK) return;
+    in->counts.received[lane_of(in, m->topic)]++;
+    take_record(in, part, m, at);
+    pause_where_full(in, part);
 }
 
 /* ---- assignment ---- */
@@ -282,32 +373,41 @@ static void drop_entries_of(mr_intake *in, int part) {
     }
 }
 
+static bool need_waiting(mr_intake *in, size_t n) {
+    if (n <= in->n_waiting) return true;
+    size_t *grown = realloc(in->waiting, n * sizeof *grown);
+    if (!grown) return false;
+    memset(grown + in->n_waiting, 0, (n - in->n_waiting) * sizeof *grown);
+    in->waiting = grown;
+    in->n_waiting = n;
+    return true;
+}
+
 static void on_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
     mr_intake *in = owner;
     in->assigned = true;
     for (size_t i = 0; i < n; i++) {
-        const int part = mr_progress_assign(in->progress, tp[i].topic, tp[i].partition, tp[i].offset);
-        if (part >= 0 && (size_t)part >= in->n_waiting) {
-            size_t *grown = realloc(in->waiting, ((size_t)part + 1) * sizeof *grown);
-            if (grown) {
-                in->waiting = grown;
-                in->waiting[part] = 0;
-                in->n_waiting = (size_t)part + 1;
-            } else {
-                mr_progress_revoke(in->progress, part); /* its records are skipped, never committed */
-            }
+        int part = mr_progress_assign(in->progress, tp[i].topic, tp[i].partition, tp[i].offset);
+        if (part >= 0 && !need_waiting(in, (size_t)part + 1)) {
+            mr_progress_revoke(in->progress, part);
+            part = -1;
         }
-        mr_log(part >= 0 ? MR_LOG_INFO : MR_LOG_ERROR, "intake", "assigned", "topic=%s part=%d off=%lld",
-               tp[i].topic, tp[i].partition, (long long)tp[i].offset);
+        if (part < 0) /* its records are skipped, and never committed */
+            mr_log(MR_LOG_ERROR, "intake", "out of memory for a partition", "topic=%s part=%d",
+                   tp[i].topic, tp[i].partition);
+        else
+            mr_log(MR_LOG_INFO, "intake", "assigned", "topic=%s part=%d off=%lld", tp[i].topic,
+                   tp[i].partition, (long long)tp[i].offset);
     }
 }
 
 static void on_revoke(void *owner, const mr_kafka_tp *tp, size_t n, bool lost) {
     mr_intake *in = owner;
+    if (!lost && !in->closing) mr_outbox_flush(in->conf.outbox, REVOKE_FLUSH_MS);
+    if (!lost) mr_progress_commit(in->progress, in->consumer, true);
     for (size_t i = 0; i < n; i++) {
         const int part = mr_progress_find(in->progress, tp[i].topic, tp[i].partition);
         if (part < 0) continue;
-        if (!lost) mr_progress_commit(in->progress, in->consumer, part, true);
         mr_progress_revoke(in->progress, part);
         drop_entries_of(in, part);
         mr_log(MR_LOG_INFO, "intake", "revoked", "topic=%s part=%d lost=%d", tp[i].topic,
@@ -316,12 +416,15 @@ static void on_revoke(void *owner, const mr_kafka_tp *tp, size_t n, bool lost) {
 }
 
 static void on_error(void *owner, mr_status status, const char *text, bool fatal) {
-    (void)owner;
+    mr_intake *in = owner;
+    mr_progress_doubt(in->progress);
     mr_log(fatal ? MR_LOG_ERROR : MR_LOG_WARN, "intake", "kafka", "status=%s err=" MR_Q,
            mr_status_name(status), text);
+    if (fatal) in->conf.on_fatal(in->conf.owner, text);
 }
 
-mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf *conf, mr_err *err) {
+mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf *conf,
+                         mr_err *err) {
     mr_intake *in = calloc(1, sizeof *in);
     *out = NULL;
     if (!in) return mr_fail(err, MR_ENOMEM, "intake: out of memory");
@@ -330,16 +433,23 @@ mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf 
     const char *topics[MR_PRIORITY_N + 1] = {NULL};
     for (int l = 0; l < MR_PRIORITY_N; l++) topics[l] = conf->names->jobs[l];
     mr_status st = mr_progress_open(&in->progress, err);
+    if (st == MR_OK) st = mr_recent_open(&in->cancelled, err);
     if (st == MR_OK) {
-        const mr_kafka_consumer_conf cc = {
-            .conn = *conf->kafka, .group = conf->group, .topics = topics,
-            .reset_offset = MR_KAFKA_OFFSET_BEGIN, .owner = in, .on_msg = on_msg,
-            .read_committed = true, .on_assign = on_assign, .on_revoke = on_revoke,
-            .on_error = on_error};
+        const mr_kafka_consumer_conf cc = {.conn = *conf->kafka,
+                                           .group = conf->group,
+                                           .topics = topics,
+                                           .reset_offset = MR_KAFKA_OFFSET_BEGIN,
+                                           .owner = in,
+                                           .on_msg = on_msg,
+                                           .read_committed = true,
+                                           .on_assign = on_assign,
+                                           .on_revoke = on_revoke,
+                                           .on_error = on_error};
         st = mr_kafka_consumer_open(&in->consumer, loop, &cc, err);
     }
     if (st != MR_OK) {
         mr_progress_close(in->progress);
+        mr_recent_close(in->cancelled);
         free(in);
         return st;
     }
@@ -349,45 +459,69 @@ mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf 
 
 void mr_intake_close(mr_intake *in) {
     if (!in) return;
+    in->closing = true;
     mr_kafka_consumer_close(in->consumer);
     while (in->all) {
         if (in->all->waiting) mr_window_remove(in->conf.window, in->all);
         entry_free(in, in->all);
     }
     mr_progress_close(in->progress);
+    mr_recent_close(in->cancelled);
     free(in->waiting);
     free(in);
 }
 
 /* ---- upkeep ---- */
 
-void mr_intake_expire(mr_intake *in, uint64_t now_ms) {
-    const mr_job_error why = {"expired", "deadline_ms", "the deadline passed while the job waited"};
+static void end_waiting(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why) {
+    mr_window_remove(in->conf.window, e);
+    mr_intake_refuse(in, e, status, why);
+}
+
+/* Ends what is due, as long as the outbox takes the answers; then the next tick goes on. */
+static void end_due(mr_intake *in, uint64_t now_ms) {
+    const mr_job_error late = {"expired", "deadline_ms",
+                               "the deadline passed while the job waited"};
     if (now_ms < in->next_expiry_ms) return;
-    in->next_expiry_ms = UINT64_MAX;
+    uint64_t next_ms = UINT64_MAX;
     for (mr_entry *e = in->all, *next; e; e = next) {
         next = e->all_next;
-        if (!e->waiting || !e->job.expires_ms) continue;
-        if (e->job.expires_ms <= now_ms) {
-            mr_window_remove(in->conf.window, e);
-            mr_intake_refuse(in, e, MR_STATUS_EXPIRED, &why);
-        } else if (e->job.expires_ms < in->next_expiry_ms) {
-            in->next_expiry_ms = e->job.expires_ms;
+        const bool expired = e->job.expires_ms && e->job.expires_ms <= now_ms;
+        if (!e->waiting || (!e->job.expires_ms && !e->cancelled)) continue;
+        if (!expired && !e->cancelled) {
+            if (e->job.expires_ms < next_ms) next_ms = e->job.expires_ms;
+        } else if (mr_outbox_full(in->conf.outbox)) {
+            next_ms = 0;
+        } else if (e->cancelled) {
+            end_waiting(in, e, MR_STATUS_CANCELLED, &cancelled);
+        } else {
+            end_waiting(in, e, MR_STATUS_EXPIRED, &late);
+        }
+    }
+    in->next_expiry_ms = next_ms;
+}
+
+void mr_intake_cancel(mr_intake *in, const char *job_id) {
+    mr_recent_add(in->cancelled, job_id);
+    mr_entry *e = in->by_id[mr_recent_hash(job_id) % ID_BUCKETS];
+    for (mr_entry *next; e; e = next) {
+        next = e->id_next;
+        if (!e->waiting || strcmp(e->job.job_id, job_id) != 0) continue;
+        if (mr_outbox_full(in->conf.outbox)) {
+            e->cancelled = true;
+            in->next_expiry_ms = 0;
+        } else {
+            end_waiting(in, e, MR_STATUS_CANCELLED, &cancelled);
         }
     }
 }
 
-mr_entry *mr_intake_find(mr_intake *in, const char *job_id) {
-    for (mr_entry *e = in->all; e; e = e->all_next)
-        if (e->waiting && strcmp(e->job.job_id, job_id) == 0) return e;
-    return NULL;
-}
-
-void mr_intake_tick(mr_intake *in) {
+void mr_intake_tick(mr_intake *in, uint64_t now_ms) {
+    end_due(in, now_ms);
     for (int i = 0; i < mr_progress_count(in->progress); i++)
         if (mr_progress_assigned(in->progress, i) && may_resume(in, i))
             mr_progress_set_paused(in->progress, in->consumer, i, false);
-    mr_progress_commit(in->progress, in->consumer, -1, false);
+    mr_progress_commit(in->progress, in->consumer, false);
 }
 
 const mr_intake_counts *mr_intake_counters(const mr_intake *in) {

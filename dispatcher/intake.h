@@ -1,8 +1,9 @@
-/* intake.h - the way in: records of the three lane topics become entries of the window, or an answer.
+/* intake.h - the way in: records of the three lane topics become entries of the window, or an
+ * answer.
  *
  * Every record gets a fate before its offset is committed: waiting (and later released), refused
- * with a terminal record, or, when not even a job id can be read, a dead letter. A partition with too
- * many waiting jobs is paused alone. Thread: loop. */
+ * with a terminal record, or, when not even a job id can be read, a dead letter. A partition with
+ * too many waiting jobs is paused alone. Thread: loop. */
 #ifndef MR_DISPATCHER_INTAKE_H
 #define MR_DISPATCHER_INTAKE_H
 
@@ -26,25 +27,27 @@ typedef struct mr_intake_conf {
     mr_window *window;
     int64_t window_jobs, window_bytes;
     void *owner;
-    /* A new entry may enter the window: give it its model, or say why not (fill code, field and message
-     * of why and return false). */
+    /* A new entry may enter the window: give it its model, or say why not (fill code, field and
+     * message of why and return false). */
     bool (*vet)(void *owner, mr_entry *e, mr_job_error *why);
     void (*on_queued)(void *owner, const mr_entry *e);
+    void (*on_fatal)(void *owner, const char *text); /* nothing more will come: stop */
 } mr_intake_conf;
 
 mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf *conf, mr_err *err);
+/* Commits what has its fate and leaves the group. The outbox must be closed before: it reports to
+ * entries that die here. */
 void mr_intake_close(mr_intake *in);
 
 /* An entry taken out of the window has reached its work topic: its offset is done, e is freed. */
 void mr_intake_released(mr_intake *in, mr_entry *e);
 /* An entry taken out of the window ends here, with a terminal record; e is freed. */
 void mr_intake_refuse(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why);
-/* Refuses what has expired by now_ms (wall clock). Cheap when nothing has. */
-void mr_intake_expire(mr_intake *in, uint64_t now_ms);
-/* The waiting entry of a job id, NULL: not here. */
-mr_entry *mr_intake_find(mr_intake *in, const char *job_id);
-/* Resume what was paused and has room again; commit what is finished. */
-void mr_intake_tick(mr_intake *in);
+/* Ends the job if it waits; if it is not here yet, its cancel is remembered, see recent.h. */
+void mr_intake_cancel(mr_intake *in, const char *job_id);
+/* End what has expired by now_ms (wall clock), resume what was paused and has room again, commit
+ * what is finished. Cheap when there is nothing to do. */
+void mr_intake_tick(mr_intake *in, uint64_t now_ms);
 
 const mr_intake_counts *mr_intake_counters(const mr_intake *in);
 size_t mr_intake_bytes(const mr_intake *in);

@@ -10,9 +10,9 @@ typedef struct row {
     double (*get)(const mr_metrics_view *v);
 } row;
 
-#define GET(name, expr)                                                                    \
-    static double name(const mr_metrics_view *v) {                                         \
-        return (double)(expr);                                                             \
+#define GET(name, expr)                                                                            \
+    static double name(const mr_metrics_view *v) {                                                 \
+        return (double)(expr);                                                                     \
     }
 GET(received_high, mr_intake_counters(v->intake)->received[MR_PRIORITY_HIGH])
 GET(received_normal, mr_intake_counters(v->intake)->received[MR_PRIORITY_NORMAL])
@@ -34,18 +34,21 @@ GET(outbox, mr_outbox_len(v->outbox))
 GET(redis_up, mr_status_up(v->status))
 
 static const row rows[] = {
-    {"millrace_jobs_received_total", "counter", "Records read from the lane topics", "{lane=\"high\"}", received_high},
+    {"millrace_jobs_received_total", "counter", "Records read from the lane topics",
+     "{lane=\"high\"}", received_high},
     {"millrace_jobs_received_total", NULL, NULL, "{lane=\"normal\"}", received_normal},
     {"millrace_jobs_received_total", NULL, NULL, "{lane=\"low\"}", received_low},
     {"millrace_jobs_released_total", "counter", "Jobs handed to a work topic", "", released},
-    {"millrace_jobs_refused_total", "counter", "Jobs that ended in the dispatcher", "{status=\"rejected\"}", rejected},
+    {"millrace_jobs_refused_total", "counter", "Jobs that ended in the dispatcher",
+     "{status=\"rejected\"}", rejected},
     {"millrace_jobs_refused_total", NULL, NULL, "{status=\"cancelled\"}", cancelled},
     {"millrace_jobs_refused_total", NULL, NULL, "{status=\"expired\"}", expired},
-    {"millrace_dead_letters_total", "counter", "Records that could not be told from noise", "", dead},
+    {"millrace_dead_letters_total", "counter", "Records that could not be told from noise", "",
+     dead},
     {"millrace_window_jobs", "gauge", "Jobs that wait for room", "{lane=\"high\"}", waiting_high},
     {"millrace_window_jobs", NULL, NULL, "{lane=\"normal\"}", waiting_normal},
     {"millrace_window_jobs", NULL, NULL, "{lane=\"low\"}", waiting_low},
-    {"millrace_window_bytes", "gauge", "Record bytes held", "", window_bytes},
+    {"millrace_window_bytes", "gauge", "Memory of the jobs that are held", "", window_bytes},
     {"millrace_workers_live", "gauge", "Workers that reported within the timeout", "", workers},
     {"millrace_room_jobs", "gauge", "Jobs that could be released now", "", room},
     {"millrace_results_announced_total", "counter", "Results told to Redis", "", told},

@@ -14,12 +14,14 @@ static mr_status check_prefix(const char *what, const char *prefix, bool topic, 
         return mr_fail(err, MR_EINVAL, "%s is \"%.80s\", must have 1 to 63 bytes", what, prefix);
     for (const char *s = prefix; topic && *s; s++)
         if (!topic_byte(*s))
-            return mr_fail(err, MR_EINVAL, "%s is \"%s\", may only have letters, digits, '.', '_', '-'",
-                           what, prefix);
+            return mr_fail(err, MR_EINVAL,
+                           "%s is \"%s\", may only have letters, digits, '.', '_', '-'", what,
+                           prefix);
     return MR_OK;
 }
 
-mr_status mr_names_init(mr_names *n, const char *topic_prefix, const char *redis_prefix, mr_err *err) {
+mr_status mr_names_init(mr_names *n, const char *topic_prefix, const char *redis_prefix,
+                        mr_err *err) {
     mr_status st = check_prefix("topic_prefix", topic_prefix, true, err);
     if (st == MR_OK) st = check_prefix("redis_prefix", redis_prefix, false, err);
     if (st != MR_OK) return st;

@@ -13,7 +13,8 @@ typedef struct mr_names {
 } mr_names;
 
 /* MR_EINVAL: a prefix is longer than 63 bytes, or has a byte that a topic name must not have. */
-mr_status mr_names_init(mr_names *n, const char *topic_prefix, const char *redis_prefix, mr_err *err);
+mr_status mr_names_init(mr_names *n, const char *topic_prefix, const char *redis_prefix,
+                        mr_err *err);
 /* <prefix>.work.<model>, bytes outside [A-Za-z0-9._-] as '_'. */
 void mr_names_work(const mr_names *n, const char *model, char out[MR_NAME_MAX]);
 

@@ -43,8 +43,10 @@ struct mr_outbox {
 
 static void append(list *l, record *r) {
     r->next = NULL;
-    if (l->tail) l->tail->next = r;
-    else l->head = r;
+    if (l->tail)
+        l->tail->next = r;
+    else
+        l->head = r;
     l->tail = r;
 }
 
@@ -128,9 +130,9 @@ static void end_or_retry(record *r, mr_status status, const char *why) {
 static bool try_send(record *r) {
     const mr_outbox_record *m = &r->r;
     mr_err err;
-    const mr_status st = mr_kafka_send(r->box->producer, m->topic, m->partition, m->key,
-                                       m->key ? strlen(m->key) : 0, m->value, m->len, m->headers,
-                                       m->n_headers, r, &err);
+    const mr_status st =
+        mr_kafka_send(r->box->producer, m->topic, m->partition, m->key, m->key ? strlen(m->key) : 0,
+                      m->value, m->len, m->headers, m->n_headers, r, &err);
     if (st == MR_OK) return true;
     if (st == MR_ELIMIT || st == MR_EUNAVAIL || st == MR_ENOMEM) return false;
     end_or_retry(r, st, err.text);
@@ -154,8 +156,10 @@ static void on_delivery(void *owner, void *cookie, mr_status status, const char 
     mr_outbox *o = owner;
     record *r = cookie;
     (void)partition;
-    if (status == MR_OK || o->closing) record_end(r, status, offset);
-    else end_or_retry(r, status, err_text);
+    if (status == MR_OK || o->closing)
+        record_end(r, status, offset);
+    else
+        end_or_retry(r, status, err_text);
 }
 
 mr_status mr_outbox_send(mr_outbox *o, const mr_outbox_record *from, mr_outbox_done *done,

@@ -1,8 +1,8 @@
 /* outbox.h - records on their way to Kafka, each with somebody who waits for its acknowledgement.
  *
  * What is handed over is copied and sent until the brokers acknowledge it, however long they are
- * away: a record may reach Kafka twice, and is never dropped while the process lives. A record whose
- * topic is missing waits alone; it holds nobody else up.
+ * away: a record may reach Kafka twice, and is never dropped while the process lives. A record
+ * whose topic is missing waits alone; it holds nobody else up.
  *
  * Bounds: MR_OUTBOX_MAX records, and who sends stops at full(): MR_OUTBOX_RESERVE records are kept
  * for what cannot stop at once, and MR_OUTBOX_MAX_BYTES may be passed by as much. Thread: loop. */
@@ -28,17 +28,17 @@ typedef struct mr_outbox_record { /* all of it is copied by send */
     uint32_t give_up_ms; /* how long topic or partition may be unknown; 0: for ever */
 } mr_outbox_record;
 
-/* arg is as given to send. MR_OK: acknowledged at offset. MR_EINVAL: the brokers will never take this
- * record (too large), or its topic was unknown for give_up_ms. MR_ECANCELED: the outbox was closed
- * first. It may be called inside send. */
+/* arg is as given to send. MR_OK: acknowledged at offset. MR_EINVAL: the brokers will never take
+ * this record (too large), or its topic was unknown for give_up_ms. MR_ECANCELED: the outbox was
+ * closed first. It may be called inside send. */
 typedef void mr_outbox_done(void *owner, void *arg, mr_status status, int64_t offset);
 
 mr_status mr_outbox_open(mr_outbox **out, uv_loop_t *loop, const mr_kafka_conf *conf, mr_err *err);
 /* Each unacknowledged record is reported, before close returns. Run the loop until the handles are
  * gone. NULL is allowed. */
 void mr_outbox_close(mr_outbox *o);
-/* MR_ELIMIT: MR_OUTBOX_MAX records are on the way, or no memory; done will not be called. done may be
- * NULL. */
+/* MR_ELIMIT: MR_OUTBOX_MAX records are on the way, or no memory; done will not be called. done may
+ * be NULL. */
 mr_status mr_outbox_send(mr_outbox *o, const mr_outbox_record *r, mr_outbox_done *done, void *owner,
                          void *arg);
 size_t mr_outbox_len(const mr_outbox *o);

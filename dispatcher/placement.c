@@ -1,5 +1,5 @@
-/* placement.c - see placement.h. Small tables searched from the front: a cluster has tens of workers,
- * and a decision is made once per job. */
+/* placement.c - see placement.h. Small tables searched from the front: a cluster has tens of
+ * workers, and a decision is made once per job. */
 #include "dispatcher/placement.h"
 
 #include <stdio.h>
@@ -8,11 +8,15 @@
 
 #include "dispatcher/window.h"
 
+#define MAX_OUTSTANDING                                                                            \
+    (INT64_C(1) << 40) /* so that the sum over all partitions is a number, too */
+
 typedef struct part { /* one partition of one work topic */
     int64_t position; /* next offset that its owner takes */
     int64_t end;      /* one past the newest offset known */
     uint32_t unacked; /* on the way to Kafka */
     int owner;        /* worker, -1: nobody that we know */
+    uint64_t idle_ms; /* since when its owner idles at this position; 0: it does not */
 } part;
 
 typedef struct model {
@@ -39,7 +43,8 @@ struct mr_placement {
     size_t n_workers;
 };
 
-mr_status mr_placement_open(mr_placement **out, uint32_t lookahead, uint64_t timeout_ms, mr_err *err) {
+mr_status mr_placement_open(mr_placement **out, uint32_t lookahead, uint64_t timeout_ms,
+                            mr_err *err) {
     *out = calloc(1, sizeof **out);
     if (!*out) return mr_fail(err, MR_ENOMEM, "placement: out of memory");
     (*out)->lookahead = lookahead;
@@ -59,12 +64,33 @@ static int find_model(const mr_placement *p, const char *name) {
     return -1;
 }
 
-static int need_model(mr_placement *p, const char *name) {
-    const int i = find_model(p, name);
-    if (i >= 0 || p->n_models == MR_MAX_MODELS || strlen(name) > MR_JOB_MAX_NAME) return i;
-    memset(&p->models[p->n_models], 0, sizeof p->models[0]);
-    strcpy(p->models[p->n_models].name, name);
-    return (int)p->n_models++;
+static bool long_gone(const mr_placement *p, const worker *w, uint64_t now_ms) {
+    return w->seen_ms + 100 * p->timeout_ms < now_ms;
+}
+
+/* A model whose workers are all long gone, and to whom nothing is on the way; -1: none. */
+static int unused_model(const mr_placement *p, uint64_t now_ms) {
+    for (size_t i = 0; i < p->n_models; i++) {
+        bool used = false;
+        for (size_t k = 0; k < p->n_workers && !used; k++)
+            used = p->workers[k].model == (int)i && !long_gone(p, &p->workers[k], now_ms);
+        for (size_t k = 0; k < p->models[i].n_parts && !used; k++)
+            used = p->models[i].parts[k].unacked > 0;
+        if (!used) return (int)i;
+    }
+    return -1;
+}
+
+static int need_model(mr_placement *p, const char *name, uint64_t now_ms) {
+    int i = find_model(p, name);
+    if (i >= 0) return i;
+    if (!name[0] || strlen(name) > MR_JOB_MAX_NAME) return -1;
+    i = p->n_models < MR_MAX_MODELS ? (int)p->n_models++ : unused_model(p, now_ms);
+    if (i < 0) return -1;
+    free(p->models[i].parts);
+    p->models[i] = (model){.parts = NULL};
+    strcpy(p->models[i].name, name);
+    return i;
 }
 
 /* A worker that reports under a known id keeps its row; the row of one long gone is used again. */
@@ -72,9 +98,9 @@ static int need_worker(mr_placement *p, const char *id, uint64_t now_ms) {
     int free_row = -1;
     for (size_t i = 0; i < p->n_workers; i++) {
         if (strcmp(p->workers[i].id, id) == 0) return (int)i;
-        if (p->workers[i].seen_ms + 100 * p->timeout_ms < now_ms) free_row = (int)i;
+        if (long_gone(p, &p->workers[i], now_ms)) free_row = (int)i;
     }
-    if (strlen(id) >= sizeof p->workers[0].id) return -1;
+    if (!id[0] || strlen(id) >= sizeof p->workers[0].id) return -1;
     if (free_row < 0) {
         if (p->n_workers == MR_MAX_WORKERS) return -1;
         free_row = (int)p->n_workers++;
@@ -103,11 +129,32 @@ static void forget_owner(mr_placement *p, int who) {
             if (p->models[i].parts[k].owner == who) p->models[i].parts[k].owner = -1;
 }
 
+static bool idle(const mr_heartbeat *h) {
+    return h->running == 0 && h->waiting == 0 && h->free_slots >= h->max_slots;
+}
+
+static void note_position(const mr_placement *p, part *t, const mr_heartbeat *h, int64_t position,
+                          uint64_t now_ms) {
+    const bool stands = idle(h) && position == t->position && t->unacked == 0 && t->end > position;
+    if (!stands)
+        t->idle_ms = 0;
+    else if (!t->idle_ms)
+        t->idle_ms = now_ms;
+    else if (now_ms - t->idle_ms >= p->timeout_ms)
+        t->end = position;
+    /* A position may go back: a new owner starts at what was committed, and what lies between
+     * comes to it once more, so the end stays. */
+    t->position = position;
+    if (t->end < position) t->end = position;
+}
+
 mr_status mr_placement_report(mr_placement *p, const mr_heartbeat *h, uint64_t now_ms) {
-    const int m = need_model(p, h->model), w = need_worker(p, h->worker, now_ms);
-    if (m < 0 || w < 0) return MR_ELIMIT;
     for (size_t i = 0; i < h->n_parts; i++)
-        if (h->parts[i].partition < 0 || h->parts[i].partition >= MR_MAX_PARTS) return MR_EINVAL;
+        if (h->parts[i].partition < 0 || h->parts[i].partition >= MR_MAX_PARTS ||
+            h->parts[i].position < 0)
+            return MR_EINVAL;
+    const int m = need_model(p, h->model, now_ms), w = need_worker(p, h->worker, now_ms);
+    if (m < 0 || w < 0) return MR_ELIMIT;
 
     forget_owner(p, w);
     worker *row = &p->workers[w];
@@ -118,10 +165,7 @@ mr_status mr_placement_report(mr_placement *p, const mr_heartbeat *h, uint64_t n
     for (size_t i = 0; i < h->n_parts; i++) {
         part *t = need_part(&p->models[m], h->parts[i].partition);
         if (!t) return MR_ELIMIT;
-        /* A position may go back: a new owner starts at what was committed, and what lies between
-         * comes to it once more, so the end stays. */
-        t->position = h->parts[i].position;
-        if (t->end < t->position) t->end = t->position;
+        note_position(p, t, h, h->parts[i].position, now_ms);
         if (!h->leaving) t->owner = w;
     }
     return MR_OK;
@@ -132,7 +176,8 @@ static bool live(const mr_placement *p, const worker *w, uint64_t now_ms) {
 }
 
 static int64_t outstanding(const part *t) {
-    return t->end - t->position + t->unacked;
+    const int64_t behind = t->end - t->position;
+    return (behind < MAX_OUTSTANDING ? behind : MAX_OUTSTANDING) + t->unacked;
 }
 
 static int64_t room_of(const mr_placement *p, int who, uint64_t now_ms) {

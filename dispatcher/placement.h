@@ -1,27 +1,32 @@
 /* placement.h - which worker has room, as far as heartbeats and our own releases tell.
  *
- * A worker's room is its free slots plus the lookahead, less what was released to its partitions and
- * not yet taken: what is unacknowledged, and what lies between its position and the newest offset that we
- * know. A worker that is silent for longer than the timeout has no room; neither has one that is
- * leaving. Pure: now_ms is an argument. Bounds: MR_MAX_WORKERS workers, MR_MAX_PARTS partitions each. */
+ * A worker's room is its free slots plus the lookahead, less what was released to its partitions
+ * and not yet taken: what is unacknowledged, and what lies between its position and the newest
+ * offset that we know. A worker that is silent for longer than the timeout has no room; neither has
+ * one that is leaving. What we think is on the way to a worker that has been idle for as long as
+ * the timeout does not exist (a topic made anew, a log that was cut), and is forgotten. Pure:
+ * now_ms is an argument. Bounds: MR_MAX_MODELS models, MR_MAX_WORKERS workers, MR_MAX_PARTS
+ * partitions each; the row of a model or a worker that has been silent for 100 timeouts is used
+ * again when it is needed. */
 #ifndef MR_DISPATCHER_PLACEMENT_H
 #define MR_DISPATCHER_PLACEMENT_H
 
 #include "millrace/job.h"
 
 #define MR_MAX_WORKERS 1024
-#define MR_MAX_PARTS 1024 /* partitions of one work topic */
+#define MR_MAX_PARTS   1024 /* partitions of one work topic */
 
 typedef struct mr_placement mr_placement;
 
-mr_status mr_placement_open(mr_placement **out, uint32_t lookahead, uint64_t timeout_ms, mr_err *err);
+mr_status mr_placement_open(mr_placement **out, uint32_t lookahead, uint64_t timeout_ms,
+                            mr_err *err);
 void mr_placement_close(mr_placement *p);
 
 /* A heartbeat arrived at now_ms (monotonic). MR_ELIMIT: too many workers or models; it is ignored.
- * MR_EINVAL: a partition outside 0..MR_MAX_PARTS-1. */
+ * MR_EINVAL: a partition outside 0..MR_MAX_PARTS-1, or a position below 0. */
 mr_status mr_placement_report(mr_placement *p, const mr_heartbeat *h, uint64_t now_ms);
-/* Partition of the work topic of model to release one job into, or -1: nobody has room. Counts it as
- * on the way until released() or failed(). */
+/* Partition of the work topic of model to release one job into, or -1: nobody has room. Counts it
+ * as on the way until released() or failed(). */
 int32_t mr_placement_take(mr_placement *p, const char *model, uint64_t now_ms);
 /* The release was acknowledged at this offset. */
 void mr_placement_released(mr_placement *p, const char *model, int32_t partition, int64_t offset);

@@ -1,9 +1,9 @@
 /* progress.c - see progress.h.
  *
- * A window of bits cannot span a hole that is wider than itself (a log that was cut, a large aborted
- * transaction). A record behind such a hole, with unfinished ones before it, is a stray: it is
- * handled, but stands outside the window, and until all strays are finished nothing moves past the
- * first one. The partition counts as full meanwhile, so strays stay few. */
+ * A window of bits cannot span a hole that is wider than itself (a log that was cut, a large
+ * aborted transaction). A record behind such a hole, with unfinished ones before it, is a stray: it
+ * is handled, but stands outside the window, and until all strays are finished nothing moves past
+ * the first one. The partition counts as full meanwhile, so strays stay few. */
 #include "dispatcher/progress.h"
 
 #include <stdlib.h>
@@ -136,17 +136,25 @@ mr_origin mr_progress_origin(const mr_progress *p, int part, int64_t offset) {
 bool mr_progress_finish(mr_progress *p, mr_origin at) {
     row *r = &p->rows[at.part];
     if (!r->assigned || r->epoch != at.epoch) return false;
-    if (r->n_strays > 0 && at.offset >= r->stray) r->n_strays--;
-    else (void)mr_offsets_finish(r->offsets, at.offset);
+    if (r->n_strays > 0 && at.offset >= r->stray)
+        r->n_strays--;
+    else
+        (void)mr_offsets_finish(r->offsets, at.offset);
     return true;
 }
 
 bool mr_progress_full(const mr_progress *p, int part) {
     const row *r = &p->rows[part];
-    if (!r->started || mr_offsets_commit(r->offsets) < 0) return false;
     if (r->n_strays > 0) return true;
+    if (!r->started || mr_offsets_pending(r->offsets) == 0)
+        return false; /* the next one may be anywhere */
     const int64_t span = r->newest + 1 - mr_offsets_commit(r->offsets);
     return span >= (r->paused ? MR_PROGRESS_WINDOW / 2 : MR_PROGRESS_WINDOW * 3 / 4);
+}
+
+int64_t mr_progress_next(const mr_progress *p, int part) {
+    const row *r = &p->rows[part];
+    return r->assigned && r->started ? mr_offsets_commit(r->offsets) : -1;
 }
 
 void mr_progress_set_paused(mr_progress *p, mr_kafka_consumer *c, int part, bool paused) {
@@ -182,7 +190,7 @@ void mr_progress_commit(mr_progress *p, mr_kafka_consumer *c, bool sync) {
     if (all) p->doubt = false;
     for (int i = 0; ok && i < p->n; i++) {
         row *r = &p->rows[i];
-        const int64_t next = r->assigned && r->started ? mr_offsets_commit(r->offsets) : -1;
+        const int64_t next = mr_progress_next(p, i);
         if (next < 0 || (!all && next <= r->committed)) continue;
         tp[n++] = (mr_kafka_tp){r->topic, r->partition, next};
         r->committed = next;

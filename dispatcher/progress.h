@@ -9,7 +9,8 @@
 
 #include "base/kafka.h"
 
-#define MR_PROGRESS_WINDOW 65536 /* offsets a partition may run ahead of its oldest unfinished one */
+#define MR_PROGRESS_WINDOW                                                                         \
+    65536 /* offsets a partition may run ahead of its oldest unfinished one */
 
 typedef struct mr_progress mr_progress;
 
@@ -41,12 +42,16 @@ bool mr_progress_finish(mr_progress *p, mr_origin at);
 /* The partition must take no more records until older ones are finished. */
 bool mr_progress_full(const mr_progress *p, int part);
 
+/* The offset to commit now; -1: nothing to commit. */
+int64_t mr_progress_next(const mr_progress *p, int part);
+
 /* Pause or resume when the wish differs from the state. */
 void mr_progress_set_paused(mr_progress *p, mr_kafka_consumer *c, int part, bool paused);
-/* Commits what moved since the last commit. sync: for revocation and shut-down, blocks at most 5 s. */
+/* Commits what moved since the last commit. sync: for revocation and shut-down, blocks at most 5 s.
+ */
 void mr_progress_commit(mr_progress *p, mr_kafka_consumer *c, bool sync);
-/* The consumer reported an error: a commit may not have arrived, so all is committed once more, with
- * the next sync commit or some seconds later. */
+/* The consumer reported an error: a commit may not have arrived, so all is committed once more,
+ * with the next sync commit or some seconds later. */
 void mr_progress_doubt(mr_progress *p);
 
 #endif

@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct mr_recent {
-    char ids[MR_RECENT_MAX][MR_JOB_ID_LEN + 1]; /* "": never used */
+    char ids[MR_RECENT_MAX][MR_JOB_ID_LEN + 1];       /* "": never used */
     int32_t next[MR_RECENT_MAX], head[MR_RECENT_MAX]; /* -1: end */
     size_t place;
 };

@@ -1,9 +1,9 @@
 /* release.c - see release.h.
  *
  * A model is known when the setting `models` names it or a worker has reported it. Until
- * model_grace_ms after the start, and as long as no worker at all has reported and `models` is empty, an
- * unknown one may still turn up: its jobs wait. A job without a model waits under the empty name until the
- * only reported model tells which one it is. */
+ * model_grace_ms after the start, and as long as no worker at all has reported and `models` is
+ * empty, an unknown one may still turn up: its jobs wait. A job without a model waits under the
+ * empty name until the only reported model tells which one it is. */
 #include "dispatcher/release.h"
 
 #include <stdio.h>
@@ -14,13 +14,18 @@
 #include "base/log.h"
 #include "schemas/codec.h"
 
-enum { ENCODE_LIMIT = 16 << 20 };
+enum {
+    ENCODE_LIMIT = 16 << 20,
+    TOPIC_WAIT_MS =
+        60000, /* a worker owns the partition, so it is there; our metadata may be older */
+    IGNORED_LOG_MS = 5000
+};
 
 struct mr_release {
     mr_release_conf conf;
     mr_placement *placement;
     mr_intake *intake;
-    uint64_t opened_ms;
+    uint64_t opened_ms, ignored_logged_ms;
     char unknown[512]; /* text of the last unknown_model error */
 };
 
@@ -30,13 +35,15 @@ typedef struct release {
     mr_entry *e;
 } release;
 
-mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_t now_ms, mr_err *err) {
+mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_t now_ms,
+                          mr_err *err) {
     mr_release *r = calloc(1, sizeof *r);
     *out = NULL;
     if (!r) return mr_fail(err, MR_ENOMEM, "release: out of memory");
     r->conf = *conf;
     r->opened_ms = now_ms;
-    const mr_status st = mr_placement_open(&r->placement, conf->lookahead, conf->worker_timeout_ms, err);
+    const mr_status st =
+        mr_placement_open(&r->placement, conf->lookahead, conf->worker_timeout_ms, err);
     if (st != MR_OK) {
         free(r);
         return st;
@@ -85,9 +92,10 @@ static void explain_unknown(mr_release *r, const char *model, mr_job_error *why)
         snprintf(r->unknown, sizeof r->unknown, "model \"%s\" is unknown; there is: %s%s%s", model,
                  r->conf.models, r->conf.models[0] && reported[0] ? ", " : "", reported);
     else
-        snprintf(r->unknown, sizeof r->unknown,
-                 "no model is given and there is more than one: %s%s%s; name one, or set default_model",
-                 r->conf.models, r->conf.models[0] && reported[0] ? ", " : "", reported);
+        snprintf(
+            r->unknown, sizeof r->unknown,
+            "no model is given and there is more than one: %s%s%s; name one, or set default_model",
+            r->conf.models, r->conf.models[0] && reported[0] ? ", " : "", reported);
     *why = (mr_job_error){model[0] ? "unknown_model" : "missing_model", "model", r->unknown};
 }
 
@@ -111,10 +119,12 @@ bool mr_release_vet(mr_release *r, mr_entry *e, mr_job_error *why, uint64_t now_
 void mr_release_heartbeat(mr_release *r, const mr_heartbeat *h, uint64_t now_ms) {
     const bool first = !mr_placement_knows(r->placement, h->model);
     const mr_status st = mr_placement_report(r->placement, h, now_ms);
-    if (st != MR_OK)
+    if (st != MR_OK) {
+        if (r->ignored_logged_ms && now_ms - r->ignored_logged_ms < IGNORED_LOG_MS) return;
+        r->ignored_logged_ms = now_ms;
         mr_log(MR_LOG_WARN, "release", "heartbeat ignored", "worker=" MR_Q " status=%s", h->worker,
                mr_status_name(st));
-    else if (first)
+    } else if (first)
         mr_log(MR_LOG_INFO, "release", "model available", "model=" MR_Q " worker=" MR_Q, h->model,
                h->worker);
 }
@@ -131,7 +141,9 @@ static void on_released(void *owner, void *arg, mr_status status, int64_t offset
         mr_intake_released(r->intake, e);
         return;
     }
-    const mr_job_error why = {"not_released", "", "Kafka refuses the job's record in the work topic"};
+    const mr_job_error why = {
+        "not_released", "",
+        "the record is too large for the work topic, or there is no such topic"};
     mr_placement_failed(r->placement, e->job.model, e->work_partition);
     mr_intake_refuse(r->intake, e, MR_STATUS_FAILED, &why);
 }
@@ -151,16 +163,25 @@ static bool send_job(mr_release *r, mr_entry *e, int32_t partition) {
     e->work_partition = partition;
     mr_names_work(r->conf.names, e->job.model, topic);
     mr_arena_init(&arena, ENCODE_LIMIT);
-    const bool ok =
-        mr_codec_job_encode(&e->job, MR_FORMAT_MSGPACK, true, &arena, &bytes, &n) == MR_OK &&
-        mr_outbox_send(r->conf.outbox, topic, partition, e->job.job_id, bytes, n, headers,
-                       e->traceparent[0] ? 2 : 1, on_released, r, rel) == MR_OK;
+    bool ok = mr_codec_job_encode(&e->job, MR_FORMAT_MSGPACK, true, &arena, &bytes, &n) == MR_OK;
+    if (ok) {
+        const mr_outbox_record record = {.topic = topic,
+                                         .partition = partition,
+                                         .key = e->job.job_id,
+                                         .value = bytes,
+                                         .len = n,
+                                         .headers = headers,
+                                         .n_headers = e->traceparent[0] ? 2 : 1,
+                                         .give_up_ms = TOPIC_WAIT_MS};
+        ok = mr_outbox_send(r->conf.outbox, &record, on_released, r, rel) == MR_OK;
+    }
     mr_arena_drop(&arena);
     if (!ok) free(rel);
     return ok;
 }
 
 static bool release_one(mr_release *r, const char *model, uint64_t now_ms) {
+    if (mr_outbox_full(r->conf.outbox)) return false;
     const int32_t partition = mr_placement_take(r->placement, model, now_ms);
     if (partition < 0) return false;
     mr_entry *e = mr_window_pop(r->conf.window, model);
@@ -193,7 +214,8 @@ void mr_release_run(mr_release *r, uint64_t now_ms) {
     name_the_nameless(r);
     for (size_t i = 0; (name = mr_window_model(r->conf.window, i)) != NULL;) {
         snprintf(model, sizeof model, "%s", name); /* its row may go when the last job leaves */
-        while (mr_window_has(r->conf.window, model) && release_one(r, model, now_ms)) {}
+        while (mr_window_has(r->conf.window, model) && release_one(r, model, now_ms)) {
+        }
         if (mr_window_has(r->conf.window, model)) i++;
     }
 }
@@ -211,6 +233,10 @@ void mr_release_sweep(mr_release *r, uint64_t now_ms) {
         }
         snprintf(model, sizeof model, "%s", name);
         for (mr_entry *e; (e = mr_window_pop(r->conf.window, model)) != NULL;) {
+            if (mr_outbox_full(r->conf.outbox)) { /* the next sweep goes on */
+                mr_window_unshift(r->conf.window, e);
+                return;
+            }
             explain_unknown(r, model, &why);
             mr_intake_refuse(r->intake, e, MR_STATUS_REJECTED, &why);
         }

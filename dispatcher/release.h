@@ -22,7 +22,8 @@ typedef struct mr_release_conf {
     uint32_t lookahead;
 } mr_release_conf;
 
-mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_t now_ms, mr_err *err);
+mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_t now_ms,
+                          mr_err *err);
 void mr_release_close(mr_release *r);
 /* intake and release know each other; set once before the loop runs. */
 void mr_release_attach(mr_release *r, mr_intake *in);

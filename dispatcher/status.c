@@ -13,22 +13,20 @@
 /* KEYS: hash, stream. ARGV: ttl s, frame id, frame, channel, then the hash's fields and values.
  * An ID that is not larger than the stream's last one: a reader has this end already, or a newer
  * attempt writes; then nothing is published. */
-static const char end_lua[] =
-    "local ok = redis.pcall('XADD', KEYS[2], ARGV[2], 'f', ARGV[3])\n"
-    "redis.call('HSET', KEYS[1], unpack(ARGV, 5))\n"
-    "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
-    "redis.call('EXPIRE', KEYS[2], ARGV[1])\n"
-    "if type(ok) == 'table' and ok.err then return 0 end\n"
-    "redis.call('PUBLISH', ARGV[4], ARGV[3])\n"
-    "return 1\n";
+static const char end_lua[] = "local ok = redis.pcall('XADD', KEYS[2], ARGV[2], 'f', ARGV[3])\n"
+                              "redis.call('HSET', KEYS[1], unpack(ARGV, 5))\n"
+                              "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
+                              "redis.call('EXPIRE', KEYS[2], ARGV[1])\n"
+                              "if type(ok) == 'table' and ok.err then return 0 end\n"
+                              "redis.call('PUBLISH', ARGV[4], ARGV[3])\n"
+                              "return 1\n";
 
 /* A job that ran before its "queued" came here (or runs again) keeps what the hash has. */
-static const char waiting_lua[] =
-    "local s = redis.call('HGET', KEYS[1], 'state')\n"
-    "if s and s ~= 'queued' then return 0 end\n"
-    "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
-    "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
-    "return 1\n";
+static const char waiting_lua[] = "local s = redis.call('HGET', KEYS[1], 'state')\n"
+                                  "if s and s ~= 'queued' then return 0 end\n"
+                                  "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
+                                  "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
+                                  "return 1\n";
 
 struct mr_status_view {
     mr_redis *redis;
@@ -49,14 +47,17 @@ static void on_state(void *owner, bool up, const char *why) {
     if (up) v->conf.on_up(v->conf.owner);
 }
 
-mr_status mr_status_open(mr_status_view **out, uv_loop_t *loop, const mr_status_conf *conf, mr_err *err) {
+mr_status mr_status_open(mr_status_view **out, uv_loop_t *loop, const mr_status_conf *conf,
+                         mr_err *err) {
     mr_status_view *v = calloc(1, sizeof *v);
     *out = NULL;
     if (!v) return mr_fail(err, MR_ENOMEM, "status: out of memory");
     v->conf = *conf;
     snprintf(v->ttl, sizeof v->ttl, "%" PRId64, conf->ttl_s);
-    const mr_redis_conf rc = {.url = conf->redis_url, .client_name = "millrace-dispatcher",
-                              .owner = v, .on_state = on_state};
+    const mr_redis_conf rc = {.url = conf->redis_url,
+                              .client_name = "millrace-dispatcher",
+                              .owner = v,
+                              .on_state = on_state};
     mr_status st = mr_redis_open(&v->redis, loop, &rc, err);
     if (st == MR_OK) st = mr_redis_script(v->redis, end_lua, &v->end_script, err);
     if (st == MR_OK) st = mr_redis_script(v->redis, waiting_lua, &v->waiting_script, err);
@@ -96,7 +97,19 @@ void mr_status_waiting(mr_status_view *v, const mr_job_spec *j, const char *stat
     snprintf(attempt, sizeof attempt, "%u", j->attempt);
     const char *argv[] = {k.hash,   v->ttl,    "state",   state,   "model",      j->model,
                           "tenant", j->tenant, "attempt", attempt, "updated_ms", now};
-    (void)mr_redis_eval(v->redis, v->waiting_script, 1, MR_COUNT(argv), argv, NULL, NULL, NULL, NULL);
+    (void)mr_redis_eval(v->redis, v->waiting_script, 1, MR_COUNT(argv), argv, NULL, NULL, NULL,
+                        NULL);
+}
+
+/* Errors of the server's state pass; all others concern this key or call and come again each time.
+ */
+static bool passes(const char *text) {
+    static const char *const codes[] = {
+        "LOADING",  "OOM",  "READONLY", "MASTERDOWN", "CLUSTERDOWN", "MOVED",      "ASK",
+        "TRYAGAIN", "BUSY", "MISCONF",  "NOAUTH",     "NOPERM",      "NOREPLICAS", "NOSCRIPT"};
+    for (size_t i = 0; i < MR_COUNT(codes); i++)
+        if (strncmp(text, codes[i], strlen(codes[i])) == 0) return true;
+    return false;
 }
 
 static void on_end(void *owner, void *cookie, mr_status status, const mr_reply *r) {
@@ -104,18 +117,21 @@ static void on_end(void *owner, void *cookie, mr_status status, const mr_reply *
     (void)owner;
     free(cookie);
     if (status == MR_OK && r->type == MR_REPLY_ERROR) {
-        /* WRONGTYPE: somebody else uses this key; all other errors pass (loading, memory, failover) */
-        status = strncmp(r->text, "WRONGTYPE", 9) == 0 ? MR_EINVAL : MR_EUNAVAIL;
+        status = passes(r->text) ? MR_EUNAVAIL : MR_EINVAL;
         mr_log(MR_LOG_WARN, "status", "redis refused the end of a job", "err=" MR_Q, r->text);
     }
     call.done(call.owner, call.arg, status);
 }
 
 mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition, int64_t offset,
-                        void (*done)(void *owner, void *arg, mr_status st), void *owner, void *arg) {
-    mr_frame frame = {.type = MR_FRAME_DONE, .attempt = r->attempt ? r->attempt : 1,
-                      .index = r->completion_tokens, .status = r->status,
-                      .finish_reason = r->finish_reason, .error = r->error};
+                        void (*done)(void *owner, void *arg, mr_status st), void *owner,
+                        void *arg) {
+    mr_frame frame = {.type = MR_FRAME_DONE,
+                      .attempt = r->attempt ? r->attempt : 1,
+                      .index = r->completion_tokens,
+                      .status = r->status,
+                      .finish_reason = r->finish_reason,
+                      .error = r->error};
     keys k;
     char json[2048], id[48], now[24], part[16], off[24], tokens[16], attempt[16];
     size_t len;
@@ -132,12 +148,34 @@ mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition
     snprintf(off, sizeof off, "%" PRId64, offset);
     snprintf(tokens, sizeof tokens, "%u", r->completion_tokens);
     snprintf(attempt, sizeof attempt, "%u", frame.attempt);
-    const char *argv[] = {k.hash, k.stream, v->ttl, id, json, k.channel,
-                          "state", mr_job_status_name(r->status), "model", r->model,
-                          "tenant", r->tenant, "attempt", attempt, "worker", r->worker,
-                          "tokens", tokens, "updated_ms", now, "finish_reason", r->finish_reason,
-                          "error", r->error.code ? r->error.message : "",
-                          "result_partition", part, "result_offset", off};
+    const char *argv[] = {k.hash,
+                          k.stream,
+                          v->ttl,
+                          id,
+                          json,
+                          k.channel,
+                          "state",
+                          mr_job_status_name(r->status),
+                          "model",
+                          r->model,
+                          "tenant",
+                          r->tenant,
+                          "attempt",
+                          attempt,
+                          "worker",
+                          r->worker,
+                          "tokens",
+                          tokens,
+                          "updated_ms",
+                          now,
+                          "finish_reason",
+                          r->finish_reason,
+                          "error",
+                          r->error.code && r->error.message ? r->error.message : "",
+                          "result_partition",
+                          part,
+                          "result_offset",
+                          off};
     end_call *call = malloc(sizeof *call);
     if (!call) return MR_ELIMIT;
     *call = (end_call){done, owner, arg};

@@ -17,15 +17,16 @@ typedef struct mr_status_conf {
     void (*on_up)(void *owner); /* Redis is there (again) */
 } mr_status_conf;
 
-mr_status mr_status_open(mr_status_view **out, uv_loop_t *loop, const mr_status_conf *conf, mr_err *err);
+mr_status mr_status_open(mr_status_view **out, uv_loop_t *loop, const mr_status_conf *conf,
+                         mr_err *err);
 void mr_status_close(mr_status_view *v);
 bool mr_status_up(const mr_status_view *v);
 
 /* state: "queued" or "released". */
 void mr_status_waiting(mr_status_view *v, const mr_job_spec *j, const char *state);
-/* Terminal state, and the `done` frame, in one script call. done(owner, arg, st): MR_OK: Redis has it
- * (or holds something newer); MR_EUNAVAIL, MR_ELIMIT: it has not, try again; MR_EINVAL: it never will.
- * Returns MR_OK when done will be called. */
+/* Terminal state, and the `done` frame, in one script call. done(owner, arg, st): MR_OK: Redis has
+ * it (or holds something newer); MR_EUNAVAIL, MR_ELIMIT: it has not, try again; MR_EINVAL: it never
+ * will. Returns MR_OK when done will be called. */
 mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition, int64_t offset,
                         void (*done)(void *owner, void *arg, mr_status st), void *owner, void *arg);
 

@@ -59,10 +59,14 @@ static void drop_row_if_empty(mr_window *w, row *r) {
 }
 
 static void unlink_entry(queue *q, mr_entry *e) {
-    if (e->prev) e->prev->next = e->next;
-    else q->head = e->next;
-    if (e->next) e->next->prev = e->prev;
-    else q->tail = e->prev;
+    if (e->prev)
+        e->prev->next = e->next;
+    else
+        q->head = e->next;
+    if (e->next)
+        e->next->prev = e->prev;
+    else
+        q->tail = e->prev;
     e->prev = e->next = NULL;
     e->waiting = false;
     q->len--;
@@ -74,8 +78,10 @@ mr_status mr_window_push(mr_window *w, mr_entry *e) {
     queue *q = &r->lanes[e->lane];
     e->prev = q->tail;
     e->next = NULL;
-    if (q->tail) q->tail->next = e;
-    else q->head = e;
+    if (q->tail)
+        q->tail->next = e;
+    else
+        q->head = e;
     q->tail = e;
     q->len++;
     e->waiting = true;
@@ -88,8 +94,10 @@ void mr_window_unshift(mr_window *w, mr_entry *e) {
     queue *q = &r->lanes[e->lane];
     e->prev = NULL;
     e->next = q->head;
-    if (q->head) q->head->prev = e;
-    else q->tail = e;
+    if (q->head)
+        q->head->prev = e;
+    else
+        q->tail = e;
     q->head = e;
     q->len++;
     e->waiting = true;

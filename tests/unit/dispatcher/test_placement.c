@@ -1,16 +1,22 @@
-/* Goal: no worker is given more than it has room for, silent and leaving ones get nothing, and room comes
- * back as positions move. Method: heartbeats by hand; and a random simulation of workers that take and
- * finish jobs, in which no queue behind a worker may grow beyond its slots and the lookahead. */
+/* Goal: no worker is given more than it has room for, silent and leaving ones get nothing, and room
+ * comes back as positions move. Method: heartbeats by hand; and a random simulation of workers that
+ * take and finish jobs, in which no queue behind a worker may grow beyond its slots and the
+ * lookahead. */
 #include "dispatcher/placement.h"
 
+#include "dispatcher/window.h"
 #include "tests/test.h"
 
 typedef struct mr_heartbeat_part part;
 
-static void beat(mr_placement *p, const char *id, const char *model, uint32_t free_slots, const part *parts,
-                 size_t n, uint64_t now_ms) {
-    const mr_heartbeat h = {.worker = id, .model = model, .parts = parts, .n_parts = n,
-                            .free_slots = free_slots, .max_slots = 16};
+static void beat(mr_placement *p, const char *id, const char *model, uint32_t free_slots,
+                 const part *parts, size_t n, uint64_t now_ms) {
+    const mr_heartbeat h = {.worker = id,
+                            .model = model,
+                            .parts = parts,
+                            .n_parts = n,
+                            .free_slots = free_slots,
+                            .max_slots = 16};
     CHECK_I64(mr_placement_report(p, &h, now_ms), MR_OK);
 }
 
@@ -50,12 +56,105 @@ TEST(silent_and_leaving_workers_get_nothing) {
     CHECK_I64(mr_placement_take(p, "m", 6001), -1);
     beat(p, "w", "m", 4, parts, 1, 7000);
     CHECK_I64(mr_placement_take(p, "m", 7000), 0);
-    const mr_heartbeat leaving = {.worker = "w", .model = "m", .parts = parts, .n_parts = 1,
-                                  .free_slots = 4, .leaving = true};
+    const mr_heartbeat leaving = {.worker = "w",
+                                  .model = "m",
+                                  .parts = parts,
+                                  .n_parts = 1,
+                                  .free_slots = 4,
+                                  .leaving = true};
     CHECK_I64(mr_placement_report(p, &leaving, 7001), MR_OK);
     CHECK_I64(mr_placement_take(p, "m", 7001), -1);
     CHECK(mr_placement_knows(p, "m"));
     mr_placement_failed(p, "m", 0);
+    mr_placement_close(p);
+}
+
+/* A topic that was made anew starts at offset 0; a worker that idles there has nothing before it.
+ */
+TEST(an_idle_worker_has_nothing_on_the_way) {
+    mr_placement *p = NULL;
+    const part old[] = {{0, 1000}}, anew[] = {{0, 0}};
+    const mr_heartbeat idle = {
+        .worker = "w", .model = "m", .parts = anew, .n_parts = 1, .free_slots = 4, .max_slots = 4};
+    CHECK_I64(mr_placement_open(&p, 0, 5000, NULL), MR_OK);
+    beat(p, "w", "m", 4, old, 1, 0);
+    CHECK_I64(mr_placement_report(p, &idle, 1000), MR_OK); /* moved: perhaps a new owner's start */
+    CHECK_I64(mr_placement_report(p, &idle, 2000), MR_OK);
+    CHECK_I64(mr_placement_take(p, "m", 2000), -1);
+    CHECK_I64(mr_placement_report(p, &idle, 6999), MR_OK);
+    CHECK_I64(mr_placement_take(p, "m", 6999), -1);
+    CHECK_I64(mr_placement_report(p, &idle, 7000), MR_OK);
+    CHECK_I64(mr_placement_room(p, 7000), 4);
+    CHECK_I64(mr_placement_take(p, "m", 7000), 0);
+    mr_placement_released(p, "m", 0, 0);
+    CHECK_I64(mr_placement_room(p, 7000), 3);
+    mr_placement_close(p);
+}
+
+/* A worker that does not idle keeps its backlog, however long its position stands still. */
+TEST(a_busy_worker_keeps_its_backlog) {
+    mr_placement *p = NULL;
+    const part parts[] = {{0, 0}};
+    CHECK_I64(mr_placement_open(&p, 0, 1000, NULL), MR_OK);
+    beat(p, "w", "m", 2, parts, 1, 0);
+    for (int64_t off = 0; off < 2; off++) {
+        CHECK_I64(mr_placement_take(p, "m", 0), 0);
+        mr_placement_released(p, "m", 0, off);
+    }
+    for (uint64_t t = 0; t < 20000; t += 500) {
+        beat(p, "w", "m", 2, parts, 1, t);
+        CHECK_I64(mr_placement_take(p, "m", t), -1);
+    }
+    mr_placement_close(p);
+}
+
+TEST(nonsense_in_a_heartbeat) {
+    mr_placement *p = NULL;
+    part many[MR_MAX_PARTS];
+    const part bad[] = {{-1, 0}}, wide[] = {{MR_MAX_PARTS, 0}}, before[] = {{0, -1}};
+    const part *const all[] = {bad, wide, before};
+    CHECK_I64(mr_placement_open(&p, 2, 5000, NULL), MR_OK);
+    for (size_t i = 0; i < MR_COUNT(all); i++) {
+        const mr_heartbeat h = {.worker = "w", .model = "m", .parts = all[i], .n_parts = 1};
+        CHECK_I64(mr_placement_report(p, &h, 0), MR_EINVAL);
+    }
+    CHECK(!mr_placement_knows(p, "m")); /* refused before it leaves a trace */
+    const mr_heartbeat nameless = {.worker = "w", .model = ""},
+                       nobody = {.worker = "", .model = "m"};
+    CHECK_I64(mr_placement_report(p, &nameless, 0), MR_ELIMIT);
+    CHECK_I64(mr_placement_report(p, &nobody, 0), MR_ELIMIT);
+    for (int32_t i = 0; i < MR_MAX_PARTS; i++) many[i] = (part){i, INT64_MAX};
+    beat(p, "w", "m", 4, many, MR_MAX_PARTS, 0);
+    for (int32_t i = 0; i < MR_MAX_PARTS; i++) many[i] = (part){i, 0};
+    beat(p, "w", "m", UINT32_MAX, many, MR_MAX_PARTS, 0); /* what is on the way has no sum */
+    CHECK_I64(mr_placement_room(p, 0), 0);
+    mr_placement_close(p);
+}
+
+TEST(rows_of_models_long_gone_are_used_again) {
+    mr_placement *p = NULL;
+    char name[16];
+    CHECK_I64(mr_placement_open(&p, 0, 1000, NULL), MR_OK);
+    for (int i = 0; i < MR_MAX_MODELS; i++) {
+        const part parts[] = {{0, 5}};
+        snprintf(name, sizeof name, "m%d", i);
+        beat(p, name, name, 1, parts, 1, 0);
+    }
+    const part parts[] = {{0, 0}};
+    const mr_heartbeat h = {.worker = "new",
+                            .model = "new",
+                            .parts = parts,
+                            .n_parts = 1,
+                            .free_slots = 1,
+                            .max_slots = 2};
+    CHECK_I64(mr_placement_take(p, "m0", 0), 0);
+    CHECK_I64(mr_placement_report(p, &h, 100000), MR_ELIMIT);
+    CHECK_I64(mr_placement_report(p, &h, 100001), MR_OK);
+    CHECK(mr_placement_knows(p, "m0")); /* a release of its is on the way */
+    CHECK(!mr_placement_knows(p, "m1"));
+    CHECK_I64(mr_placement_take(p, "new", 100001), 0);
+    mr_placement_released(p, "m0", 0, 5);
+    mr_placement_failed(p, "new", 0);
     mr_placement_close(p);
 }
 
@@ -114,7 +213,10 @@ static uint32_t random_below(uint64_t *state, uint32_t n) {
 TEST(simulated_workers_are_never_overfilled) {
     enum { WORKERS = 5, SLOTS = 8, LOOKAHEAD = 2 };
     for (uint64_t seed = 1; seed <= 200; seed++) {
-        struct { int64_t end, position; int running; } sim[WORKERS] = {{0, 0, 0}};
+        struct {
+            int64_t end, position;
+            int running;
+        } sim[WORKERS] = {{0, 0, 0}};
         mr_placement *p = NULL;
         uint64_t rng = seed;
         CHECK_I64(mr_placement_open(&p, LOOKAHEAD, 1000000, NULL), MR_OK);

@@ -1,5 +1,6 @@
-/* Goal: what is committed is never beyond an unfinished record, and late answers for a lost partition count
- * for nothing. Method: the table of rows alone, without a consumer; windows and holes at their borders. */
+/* Goal: what is committed is never beyond an unfinished record, and late answers for a lost
+ * partition count for nothing. Method: the table of rows alone, without a consumer; windows and
+ * holes at their borders. */
 #include "dispatcher/progress.h"
 
 #include "tests/test.h"
@@ -61,17 +62,42 @@ TEST(the_oldest_unfinished_record_fills_the_window) {
     mr_progress_close(p);
 }
 
-TEST(holes_wider_than_the_window) {
+TEST(a_hole_wider_than_the_window) {
     mr_progress *p = NULL;
-    mr_origin a, b;
+    mr_origin at;
     CHECK_I64(mr_progress_open(&p, NULL), MR_OK);
     const int row = mr_progress_assign(p, "t", 0, 0);
-    CHECK_I64(mr_progress_begin(p, row, 10 * MR_PROGRESS_WINDOW, &a), MR_OK); /* nothing pending: reset */
-    CHECK(a.epoch != 0);
-    CHECK_I64(mr_progress_begin(p, row, 20 * MR_PROGRESS_WINDOW, &b), MR_OK); /* a is pending */
-    CHECK_I64(b.epoch, 0);
-    CHECK(!mr_progress_finish(p, b)); /* handled, never counted: a restart may do it again */
-    CHECK(mr_progress_finish(p, a));
+    CHECK_I64(mr_progress_begin(p, row, 10 * MR_PROGRESS_WINDOW, &at),
+              MR_OK); /* nothing is pending */
+    CHECK(!mr_progress_full(p, row));
+    CHECK(mr_progress_finish(p, at));
+    mr_progress_close(p);
+}
+
+/* A record that is too far from an unfinished one stands outside the window: the partition must
+ * pause, and what comes behind it does not move the window past it. */
+TEST(strays_are_never_passed) {
+    mr_progress *p = NULL;
+    mr_origin old, stray, next;
+    const int64_t far = 2 * MR_PROGRESS_WINDOW;
+    CHECK_I64(mr_progress_open(&p, NULL), MR_OK);
+    const int row = mr_progress_assign(p, "t", 0, 0);
+    CHECK_I64(mr_progress_begin(p, row, 0, &old), MR_OK);
+    CHECK_I64(mr_progress_begin(p, row, far, &stray), MR_OK);
+    CHECK(mr_progress_full(p, row));
+    CHECK_I64(mr_progress_begin(p, row, far, &next), MR_EINVAL); /* seen already */
+    CHECK(mr_progress_finish(p, old));
+    CHECK(mr_progress_full(p, row)); /* the stray is not finished */
+    CHECK_I64(mr_progress_next(p, row), 1);
+    CHECK_I64(mr_progress_begin(p, row, far + 1, &next), MR_OK); /* could not be paused in time */
+    CHECK(mr_progress_finish(p, next));
+    CHECK_I64(mr_progress_next(p, row), 1);
+    CHECK(mr_progress_finish(p, stray));
+    CHECK(!mr_progress_full(p, row));
+    CHECK_I64(mr_progress_begin(p, row, far + 2, &next), MR_OK);
+    CHECK_I64(mr_progress_next(p, row), far + 2);
+    CHECK(mr_progress_finish(p, next));
+    CHECK_I64(mr_progress_next(p, row), far + 3);
     mr_progress_close(p);
 }
 

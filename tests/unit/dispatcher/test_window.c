@@ -1,5 +1,6 @@
-/* Goal: lanes share by weight and the lowest always moves; inside a lane and model arrival counts; what is
- * taken out and put back keeps its place. Method: entries on the stack, order of pops compared. */
+/* Goal: lanes share by weight and the lowest always moves; inside a lane and model arrival counts;
+ * what is taken out and put back keeps its place. Method: entries on the stack, order of pops
+ * compared. */
 #include "dispatcher/window.h"
 
 #include "tests/test.h"

@@ -1,0 +1,324 @@
+#!/usr/bin/python3
+"""Goal: whatever dies, stalls or talks nonsense, each job ends with one answer, and nothing stops.
+
+Method: real brokers, real Redis, dispatchers and workers with the demo model; while jobs run a process is
+killed, stopped, restarted or made slow, or noise is written to a topic that only our programs write to. In
+the end the logs are searched for what a sanitizer says and for the words of the prompts. Figures (rates,
+memory) are printed for people; their limits are wide.
+"""
+
+import contextlib
+import json
+import random
+import re
+import shutil
+import signal
+import time
+import unittest
+import uuid
+
+import redis
+from confluent_kafka import Producer
+
+import rig as servers
+from jobs import JSON, MSGPACK, Results, Topic, decode, make_job, produce, producer, stream_text
+
+MARK = "Xylopyrographer"  # in each prompt, and so in no log line
+WORK = "millrace.work.demo"
+ASAN = b"__asan_init" in (servers.BIN / "millrace-dispatcher").read_bytes()
+TROUBLE = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|millrace: bug:")
+
+
+def job(max_tokens: int = 24, **fields) -> dict:
+    """Greedy and without an end token: the same text each time, and some work to do."""
+    return make_job(f"{MARK} tool that prints text files on printers.", model="demo",
+                    params={"max_tokens": max_tokens, "temperature": 0, "ignore_eos": True}, **fields)
+
+
+def rss_kb(pid: int, field: str = "VmRSS") -> int:
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith(field + ":"))
+
+
+class Answers(Results):
+    """Results beside noise: what is none is passed over."""
+
+    def read(self, timeout: float = 0.2) -> None:
+        Topic.read(self, timeout)
+        for m in self.messages[self.seen:]:
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                r = decode(m)
+                self.by_id.setdefault(r["job_id"], []).append((r, m))
+        self.seen = len(self.messages)
+
+
+class Faults(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.rig = servers.Rig().__enter__()
+        cls.addClassCleanup(cls.rig.__exit__, None, None, None)
+        cls.model = shutil.copy(servers.DEMO_MODEL, cls.rig.dir)  # the same one until the end
+        cls.start("dispatcher")
+        cls.start("worker")
+        cls.redis = redis.Redis(port=cls.rig.redis_port)
+        servers.wait_for("topics", cls.topics_there)
+        cls.results = Answers(cls.rig.brokers)
+        cls.addClassCleanup(cls.results.close)
+        cls.producer = producer(cls.rig.brokers)
+        cls.results.wait([produce(cls.producer, job())], 60)
+
+    @classmethod
+    def start(cls, name: str, **settings) -> None:
+        if name.startswith("dispatcher"):
+            cls.rig.start_dispatcher(name, default_model="demo", **settings)
+        else:
+            cls.rig.start_worker(name, **{"model": cls.model, "model_name": "demo", "max_jobs": 8, **settings})
+
+    @classmethod
+    def topics_there(cls) -> bool:
+        from confluent_kafka.admin import AdminClient
+        topics = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
+        return {"millrace.results", "millrace.dead", "millrace.jobs.low", "millrace.workers", WORK} <= topics.keys()
+
+    def setUp(self) -> None:
+        for name in ("dispatcher", "worker"):
+            if name not in self.rig.processes:
+                self.start(name)
+
+    def tearDown(self) -> None:
+        """Nobody has ended by himself; who is here only for a test that failed is stopped."""
+        ended = [name for name, p in self.rig.processes.items() if p.poll() is not None]
+        for name in set(self.rig.processes) - {"kafka", "redis", "dispatcher", "worker"} | set(ended):
+            self.rig.stop(name)
+        for name in ended:
+            self.fail(f"{name} ended:\n{servers.tail(self.rig.log(name))}")
+
+    def submit(self, n: int, **fields) -> list[str]:
+        ids = [produce(self.producer, job(**fields)) for _ in range(n)]
+        self.producer.flush(30)
+        return ids
+
+    def wait_done(self, ids, n: int) -> None:
+        servers.wait_for(f"{n} of {len(ids)} jobs ended",
+                         lambda: self.results.read() or len(set(ids) & self.results.by_id.keys()) >= n, 90)
+
+    def check_all(self, ids, limit_s: float = 120) -> dict:
+        """All succeeded, with one text; answers that came twice are equal. Returns the results."""
+        got = self.results.wait(ids, limit_s)
+        self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
+        texts = {r["text"] for i in ids for r, _ in self.results.by_id[i]}
+        self.assertEqual(len(texts), 1)
+        return got
+
+    def state(self, job_id: str) -> str:
+        return (self.redis.hget(f"mr:{{{job_id}}}", "state") or b"").decode()
+
+    # ---- what dies
+
+    def test_broker_killed_and_back(self) -> None:
+        ids = self.submit(150)
+        self.wait_done(ids, 20)
+        self.rig.stop("kafka", signal.SIGKILL)
+        time.sleep(2)
+        self.rig.start_kafka()
+        self.check_all(ids)
+        self.check_all(self.submit(20))
+
+    def test_one_of_two_killed(self) -> None:
+        self.start("dispatcher-b")
+        self.start("worker-b")
+        self.check_all(self.submit(20))
+        ids = self.submit(300)
+        self.wait_done(ids, 40)
+        self.rig.stop("dispatcher", signal.SIGKILL)
+        self.rig.stop("worker", signal.SIGKILL)
+        self.check_all(ids)
+        twice = sum(len(self.results.by_id[i]) > 1 for i in ids)
+        print(f"  {twice} of {len(ids)} answers came more than once", flush=True)
+        self.assertEqual(self.rig.stop("dispatcher-b"), 0)
+        self.assertEqual(self.rig.stop("worker-b"), 0)
+
+    def test_rolling_restart_of_workers(self) -> None:
+        self.start("worker-b")
+        self.check_all(self.submit(20))
+        ids = self.submit(200)
+        for i, name in enumerate(("worker", "worker-b", "worker")):
+            self.wait_done(ids, 30 * (i + 1))
+            self.assertEqual(self.rig.stop(name, signal.SIGTERM), 0)
+            self.start(name)
+        self.check_all(ids)
+        self.assertEqual(self.rig.stop("worker-b"), 0)
+
+    def test_dispatcher_stops_while_the_broker_hangs(self) -> None:
+        ids = self.submit(60)
+        self.wait_done(ids, 5)
+        kafka = self.rig.processes["kafka"]
+        kafka.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(1)
+            p = self.rig.processes["dispatcher"]
+            p.send_signal(signal.SIGTERM)
+            time.sleep(4)
+        finally:
+            kafka.send_signal(signal.SIGCONT)
+        self.assertEqual(p.wait(40), 0)
+        self.start("dispatcher")
+        self.check_all(ids)
+
+    def test_redis_restarted_under_load(self) -> None:
+        ids = self.submit(150)
+        self.wait_done(ids, 20)
+        self.rig.stop("redis", signal.SIGKILL)
+        self.wait_done(ids, 60)
+        self.rig.start_redis()
+        got = self.check_all(ids)
+        degraded = [i for i in ids if got[i]["stream_degraded"]]
+        self.assertTrue(degraded, "no job ran while Redis was away")
+        fresh = self.submit(10)
+        got |= self.check_all(fresh)
+        for i in fresh:
+            servers.wait_for("done", lambda: self.state(i) == "succeeded", 30)
+            if not got[i]["stream_degraded"]:
+                self.assertEqual(stream_text(self.redis, i), got[i]["text"])
+        self.assertFalse(got[fresh[-1]]["stream_degraded"])
+
+    def test_redis_stands_still(self) -> None:
+        self.check_all(self.submit(5))
+        began = time.monotonic()
+        self.redis.execute_command("CLIENT", "PAUSE", 15000, "ALL")
+        self.check_all(self.submit(30), 14)
+        took = time.monotonic() - began
+        print(f"  30 jobs in {took:.1f} s while Redis stood still", flush=True)
+        self.assertLess(took, 15)
+        time.sleep(max(0, 15.5 - took))
+        self.check_all(self.submit(5))
+
+    # ---- what is large, or many
+
+    def test_two_models(self) -> None:
+        self.start("second", model_name="second")
+        ids = {}
+        servers.wait_for("second model", lambda: self.results.wait(
+            [i := produce(self.producer, job() | {"model": "second"})], 60)[i]["status"] == "succeeded", 60)
+        for n in range(40):
+            wanted = ("demo", "second", "")[n % 3]
+            j = job() | {"model": wanted}
+            if not wanted:
+                del j["model"]
+            ids[produce(self.producer, j)] = wanted or "demo"
+        for job_id, r in self.check_all(list(ids)).items():
+            self.assertEqual(r["model"], ids[job_id])
+            self.assertEqual(r["worker"], "second" if ids[job_id] == "second" else "worker")
+        self.assertEqual(self.rig.stop("second"), 0)
+
+    def test_jobs_of_a_mebibyte(self) -> None:
+        big = Producer({"bootstrap.servers": self.rig.brokers, "message.max.bytes": 1100000, "log_level": 0})
+        wanted = {}
+        for content_type in (JSON, MSGPACK):
+            for size in (900_000, 1_000_000, 1_047_800):
+                j = make_job(f"{MARK} " * (size // len(MARK + " ")), model="demo")
+                wanted[produce(big, j, content_type)] = "too long for the context"
+            j = make_job(model="demo") | {"input": {"tokens": [300 + i % 700 for i in range(131072)]}}
+            wanted[produce(big, j, content_type)] = "as many tokens as a job may have"
+        self.assertEqual(big.flush(30), 0)
+        for job_id, what in wanted.items():
+            r = self.results.wait([job_id], 60)[job_id]
+            with self.subTest(what):
+                self.assertIn(r["status"], ("rejected", "failed"))
+                self.assertIn(r["error"]["code"], ("context_exceeded", "not_released"))
+        self.check_all(self.submit(5))
+
+    def test_twenty_thousand_bad_jobs(self) -> None:
+        pid = self.rig.processes["dispatcher"].pid
+        before, n = rss_kb(pid), 20_000
+        ids = []
+        began = time.monotonic()
+        for i in range(n):
+            j = make_job() | {"prioritty": "high"}
+            while True:
+                try:
+                    ids.append(produce(self.producer, j))
+                    break
+                except BufferError:
+                    self.producer.poll(0.1)
+        self.producer.flush(60)
+        got = self.results.wait(ids, 120)
+        took = time.monotonic() - began
+        self.assertEqual({(r["status"], r["error"]["field"]) for r in got.values()}, {("rejected", "prioritty")})
+        peak = rss_kb(pid, "VmHWM")
+        print(f"  {n} bad jobs answered in {took:.1f} s; dispatcher {before // 1024} -> {rss_kb(pid) // 1024} MiB, "
+              f"peak {peak // 1024} MiB", flush=True)
+        self.assertLess(peak - before, (600 if ASAN else 160) * 1024)
+        self.check_all(self.submit(5))
+
+    # ---- nonsense
+
+    def test_noise_in_topics_of_our_own(self) -> None:
+        rng = random.Random(5)
+        beat = {"worker": "ghost", "model": "demo", "sent_ms": 1, "leaving": False, "parts": [],
+                "slots": {"free": 1, "max": 1}, "running": 0, "waiting": 0,
+                "kv_tokens": {"free": 1, "total": 1}, "n_ctx": 1, "pressure": 0.0, "tokens_per_s": 0.0}
+        part = [{"partition": 0, "position": 1}]
+        nonsense = {
+            "millrace.workers": [
+                beat | {"parts": [{"partition": -1, "position": 0}]},
+                beat | {"parts": [{"partition": 1 << 30, "position": 0}]},
+                beat | {"parts": [{"partition": 0, "position": -5}]},
+                beat | {"model": "x" * 300}, beat | {"model": ""}, beat | {"worker": ""},
+                beat | {"slots": {"free": -1, "max": 1}}, beat | {"pressure": 17},
+                *[beat | {"worker": f"ghost-{i}", "model": f"ghost-{i}", "parts": part} for i in range(80)],
+            ],
+            "millrace.control": [{"type": "cancel"}, {"type": "explode", "job_id": str(uuid.uuid4())},
+                                 {"type": "cancel", "job_id": "../../etc/passwd"}, [], 7],
+            WORK: [{"job_id": str(uuid.uuid4())}, {"job_id": 5}, make_job(), [[[[[[]]]]]]],
+            "millrace.results": [{"job_id": str(uuid.uuid4())}, {"status": "succeeded"},
+                                 {"job_id": str(uuid.uuid4()), "status": "rejected", "error": {"code": "x"}},
+                                 {"job_id": "7", "status": "succeeded"}],
+        }
+        for topic, records in nonsense.items():
+            bodies = [json.dumps(r).encode() for r in records]
+            bodies += [rng.randbytes(rng.randint(0, 300)) for _ in range(30)]
+            for body in [*bodies, b"{" * 100_000, rng.randbytes(990_000), None]:
+                self.producer.produce(topic, body, key="ghost")  # a compacted topic takes none without a key
+            self.producer.poll(0)
+        self.assertEqual(self.producer.flush(30), 0)
+        self.check_all(self.submit(40))
+        log = self.rig.log("dispatcher").read_text() + self.rig.log("worker").read_text()
+        for words in ("not a heartbeat", "not a control record", "not a result", "work record not understood"):
+            self.assertTrue(words in log, f"nobody logged: {words}")
+        dead = Topic(self.rig.brokers, "millrace.dead")
+        servers.wait_for("a dead letter of the work topic", lambda: dead.read() or any(
+            json.loads(m.value())["origin"]["topic"] == WORK for m in dead.messages), 30)
+        dead.close()
+
+    def test_memory_of_a_worker(self) -> None:
+        """Weights stay in the file: what a worker allocates beside the KV cache is at most 64 MiB."""
+        model = self.rig.dir / "synthetic.gguf"
+        self.rig.millrace("model", "synth", "--shape",
+                          "custom:layers=8,embd=768,ff=2048,heads=12,kv_heads=4,vocab=32000,ctx=1024", "--type", "q8_0", "-o", model)
+        self.start("synthetic", model=model, model_name="synthetic", kv_tokens=2048, n_ctx=512, max_jobs=4)
+        ids = [produce(self.producer, job() | {"model": "synthetic"}) for _ in range(4)]
+        got = self.results.wait(ids, 120)
+        self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
+        anon = rss_kb(self.rig.processes["synthetic"].pid, "RssAnon")
+        kv = int(re.search(r"kv_bytes=(\d+)", self.rig.log("synthetic").read_text()).group(1)) // 1024
+        print(f"  file {model.stat().st_size >> 20} MiB, KV {kv >> 10} MiB, anonymous {anon >> 10} MiB", flush=True)
+        if not ASAN:
+            self.assertLess(anon - kv, 64 * 1024)
+        self.assertEqual(self.rig.stop("synthetic"), 0)
+
+    # ---- the end
+
+    def test_zz_all_stop_and_the_logs_are_clean(self) -> None:
+        for name in ("worker", "dispatcher"):
+            self.assertEqual(self.rig.stop(name), 0)
+        for log in self.rig.dir.glob("*.log"):
+            if log.name in ("kafka.log", "redis.log"):
+                continue
+            text = log.read_text(errors="replace")
+            self.assertIsNone(TROUBLE.search(text), log.name)
+            self.assertNotIn(MARK, text, f"{log.name} holds words of a prompt")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

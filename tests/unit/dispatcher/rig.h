@@ -1,0 +1,207 @@
+/* rig.h - what the tests of the queue path share: a loop, the embedded broker, a reader of any
+ * topic, and a redis-server of their own.
+ *
+ * The embedded broker takes three seconds to form a group, so a file opens its consumers once, in
+ * the first test, and closes them in the last. Every wait has a limit. */
+#ifndef MR_TESTS_DISPATCHER_RIG_H
+#define MR_TESTS_DISPATCHER_RIG_H
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/kafka.h"
+#include "base/log.h"
+#include "dispatcher/names.h"
+#include "schemas/codec.h"
+#include "tests/test.h"
+#include "tests/unit/net/loop.h"
+
+#define WAIT_MS  20000
+#define NO_REDIS "unix:///nonexistent/redis.sock"
+
+static uv_loop_t loop;
+static mr_kafka_mock *mock;
+static mr_kafka_conf kafka;
+static mr_names names;
+static mr_err err;
+
+static void rig_open(int32_t partitions) {
+    static const char *const extra[] = {"session.timeout.ms=6000", "heartbeat.interval.ms=200",
+                                        "fetch.wait.max.ms=10", NULL};
+    const char *topics[] = {names.jobs[0], names.jobs[1], names.jobs[2], names.results,
+                            names.dead,    names.workers, names.control, "mr.work.m"};
+    mr_log_setup(MR_LOG_ERROR, false);
+    CHECK_I64(uv_loop_init(&loop), 0);
+    CHECK_OK(mr_kafka_mock_open(&mock, 1, 1, &err), err);
+    CHECK_OK(mr_names_init(&names, "mr", "mr", &err), err);
+    for (size_t i = 0; i < MR_COUNT(topics); i++)
+        CHECK_OK(mr_kafka_mock_topic(mock, topics[i], partitions, &err), err);
+    kafka = (mr_kafka_conf){mr_kafka_mock_brokers(mock), "test", extra};
+}
+
+static void rig_close(void) {
+    CHECK_I64(close_loop(&loop), 0);
+    mr_kafka_mock_close(mock);
+}
+
+/* ---- a reader: keeps what one topic holds ---- */
+
+typedef struct seen {
+    char *key, *value; /* terminated copies; key NULL: none */
+    size_t len;
+    char type[48]; /* header content-type */
+} seen;
+
+typedef struct reader {
+    mr_kafka_consumer *c;
+    seen *all;
+    size_t n, want;
+} reader;
+
+static inline void on_read(void *owner, const mr_kafka_msg *m) {
+    reader *r = owner;
+    size_t type_len;
+    r->all = realloc(r->all, (r->n + 1) * sizeof *r->all);
+    CHECK(r->all != NULL);
+    seen *s = &r->all[r->n++];
+    *s = (seen){.len = m->len};
+    if (m->key) s->key = strndup(m->key, m->key_len);
+    s->value = calloc(1, m->len + 1);
+    CHECK(s->value != NULL);
+    if (m->len) memcpy(s->value, m->value, m->len);
+    const char *type = mr_kafka_msg_header(m, "content-type", &type_len);
+    if (type) snprintf(s->type, sizeof s->type, "%.*s", (int)type_len, type);
+}
+
+static inline void reader_open(reader *r, const char *topic, int32_t partitions) {
+    mr_kafka_tp tp[16];
+    const mr_kafka_consumer_conf cc = {
+        .conn = kafka, .reset_offset = MR_KAFKA_OFFSET_BEGIN, .owner = r, .on_msg = on_read};
+    *r = (reader){0};
+    for (int32_t i = 0; i < partitions; i++) tp[i] = (mr_kafka_tp){topic, i, MR_KAFKA_OFFSET_BEGIN};
+    CHECK_OK(mr_kafka_consumer_open(&r->c, &loop, &cc, &err), err);
+    CHECK_OK(mr_kafka_assign(r->c, tp, (size_t)partitions, &err), err);
+}
+
+static inline void reader_close(reader *r) {
+    mr_kafka_consumer_close(r->c);
+    for (size_t i = 0; i < r->n; i++) {
+        free(r->all[i].key);
+        free(r->all[i].value);
+    }
+    free(r->all);
+}
+
+static inline bool has_read(void *arg) {
+    const reader *r = arg;
+    return r->n >= r->want;
+}
+
+/* Waits until n records have been read in all. */
+static inline void read_n(reader *r, size_t n) {
+    r->want = n;
+    if (!run_until(&loop, has_read, r, WAIT_MS)) fail_msg("%zu records read, not %zu", r->n, n);
+}
+
+/* The record of a key, of those read so far; NULL: none. */
+static inline const seen *read_key(const reader *r, const char *key) {
+    for (size_t i = 0; i < r->n; i++)
+        if (r->all[i].key && strcmp(r->all[i].key, key) == 0) return &r->all[i];
+    return NULL;
+}
+
+/* ---- a producer that waits ---- */
+
+static inline void on_produced(void *owner, void *cookie, mr_status st, const char *text,
+                               int32_t partition, int64_t offset) {
+    (void)owner;
+    (void)cookie;
+    (void)partition;
+    (void)offset;
+    if (st != MR_OK) fail_msg("not produced: %s", text);
+}
+
+static inline mr_kafka_producer *producer_open(void) {
+    mr_kafka_producer *p = NULL;
+    const mr_kafka_conf conf = {kafka.brokers, "test", NULL};
+    CHECK_OK(mr_kafka_producer_open(&p, &loop, &conf, on_produced, NULL, &err), err);
+    return p;
+}
+
+/* value NULL: a tombstone; type NULL: no header. */
+static inline void produce(mr_kafka_producer *p, const char *topic, const char *type,
+                           const void *value, size_t len) {
+    const mr_kafka_header h = {"content-type", type, type ? strlen(type) : 0};
+    CHECK_OK(mr_kafka_send(p, topic, MR_KAFKA_ANY_PARTITION, NULL, 0, value, len, &h, type ? 1 : 0,
+                           NULL, &err),
+             err);
+}
+
+static inline void job_id(char out[MR_JOB_ID_LEN + 1], unsigned n) {
+    snprintf(out, MR_JOB_ID_LEN + 1, "00000000-0000-4000-8000-%012u", n);
+}
+
+/* A JSON job with more fields, such as ",\"priority\":\"low\"". */
+static inline void produce_job(mr_kafka_producer *p, const char *topic, unsigned n,
+                               const char *more) {
+    char id[MR_JOB_ID_LEN + 1], json[1024];
+    job_id(id, n);
+    const int len =
+        snprintf(json, sizeof json, "{\"job_id\":\"%s\",\"input\":{\"prompt\":\"x\"}%s}", id, more);
+    produce(p, topic, "application/json", json, (size_t)len);
+}
+
+/* ---- Redis ---- */
+
+static pid_t redis_pid;
+static char redis_dir[64], redis_url[128];
+
+static inline void redis_prepare(void) {
+    strcpy(redis_dir, "/tmp/mr-test-redis-XXXXXX");
+    CHECK(mkdtemp(redis_dir) != NULL);
+    snprintf(redis_url, sizeof redis_url, "unix://%s/s", redis_dir);
+}
+
+static inline void redis_start(void) {
+    char path[100];
+    snprintf(path, sizeof path, "%s/s", redis_dir);
+    redis_pid = fork();
+    if (redis_pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nobody behind */
+        if (!freopen("/dev/null", "w", stdout)) _exit(127);
+        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--save", "",
+               "--appendonly", "no", "--dir", redis_dir, (char *)NULL);
+        _exit(127);
+    }
+    CHECK(redis_pid > 0);
+}
+
+static inline void redis_kill(void) {
+    if (redis_pid <= 0) return;
+    kill(redis_pid, SIGKILL);
+    waitpid(redis_pid, NULL, 0);
+    redis_pid = 0;
+}
+
+static inline void redis_remove(void) {
+    char command[100];
+    redis_kill();
+    snprintf(command, sizeof command, "rm -rf %s", redis_dir);
+    CHECK_I64(system(command), 0);
+}
+
+/* What redis-cli prints, without the last newline. */
+static inline void redis_ask(char *out, size_t cap, const char *command) {
+    char line[512];
+    snprintf(line, sizeof line, "redis-cli -s %s/s %s", redis_dir, command);
+    FILE *f = popen(line, "r");
+    CHECK(f != NULL);
+    const size_t n = fread(out, 1, cap - 1, f);
+    out[n] = '\0';
+    if (n && out[n - 1] == '\n') out[n - 1] = '\0';
+    CHECK_I64(pclose(f), 0);
+}
+
+#endif

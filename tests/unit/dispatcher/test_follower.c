@@ -1,0 +1,152 @@
+/* Goal: each committed result reaches Redis once, in its hash and as `done` on its stream; without
+ * Redis little is held and all of it is told later; what is no result, or what Redis will never
+ * take, stops nobody. Method: the embedded broker full of results, and a redis-server of our own
+ * that comes late, dies and comes back; what it holds is asked through redis-cli. */
+#include "dispatcher/follower.h"
+
+#include "rig.h"
+
+#define PARTS 2
+
+static mr_status_view *view;
+static mr_follower *follower;
+static mr_kafka_producer *producer;
+static char text[65536];
+
+static void on_up(void *owner) {
+    (void)owner;
+    if (follower) mr_follower_kick(follower);
+}
+
+static void on_fatal(void *owner, const char *why) {
+    (void)owner;
+    fail_msg("fatal: %s", why);
+}
+
+static void produce_result(unsigned n, const char *more) {
+    char id[MR_JOB_ID_LEN + 1], json[1024];
+    job_id(id, n);
+    const int len =
+        snprintf(json, sizeof json, "{\"job_id\":\"%s\",\"status\":\"succeeded\",\"attempt\":1%s}",
+                 id, more);
+    produce(producer, names.results, "application/json", json, (size_t)len);
+}
+
+static bool has_told(void *arg) {
+    return mr_follower_told(follower) >= *(uint64_t *)arg;
+}
+
+static void wait_told(uint64_t n) {
+    if (!run_until(&loop, has_told, &n, WAIT_MS))
+        fail_msg("%llu told, %zu held", (unsigned long long)mr_follower_told(follower),
+                 mr_follower_pending(follower));
+}
+
+static bool holds_some(void *arg) {
+    (void)arg;
+    return mr_follower_pending(follower) > 0;
+}
+
+static void follower_open(void) {
+    const mr_follower_conf conf = {
+        .kafka = &kafka, .group = "f", .topic = names.results, .view = view, .on_fatal = on_fatal};
+    CHECK_OK(mr_follower_open(&follower, &loop, &conf, &err), err);
+}
+
+TEST(without_redis_kafka_keeps_the_rest) {
+    rig_open(PARTS);
+    redis_prepare();
+    producer = producer_open();
+    const mr_status_conf vc = {redis_url, "mr", 60, NULL, on_up};
+    CHECK_OK(mr_status_open(&view, &loop, &vc, &err), err);
+    follower_open();
+    for (unsigned i = 0; i < 3000; i++)
+        produce_result(i, ",\"finish_reason\":\"stop\",\"usage\":{\"completion_tokens\":7}");
+    CHECK(run_until(&loop, holds_some, NULL, WAIT_MS));
+    run_until(&loop, NULL, NULL, 500);
+    CHECK(mr_follower_pending(follower) <= PARTS); /* the first one of each has paused all */
+    CHECK_I64(mr_follower_told(follower), 0);
+    redis_start();
+    wait_told(3000);
+    CHECK_I64(mr_follower_told(follower), 3000);
+    CHECK_I64(mr_follower_pending(follower), 0);
+
+    redis_ask(text, sizeof text,
+              "HMGET 'mr:{00000000-0000-4000-8000-000000002999}' state tokens "
+              "finish_reason result_partition");
+    CHECK(strncmp(text, "succeeded\n7\nstop\n", 17) == 0);
+    redis_ask(text, sizeof text, "XRANGE 'mr:{00000000-0000-4000-8000-000000000000}:s' - +");
+    CHECK(strncmp(text, "1-7\nf\n", 6) == 0 && strstr(text, "\"type\":\"done\""));
+    redis_ask(text, sizeof text, "TTL 'mr:{00000000-0000-4000-8000-000000000000}'");
+    CHECK(atoi(text) > 0 && atoi(text) <= 60);
+}
+
+TEST(noise_and_bad_keys_stop_nobody) {
+    static const char *const noise[] = {
+        "",
+        "{}",
+        "[1,2",
+        "{\"job_id\":7}",
+        "{\"job_id\":\"x\",\"status\":\"succeeded\"}",
+        "{\"job_id\":\"00000000-0000-4000-8000-000000000001\",\"status\":\"nonsense\"}"};
+    const uint64_t before = mr_follower_told(follower);
+    redis_ask(text, sizeof text, "SET 'mr:{00000000-0000-4000-8000-000000005000}' taken");
+    redis_ask(text, sizeof text, "SET 'mr:{00000000-0000-4000-8000-000000005001}:s' taken");
+    for (size_t i = 0; i < MR_COUNT(noise); i++)
+        produce(producer, names.results, "application/json", noise[i], strlen(noise[i]));
+    produce(producer, names.results, "image/png", "x", 1);
+    produce(producer, names.results, NULL, NULL, 0);
+    produce_result(5000, ""); /* its hash is no hash: never told */
+    produce_result(5001, ""); /* its stream is no stream: the hash has the end */
+    produce_result(5002, ",\"error\":{\"code\":\"odd\"}");
+    produce_result(5003, "");
+    wait_told(before + 3);
+    redis_ask(text, sizeof text, "HGET 'mr:{00000000-0000-4000-8000-000000005001}' state");
+    CHECK_STR(text, "succeeded");
+    redis_ask(text, sizeof text, "HGET 'mr:{00000000-0000-4000-8000-000000005003}' state");
+    CHECK_STR(text, "succeeded");
+    run_until(&loop, NULL, NULL, 200);
+    CHECK_I64(mr_follower_pending(follower), 0);
+}
+
+TEST(an_end_is_not_told_twice) {
+    const uint64_t before = mr_follower_told(follower);
+    produce_result(6000, "");
+    produce_result(6000, "");
+    wait_told(before + 2);
+    redis_ask(text, sizeof text, "XLEN 'mr:{00000000-0000-4000-8000-000000006000}:s'");
+    CHECK_STR(text, "1");
+}
+
+TEST(redis_dies_and_comes_back) {
+    const uint64_t before = mr_follower_told(follower);
+    for (unsigned i = 7000; i < 7200; i++) produce_result(i, "");
+    CHECK_I64(mr_kafka_flush(producer, WAIT_MS), MR_OK);
+    run_until(&loop, NULL, NULL, 20); /* some are under way to it */
+    redis_kill();
+    run_until(&loop, NULL, NULL, 300);
+    redis_start();
+    wait_told(before + 200);
+    for (unsigned i = 7200; i < 7210; i++) produce_result(i, "");
+    wait_told(before + 210);
+}
+
+/* What was told is committed: the next follower of the group has nothing to tell. */
+TEST(closing) {
+    mr_follower_close(follower);
+    follower_open();
+    produce_result(8000, "");
+    wait_told(1);
+    run_until(&loop, NULL, NULL, 300);
+    CHECK_I64(mr_follower_told(follower), 1);
+    produce_result(8001, ""); /* closed before Redis may have answered */
+    CHECK_I64(mr_kafka_flush(producer, WAIT_MS), MR_OK);
+    run_until(&loop, NULL, NULL, 10);
+    mr_follower_close(follower);
+    mr_status_close(view);
+    mr_kafka_producer_close(producer);
+    rig_close();
+    redis_remove();
+}
+
+MR_TEST_MAIN

@@ -1,0 +1,274 @@
+/* Goal: every record of a lane gets its fate (queued, answered, or a dead letter) before its offset
+ * is committed; cancels and deadlines end what waits, however many at once; limits pause and let
+ * go. Method: the intake with window and outbox on the embedded broker, without release: what is
+ * queued waits until the test ends it. The last test opens the intake once more and sees which
+ * records come again. */
+#include "dispatcher/intake.h"
+
+#include "base/clock.h"
+#include "rig.h"
+
+#define WINDOW_JOBS 12000
+
+static mr_outbox *outbox;
+static mr_window *window;
+static mr_intake *intake;
+static mr_kafka_producer *producer;
+static reader results, dead;
+static size_t n_queued, n_known; /* n_known: queued when the test began */
+static mr_priority last_lane;
+static bool refuse_all;
+
+static bool vet(void *owner, mr_entry *e, mr_job_error *why) {
+    (void)owner;
+    e->job.model = "m";
+    if (refuse_all) *why = (mr_job_error){"unknown_model", "model", "no such model"};
+    return !refuse_all;
+}
+
+static void on_queued(void *owner, const mr_entry *e) {
+    (void)owner;
+    n_queued++;
+    last_lane = e->lane;
+}
+
+static void on_fatal(void *owner, const char *text) {
+    (void)owner;
+    fail_msg("fatal: %s", text);
+}
+
+static bool is_assigned(void *arg) {
+    (void)arg;
+    return mr_intake_assigned(intake);
+}
+
+static void intake_open(int64_t window_jobs, int64_t window_bytes) {
+    const mr_intake_conf conf = {.kafka = &kafka,
+                                 .group = "g",
+                                 .names = &names,
+                                 .outbox = outbox,
+                                 .window = window,
+                                 .window_jobs = window_jobs,
+                                 .window_bytes = window_bytes,
+                                 .vet = vet,
+                                 .on_queued = on_queued,
+                                 .on_fatal = on_fatal};
+    CHECK_OK(mr_intake_open(&intake, &loop, &conf, &err), err);
+    CHECK(run_until(&loop, is_assigned, NULL, WAIT_MS));
+}
+
+static bool is_queued(void *arg) {
+    return n_queued >= *(size_t *)arg;
+}
+
+static void wait_queued(size_t n) {
+    if (!run_until(&loop, is_queued, &n, WAIT_MS)) fail_msg("%zu queued, not %zu", n_queued, n);
+}
+
+static void begin_test(void) {
+    n_known = n_queued;
+}
+
+/* The result of job n, which must be the i-th record of results. */
+static void expect_result(unsigned n, const char *status, const char *code) {
+    char id[MR_JOB_ID_LEN + 1], want[64];
+    job_id(id, n);
+    read_n(&results, results.n + 1);
+    const seen *s = read_key(&results, id);
+    CHECK(s != NULL);
+    snprintf(want, sizeof want, "\"status\":\"%s\"", status);
+    if (!strstr(s->value, want)) fail_msg("%s has no %s", s->value, want);
+    snprintf(want, sizeof want, "\"code\":\"%s\"", code);
+    if (!strstr(s->value, want)) fail_msg("%s has no %s", s->value, want);
+}
+
+static size_t n_waiting(void) {
+    return mr_window_len(window, MR_PRIORITY_HIGH) + mr_window_len(window, MR_PRIORITY_NORMAL) +
+           mr_window_len(window, MR_PRIORITY_LOW);
+}
+
+TEST(opening) {
+    rig_open(1);
+    CHECK_OK(mr_outbox_open(&outbox, &loop, &kafka, &err), err);
+    CHECK_OK(mr_window_open(&window, &err), err);
+    producer = producer_open();
+    reader_open(&results, names.results, 1);
+    reader_open(&dead, names.dead, 1);
+    intake_open(WINDOW_JOBS, 64 << 20);
+}
+
+TEST(the_topic_has_the_last_word_on_priority) {
+    static const struct {
+        mr_priority topic;
+        const char *field;
+        mr_priority lane;
+    } cases[] = {
+        {MR_PRIORITY_HIGH, "", MR_PRIORITY_NORMAL}, /* normal is the default of the field */
+        {MR_PRIORITY_HIGH, ",\"priority\":\"high\"", MR_PRIORITY_HIGH},
+        {MR_PRIORITY_NORMAL, ",\"priority\":\"high\"", MR_PRIORITY_NORMAL},
+        {MR_PRIORITY_NORMAL, ",\"priority\":\"low\"", MR_PRIORITY_LOW},
+        {MR_PRIORITY_LOW, ",\"priority\":\"high\"", MR_PRIORITY_LOW},
+    };
+    for (unsigned i = 0; i < MR_COUNT(cases); i++) {
+        begin_test();
+        produce_job(producer, names.jobs[cases[i].topic], 100 + i, cases[i].field);
+        wait_queued(n_known + 1);
+        CHECK_I64(last_lane, cases[i].lane);
+    }
+    for (unsigned i = 0; i < MR_COUNT(cases); i++) {
+        char id[MR_JOB_ID_LEN + 1];
+        job_id(id, 100 + i);
+        mr_intake_cancel(intake, id);
+        expect_result(100 + i, "cancelled", "cancelled");
+    }
+    CHECK_I64(n_waiting(), 0);
+    CHECK_I64(mr_intake_bytes(intake), 0);
+}
+
+TEST(bad_jobs_are_answered_and_noise_becomes_a_dead_letter) {
+    static const char not_json[] = "{\"broken";
+    const char *topic = names.jobs[MR_PRIORITY_NORMAL];
+    char *big = calloc(1, 1000000);
+    begin_test();
+    produce_job(producer, topic, 200, ",\"prioritty\":1");
+    expect_result(200, "rejected", "unknown_field");
+    refuse_all = true;
+    produce_job(producer, topic, 201, "");
+    expect_result(201, "rejected", "unknown_model");
+    refuse_all = false;
+
+    produce(producer, topic, "application/json", NULL, 0);
+    produce(producer, topic, "text/plain", "{}", 2);
+    produce(producer, topic, NULL, not_json, sizeof not_json - 1);
+    memset(big, 'x', 1000000);
+    produce(producer, topic, "application/json", big, 1000000);
+    read_n(&dead, 4);
+    for (size_t i = 0; i < 4; i++) {
+        mr_arena arena;
+        mr_dead d;
+        mr_arena_init(&arena, 0);
+        CHECK_OK(mr_codec_dead_decode(&d, dead.all[i].value, dead.all[i].len, &arena, &err), err);
+        CHECK_STR(d.topic, topic);
+        CHECK(d.cause[0] && d.message[0]);
+        if (i == 1) CHECK_STR(d.cause, "content_type");
+        if (i == 2)
+            CHECK(d.payload_len == sizeof not_json - 1 &&
+                  memcmp(d.payload, not_json, d.payload_len) == 0);
+        if (i == 3) CHECK(d.payload_len == 512 << 10 && strstr(d.message, "524288 of 1000000"));
+        mr_arena_drop(&arena);
+    }
+    free(big);
+    CHECK_I64(n_queued, n_known);
+    CHECK_I64(mr_intake_counters(intake)->dead, 4);
+    CHECK_I64(mr_intake_bytes(intake), 0);
+}
+
+TEST(a_cancel_may_come_before_its_job) {
+    char id[MR_JOB_ID_LEN + 1];
+    job_id(id, 300);
+    begin_test();
+    mr_intake_cancel(intake, id);
+    produce_job(producer, names.jobs[0], 300, "");
+    expect_result(300, "cancelled", "cancelled");
+    CHECK_I64(n_queued, n_known);
+}
+
+TEST(a_deadline_ends_what_waits) {
+    begin_test();
+    produce_job(producer, names.jobs[1], 400, ",\"deadline_ms\":600000");
+    produce_job(producer, names.jobs[1], 401, "");
+    wait_queued(n_known + 2);
+    mr_intake_tick(intake, mr_clock_wall_ms());
+    CHECK_I64(n_waiting(), 2);
+    mr_intake_tick(intake, mr_clock_wall_ms() + 600001);
+    expect_result(400, "expired", "expired");
+    CHECK_I64(n_waiting(), 1);
+    char id[MR_JOB_ID_LEN + 1];
+    job_id(id, 401);
+    mr_intake_cancel(intake, id);
+    expect_result(401, "cancelled", "cancelled");
+}
+
+static bool all_ended(void *arg) {
+    mr_intake_tick(intake, *(uint64_t *)arg);
+    return n_waiting() == 0;
+}
+
+/* More at once than the outbox holds: half by deadline, half by cancel, while the brokers are away.
+ */
+TEST(a_mass_end_is_answered_one_by_one) {
+    const unsigned n = 10000;
+    uint64_t later_ms = mr_clock_wall_ms() + 700000;
+    const size_t before = results.n;
+    char id[MR_JOB_ID_LEN + 1];
+
+    begin_test();
+    for (unsigned i = 0; i < n; i++)
+        produce_job(producer, names.jobs[2], 10000 + i, i % 2 ? "" : ",\"deadline_ms\":600000");
+    CHECK_I64(mr_kafka_flush(producer, WAIT_MS), MR_OK);
+    wait_queued(n_known + n);
+    mr_kafka_mock_broker_up(mock, false);
+    for (unsigned i = 1; i < n; i += 2) {
+        job_id(id, 10000 + i);
+        mr_intake_cancel(intake, id);
+    }
+    mr_intake_tick(intake, later_ms);
+    CHECK_I64(mr_outbox_len(outbox), MR_OUTBOX_MAX - MR_OUTBOX_RESERVE);
+    CHECK_I64(n_waiting(),
+              n - (MR_OUTBOX_MAX - MR_OUTBOX_RESERVE)); /* the others wait for their turn */
+    mr_kafka_mock_broker_up(mock, true);
+    CHECK(run_until(&loop, all_ended, &later_ms, WAIT_MS));
+    read_n(&results, before + n);
+    size_t n_cancelled = 0, n_expired = 0;
+    for (size_t i = before; i < results.n; i++) {
+        n_cancelled += strstr(results.all[i].value, "\"status\":\"cancelled\"") != NULL;
+        n_expired += strstr(results.all[i].value, "\"status\":\"expired\"") != NULL;
+    }
+    CHECK_I64(n_cancelled, n / 2);
+    CHECK_I64(n_expired, n / 2);
+    CHECK_I64(mr_intake_bytes(intake), 0);
+}
+
+/* Of five records the second and the fourth are not finished: the second and all behind it come
+ * again. */
+TEST(a_restart_reads_what_has_no_fate) {
+    char id[MR_JOB_ID_LEN + 1];
+    begin_test();
+    for (unsigned i = 500; i < 505; i++) produce_job(producer, names.jobs[1], i, "");
+    wait_queued(n_known + 5);
+    for (unsigned i = 500; i < 505; i++) {
+        if (i == 501 || i == 503) continue;
+        job_id(id, i);
+        mr_intake_cancel(intake, id);
+        expect_result(i, "cancelled", "cancelled");
+    }
+    mr_outbox_flush(outbox, WAIT_MS);
+    mr_outbox_close(outbox);
+    mr_intake_close(intake);
+    CHECK_I64(n_waiting(), 0);
+    n_queued = n_known = 0;
+    CHECK_OK(mr_outbox_open(&outbox, &loop, &kafka, &err), err);
+    intake_open(2, 64 << 20); /* pauses after two, and goes on when one is left */
+    wait_queued(2);
+    run_until(&loop, NULL, NULL, 300);
+    CHECK_I64(n_queued, 2);
+    job_id(id, 501);
+    mr_intake_cancel(intake, id);
+    mr_intake_tick(intake, mr_clock_wall_ms());
+    wait_queued(3);
+    run_until(&loop, NULL, NULL, 300);
+    CHECK_I64(n_queued, 3);
+}
+
+TEST(closing) {
+    mr_kafka_producer_close(producer);
+    mr_outbox_flush(outbox, WAIT_MS);
+    mr_outbox_close(outbox);
+    mr_intake_close(intake);
+    mr_window_close(window);
+    reader_close(&results);
+    reader_close(&dead);
+    rig_close();
+}
+
+MR_TEST_MAIN
