@@ -11,6 +11,7 @@
 #include "base/log.h"
 
 #define MAX_TOPIC_NAME 249 /* Kafka's limit */
+#define MAX_EXTRA_VALUE 4096 /* a PEM certificate */
 #define MAX_EXTRA_NAME 128
 #define MAX_EXTRA      64
 
@@ -82,6 +83,8 @@ mr_status mr_kafka_fail_error(rd_kafka_error_t *error, const char *what, mr_err 
 
 /* Runs on librdkafka's threads. What it calls an error it retries by itself: a warning of ours. */
 static void on_log(const rd_kafka_t *rk, int syslog_level, const char *fac, const char *text) {
+    /* One `kafka_extra` serves producers and consumers: what one of them ignores is no news. */
+    if (strcmp(fac, "CONFWARN") == 0 && strstr(text, "will be ignored by this")) return;
     const mr_log_level level = syslog_level <= 2   ? MR_LOG_ERROR
                                : syslog_level <= 4 ? MR_LOG_WARN
                                : syslog_level <= 6 ? MR_LOG_INFO
@@ -96,19 +99,37 @@ static mr_status set(rd_kafka_conf_t *c, const char *name, const char *value, mr
     return mr_fail(err, MR_EINVAL, "kafka property %s: %s", name, why);
 }
 
-/* Errors show names and places but no value: it may be a password. */
-static mr_status set_extra(rd_kafka_conf_t *c, const char *pair, size_t place, mr_err *err) {
-    char name[MAX_EXTRA_NAME];
-    const char *eq = strchr(pair, '=');
+/* One "name=value" of n bytes. Errors show names and places but no value: it may be a password. */
+static mr_status set_extra(rd_kafka_conf_t *c, const char *pair, size_t n, size_t place, mr_err *err) {
+    char name[MAX_EXTRA_NAME], value[MAX_EXTRA_VALUE];
+    const char *eq = memchr(pair, '=', n);
+
     if (!eq || eq == pair)
         return mr_fail(err, MR_EINVAL, "kafka extra property %zu: not name=value", place + 1);
-    const size_t n = (size_t)(eq - pair);
-    if (n >= sizeof name)
+    const size_t n_name = (size_t)(eq - pair), n_value = n - n_name - 1;
+    if (n_name >= sizeof name)
         return mr_fail(err, MR_EINVAL, "kafka property %.32s...: the name has %zu bytes, limit %d",
-                       pair, n, MAX_EXTRA_NAME - 1);
-    memcpy(name, pair, n);
-    name[n] = 0;
-    return set(c, name, eq + 1, err);
+                       pair, n_name, MAX_EXTRA_NAME - 1);
+    snprintf(name, sizeof name, "%.*s", (int)n_name, pair);
+    if (n_value >= sizeof value)
+        return mr_fail(err, MR_EINVAL, "kafka property %s: the value has %zu bytes, limit %d", name,
+                       n_value, MAX_EXTRA_VALUE - 1);
+    snprintf(value, sizeof value, "%.*s", (int)n_value, eq + 1);
+    return set(c, name, value, err);
+}
+
+static mr_status set_all_extra(rd_kafka_conf_t *c, const char *extra, mr_err *err) {
+    mr_status st = MR_OK;
+    size_t place = 0;
+
+    for (const char *p = extra ? extra : ""; *p && st == MR_OK; place++) {
+        const size_t n = strcspn(p, ";");
+        if (place == MAX_EXTRA)
+            return mr_fail(err, MR_EINVAL, "kafka extra properties: more than %d", MAX_EXTRA);
+        if (n > 0) st = set_extra(c, p, n, place, err); /* a last semicolon says nothing */
+        p += n + (p[n] == ';');
+    }
+    return st;
 }
 
 mr_status mr_kafka_conf_new(rd_kafka_conf_t **out, const mr_kafka_conf *conf,
@@ -134,13 +155,7 @@ mr_status mr_kafka_conf_new(rd_kafka_conf_t **out, const mr_kafka_conf *conf,
         if ((st = set(c, common[i].name, common[i].value, err)) != MR_OK) goto fail;
     for (size_t i = 0; i < n_props; i++)
         if ((st = set(c, props[i].name, props[i].value, err)) != MR_OK) goto fail;
-    for (size_t i = 0; conf->extra && conf->extra[i]; i++) {
-        if (i == MAX_EXTRA) {
-            st = mr_fail(err, MR_EINVAL, "kafka extra properties: more than %d", MAX_EXTRA);
-            goto fail;
-        }
-        if ((st = set_extra(c, conf->extra[i], i, err)) != MR_OK) goto fail;
-    }
+    if ((st = set_all_extra(c, conf->extra, err)) != MR_OK) goto fail;
     rd_kafka_conf_set_log_cb(c, on_log);
     *out = c;
     return MR_OK;

@@ -21,12 +21,12 @@ typedef struct mr_kafka_producer mr_kafka_producer;
 typedef struct mr_kafka_consumer mr_kafka_consumer;
 typedef struct mr_kafka_mock mr_kafka_mock;
 
-/* What both clients need. brokers: host:port list. extra: "key=value" pairs handed to librdkafka as
- * they are (SASL, TLS), NULL-terminated, may be NULL. */
+/* What both clients need. brokers: host:port list. extra: properties handed to librdkafka as they are
+ * (SASL, TLS), "key=value;key=value"; NULL: none. Borrowed while a client is opened. */
 typedef struct mr_kafka_conf {
     const char *brokers;
     const char *client_id;
-    const char *const *extra;
+    const char *extra;
 } mr_kafka_conf;
 
 typedef struct mr_kafka_header {
@@ -71,6 +71,9 @@ mr_status mr_kafka_producer_open(mr_kafka_producer **out, uv_loop_t *loop, const
 mr_status mr_kafka_send(mr_kafka_producer *p, const char *topic, int32_t partition, const void *key,
                         size_t key_len, const void *value, size_t len, const mr_kafka_header *headers,
                         size_t n_headers, void *cookie, mr_err *err);
+/* Learn now who leads the partitions of a topic: else its first record waits for librdkafka's next look,
+ * up to a second. Blocks at most timeout_ms; a failure is no error, the record will wait. */
+void mr_kafka_warm(mr_kafka_producer *p, const char *topic, int timeout_ms);
 /* Handed to send and not yet reported. */
 size_t mr_kafka_in_flight(const mr_kafka_producer *p);
 /* Blocks: waits until everything is reported, at most timeout_ms; delivery callbacks run inside.

@@ -22,6 +22,7 @@
 #define EVENTS_PER_TURN 64
 #define MAX_HEADERS     64
 #define POLL_MS         100
+#define MAX_WARM        64 /* topics kept known */
 
 struct mr_kafka_producer {
     mr_kafka_wake wake;
@@ -30,6 +31,8 @@ struct mr_kafka_producer {
     rd_kafka_queue_t *queue;
     mr_kafka_on_delivery *cb;
     void *owner;
+    rd_kafka_topic_t *warm[MAX_WARM]; /* a topic that nobody holds is forgotten again */
+    size_t n_warm;
     size_t in_flight;
     int depth; /* > 0: inside a callback of ours, where rk must not be destroyed */
     bool dead, closing;
@@ -45,6 +48,7 @@ static mr_status start_client(mr_kafka_producer *p, mr_err *err) {
 static void stop_client(mr_kafka_producer *p) {
     if (!p->rk) return;
     mr_kafka_wake_watch(&p->wake, NULL);
+    while (p->n_warm > 0) rd_kafka_topic_destroy(p->warm[--p->n_warm]);
     rd_kafka_queue_destroy(p->queue);
     rd_kafka_destroy(p->rk);
     p->rk = NULL;
@@ -232,6 +236,18 @@ mr_status mr_kafka_send(mr_kafka_producer *p, const char *topic, int32_t partiti
     }
     p->in_flight++;
     return MR_OK;
+}
+
+void mr_kafka_warm(mr_kafka_producer *p, const char *topic, int timeout_ms) {
+    const struct rd_kafka_metadata *md = NULL;
+
+    if (!p->rk || p->n_warm == MAX_WARM || !mr_kafka_topic_ok(topic)) return;
+    for (size_t i = 0; i < p->n_warm; i++)
+        if (strcmp(rd_kafka_topic_name(p->warm[i]), topic) == 0) return;
+    rd_kafka_topic_t *t = rd_kafka_topic_new(p->rk, topic, NULL);
+    if (!t) return;
+    p->warm[p->n_warm++] = t;
+    if (!rd_kafka_metadata(p->rk, 0, t, &md, timeout_ms)) rd_kafka_metadata_destroy(md);
 }
 
 size_t mr_kafka_in_flight(const mr_kafka_producer *p) {

@@ -24,6 +24,8 @@ static _Noreturn void become(const mr_child *c, pid_t parent) {
     if (c->log_path) {
         const int fd = open(c->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0) _exit(EXEC_FAILED);
+    } else if (dup2(2, 1) < 0) { /* our own stdout is for data */
+        _exit(EXEC_FAILED);
     }
     const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null >= 0) dup2(null, 0);

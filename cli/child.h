@@ -19,7 +19,7 @@
 typedef struct mr_child {
     const char *name;
     const char *argv[MR_CHILD_MAX_ARGS + 1]; /* borrowed; argv[0] is a path, or found in PATH */
-    const char *log_path;                    /* stdout and stderr; NULL: as ours */
+    const char *log_path;                    /* stdout and stderr; NULL: both to our stderr */
     pid_t pid;                               /* 0: not running */
     uint64_t started_ms, pause_ms;
     uint64_t restart_ms; /* when to start again; 0: not planned */

@@ -129,12 +129,12 @@ static int run(const mr_args *a) {
     if (mr_args_flag(a, "prompt") && (mr_args_get(a, "system") || mr_args_flag(a, "chat")))
         return mr_cli_usage(a, "--prompt does not go with --system or --chat");
     mr_arena_init(&arena, 1 << 20);
-    mr_status st = read_text(a, &text, &len, &owned, &err);
+    const mr_status st = read_text(a, &text, &len, &owned, &err);
     if (st != MR_OK) {
         rc = st == MR_EINVAL ? mr_cli_usage(a, "%s", err.text) : mr_cli_fail(a, &err);
     } else if (!fill(a, &j, messages, text, len, &arena)) {
         rc = EX_USAGE;
-    } else if ((st = mr_cli_connect(a, &c, &err)) != MR_OK) {
+    } else if (mr_cli_connect(a, &c, &err) != MR_OK) {
         rc = mr_cli_fail(a, &err);
     } else {
         mr_cli_catch_interrupt(c);

@@ -36,8 +36,7 @@ enum {
     STOP_MS = 30000,
     READY_HINT_MS = 60000,
     MAX_CHILDREN = 3,
-    MAX_SIGNALS = 4,
-    MAX_EXTRA = 64
+    MAX_SIGNALS = 4
 };
 
 static const mr_opt opts[] = {
@@ -71,7 +70,7 @@ typedef struct up {
     char dir[PATH_MAX]; /* of the state file; private */
     char state[PATH_MAX], bin[PATH_MAX];
     const char *brokers, *redis_url;
-    const char *extra[MAX_EXTRA + 1]; /* librdkafka properties, of kafka_extra */
+    const char *extra; /* librdkafka properties */
     uint64_t begin_ms;
     bool ready, hinted, wrote_state;
     int signum; /* that ended it; 0: none */
@@ -113,19 +112,6 @@ static mr_status check_model(const up *u, mr_err *err) {
     const char *path = option_or_env(u->a, "model", "MILLRACE_MODEL_PATH");
     if (path && access(path, R_OK) != 0)
         return mr_fail(err, MR_ENOTFOUND, "model %s: %s", path, strerror(errno));
-    return MR_OK;
-}
-
-/* "a=b;c=d" -> "a=b", "c=d". */
-static mr_status split_extra(up *u, const char *text, mr_err *err) {
-    char *save, *copy = mr_arena_copy(&u->arena, text, strlen(text));
-    size_t n = 0;
-    if (!copy) return mr_fail(err, MR_ENOMEM, "out of memory");
-    for (char *item = strtok_r(copy, ";", &save); item; item = strtok_r(NULL, ";", &save)) {
-        if (n == MAX_EXTRA)
-            return mr_fail(err, MR_EINVAL, "kafka_extra has more than %d properties", MAX_EXTRA);
-        u->extra[n++] = item;
-    }
     return MR_OK;
 }
 
@@ -244,7 +230,8 @@ static mr_status embed_broker(up *u, mr_err *err) {
         st = mr_kafka_mock_topic(u->mock, name, topics[i].partitions, err);
     }
     if (st == MR_OK) u->brokers = mr_kafka_mock_brokers(u->mock);
-    return st == MR_OK ? split_extra(u, mock_extra, err) : st;
+    u->extra = mock_extra;
+    return st;
 }
 
 static const char *workers_topic(up *u) {
@@ -254,8 +241,7 @@ static const char *workers_topic(up *u) {
 /* A real one must answer: this waits for it, and makes the topic that is watched here. */
 static mr_status find_broker(up *u, mr_err *err) {
     static const char *const compact[] = {"cleanup.policy=compact", NULL};
-    const mr_status st = split_extra(u, u->settings.kafka_extra, err);
-    if (st != MR_OK) return st;
+    u->extra = u->settings.kafka_extra;
     const mr_kafka_conf conf = {u->brokers, "millrace-up", u->extra};
     const mr_kafka_topic topic = {workers_topic(u), 1, compact};
     return mr_kafka_ensure_topics(&conf, &topic, 1, TOPICS_MS, err);

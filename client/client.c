@@ -100,22 +100,6 @@ static mr_status load_settings(mr_client *c, const mr_client_options *opt, mr_er
                                   err);
 }
 
-/* "a=b;c=d" -> list of "a=b", "c=d". */
-static mr_status split_extra(mr_client *c, mr_err *err) {
-    size_t n = 0;
-    c->extra_text = strdup(c->settings.kafka_extra);
-    if (!c->extra_text) return mr_fail(err, MR_ENOMEM, "client: out of memory");
-    char *save;
-    for (char *item = strtok_r(c->extra_text, ";", &save); item;
-         item = strtok_r(NULL, ";", &save)) {
-        if (n == MR_CLIENT_MAX_EXTRA)
-            return mr_fail(err, MR_EINVAL, "kafka_extra has more than %d properties",
-                           MR_CLIENT_MAX_EXTRA);
-        c->extra[n++] = item;
-    }
-    return MR_OK;
-}
-
 /* A record on its way to the brokers, the cookie of its delivery report. */
 typedef struct sent {
     bool is_job, awaited; /* awaited: freed by who waits, else by the report */
@@ -143,7 +127,7 @@ static void on_delivery(void *owner, void *cookie, mr_status status, const char 
 /* Whether the brokers answer and the topics are there is told by an answer that is needed anyway.
  */
 static mr_status open_kafka(mr_client *c, mr_err *err) {
-    c->kafka = (mr_kafka_conf){c->settings.kafka_brokers, "millrace-client", c->extra};
+    c->kafka = (mr_kafka_conf){c->settings.kafka_brokers, "millrace-client", c->settings.kafka_extra};
     snprintf(c->topic_results, sizeof c->topic_results, "%s.results", c->settings.topic_prefix);
     snprintf(c->topic_control, sizeof c->topic_control, "%s.control", c->settings.topic_prefix);
     mr_status st = mr_client_mark_ends(c, err);
@@ -166,7 +150,6 @@ mr_status mr_client_connect(mr_client **out, const mr_client_options *opt, mr_er
     c->timer.data = c;
     MR_CHECK(uv_async_init(&c->loop, &c->interrupt, on_interrupt) == 0);
     mr_status st = load_settings(c, opt ? opt : &none, err);
-    if (st == MR_OK) st = split_extra(c, err);
     if (st == MR_OK) st = open_kafka(c, err);
     if (st != MR_OK) {
         mr_client_close(c);
@@ -194,7 +177,6 @@ void mr_client_close(mr_client *c) {
     MR_CHECK(uv_loop_close(&c->loop) == 0);
     mr_own_drop(&c->own);
     free(c->ends);
-    free(c->extra_text);
     mr_arena_drop(&c->wait_arena);
     mr_settings_free(&c->settings);
     free(c);

@@ -16,7 +16,6 @@
 #define MR_CLIENT_MAX_PARTITIONS 4096
 #define MR_CLIENT_META_MS        10000 /* metadata and offsets */
 #define MR_CLIENT_REDIS_MS       5000  /* Redis away for longer is an error of the call */
-#define MR_CLIENT_MAX_EXTRA      64
 #define MR_CLIENT_NEVER          UINT64_MAX /* a point in time */
 
 struct mr_call;   /* the Redis command that is waited for, redis_calls.c */
@@ -31,8 +30,6 @@ struct mr_client {
     atomic_bool interrupted;
     uint64_t events; /* grows with everything that a caller may wait for */
     mr_settings settings;
-    char *extra_text;
-    const char *extra[MR_CLIENT_MAX_EXTRA + 1];
     mr_kafka_conf kafka;
     char topic_results[256], topic_control[256];
     mr_kafka_producer *producer; /* opened by the first record */

@@ -20,7 +20,7 @@
 #include "dispatcher/release.h"
 #include "schemas/codec.h"
 
-enum { TICK_MS = 100, SWEEP_MS = 1000, START_TIMEOUT_MS = 30000, FLUSH_MS = 10000, MAX_EXTRA = 64 };
+enum { TICK_MS = 100, SWEEP_MS = 1000, START_TIMEOUT_MS = 30000, FLUSH_MS = 10000 };
 
 typedef struct app {
     const mr_settings *s;
@@ -28,8 +28,6 @@ typedef struct app {
     uv_signal_t sigterm, sigint;
     uv_timer_t tick;
     mr_names names;
-    char *extra_text;
-    const char *extra[MAX_EXTRA + 1];
     mr_kafka_conf kafka;
     mr_outbox *outbox;
     mr_window *window;
@@ -62,6 +60,13 @@ static void on_redis_up(void *owner) {
     if (a->follower) mr_follower_kick(a->follower);
 }
 
+/* The first job for a model should not wait until librdkafka has found its topic. */
+static void warm_work_topic(app *a, const char *model) {
+    char topic[MR_NAME_MAX];
+    mr_names_work(&a->names, model, topic);
+    mr_outbox_warm(a->outbox, topic);
+}
+
 static void on_heartbeat(void *owner, const mr_kafka_msg *m) {
     app *a = owner;
     mr_arena arena;
@@ -71,7 +76,9 @@ static void on_heartbeat(void *owner, const mr_kafka_msg *m) {
     if (!m->value) return; /* a tombstone of compaction */
     mr_arena_init(&arena, 1 << 20);
     if (mr_codec_heartbeat_decode(&h, m->value, m->len, &arena, &err) == MR_OK) {
+        const bool new_model = !mr_placement_knows(mr_release_placement(a->release), h.model);
         mr_release_heartbeat(a->release, &h, mr_clock_mono_ms());
+        if (new_model) warm_work_topic(a, h.model);
         a->run_soon = true;
     } else {
         mr_log(MR_LOG_WARN, "app", "not a heartbeat, skipped", "part=%d off=%lld err=" MR_Q,
@@ -161,20 +168,6 @@ static const mr_http_route routes[] = {
 
 /* ---- open, run, close ---- */
 
-/* "a=b;c=d" -> list of "a=b", "c=d". */
-static mr_status split_extra(app *a, mr_err *err) {
-    size_t n = 0;
-    a->extra_text = strdup(a->s->kafka_extra);
-    if (!a->extra_text) return mr_fail(err, MR_ENOMEM, "out of memory");
-    for (char *save, *item = strtok_r(a->extra_text, ";", &save); item;
-         item = strtok_r(NULL, ";", &save)) {
-        if (n == MAX_EXTRA)
-            return mr_fail(err, MR_EINVAL, "kafka_extra has more than %d properties", MAX_EXTRA);
-        a->extra[n++] = item;
-    }
-    return MR_OK;
-}
-
 static mr_status ensure_topics(app *a, mr_err *err) {
     static const char *const compact[] = {"cleanup.policy=compact", NULL};
     const int32_t n = (int32_t)a->s->topic_partitions;
@@ -194,6 +187,7 @@ static mr_status open_parts(app *a, mr_err *err) {
 
     if ((st = ensure_topics(a, err)) != MR_OK) return st;
     if ((st = mr_outbox_open(&a->outbox, &a->loop, &a->kafka, err)) != MR_OK) return st;
+    mr_outbox_warm(a->outbox, a->names.results);
     if ((st = mr_window_open(&a->window, err)) != MR_OK) return st;
     const mr_status_conf vc = {s->redis_url, s->redis_prefix, s->status_ttl_s, a, on_redis_up};
     if ((st = mr_status_open(&a->view, &a->loop, &vc, err)) != MR_OK) return st;
@@ -283,8 +277,7 @@ mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err) {
     a->s = s;
     MR_CHECK(uv_loop_init(&a->loop) == 0);
     mr_status st = mr_names_init(&a->names, s->topic_prefix, s->redis_prefix, err);
-    if (st == MR_OK) st = split_extra(a, err);
-    a->kafka = (mr_kafka_conf){s->kafka_brokers, "millrace-dispatcher", a->extra};
+    a->kafka = (mr_kafka_conf){s->kafka_brokers, "millrace-dispatcher", s->kafka_extra};
     if (st == MR_OK) st = open_parts(a, err);
     if (st == MR_OK) {
         uv_timer_init(&a->loop, &a->tick);
@@ -308,7 +301,6 @@ mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err) {
     uv_walk(&a->loop, close_handle, NULL);
     uv_run(&a->loop, UV_RUN_DEFAULT);
     MR_CHECK(uv_loop_close(&a->loop) == 0);
-    free(a->extra_text);
     free(a);
     return st;
 }

@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 
-enum { RETRY_MS = 200, LOG_MS = 1000, MAX_HEADERS = 12 };
+enum { WARM_MS = 1000, RETRY_MS = 200, LOG_MS = 1000, MAX_HEADERS = 12 };
 
 typedef struct record record;
 struct record {
@@ -200,6 +200,10 @@ bool mr_outbox_busy(const mr_outbox *o) {
 }
 
 /* ---- life ---- */
+
+void mr_outbox_warm(mr_outbox *o, const char *topic) {
+    mr_kafka_warm(o->producer, topic, WARM_MS);
+}
 
 mr_status mr_outbox_open(mr_outbox **out, uv_loop_t *loop, const mr_kafka_conf *conf, mr_err *err) {
     mr_outbox *o = calloc(1, sizeof *o);

@@ -34,6 +34,8 @@ typedef struct mr_outbox_record { /* all of it is copied by send */
 typedef void mr_outbox_done(void *owner, void *arg, mr_status status, int64_t offset);
 
 mr_status mr_outbox_open(mr_outbox **out, uv_loop_t *loop, const mr_kafka_conf *conf, mr_err *err);
+/* See mr_kafka_warm. */
+void mr_outbox_warm(mr_outbox *o, const char *topic);
 /* Each unacknowledged record is reported, before close returns. Run the loop until the handles are
  * gone. NULL is allowed. */
 void mr_outbox_close(mr_outbox *o);

@@ -124,9 +124,10 @@ void mr_release_heartbeat(mr_release *r, const mr_heartbeat *h, uint64_t now_ms)
         r->ignored_logged_ms = now_ms;
         mr_log(MR_LOG_WARN, "release", "heartbeat ignored", "worker=" MR_Q " status=%s", h->worker,
                mr_status_name(st));
-    } else if (first)
+    } else if (first) {
         mr_log(MR_LOG_INFO, "release", "model available", "model=" MR_Q " worker=" MR_Q, h->model,
                h->worker);
+    }
 }
 
 static void on_released(void *owner, void *arg, mr_status status, int64_t offset) {

@@ -44,11 +44,7 @@
 #define STOP_LIMIT_MS      30000 /* the engine thread has so long to end its last step */
 #define STOP_NOW_LIMIT_MS  2000  /* after a second signal */
 #define RATE_WINDOW_MS     1000
-#define MAX_EXTRA          62
 #define TOPIC_BYTES        249 /* Kafka's limit for a name */
-/* A dead worker's partitions are free after this time. librdkafka's own thread says to the group
- * that we live, so a busy loop is no dead worker. */
-#define SESSION_TIMEOUT    "session.timeout.ms=10000"
 #define EXIT_FORCED        75
 #define EXIT_CONFIG        78
 
@@ -69,9 +65,7 @@ typedef struct app {
     char control_topic[TOPIC_BYTES + 1], dead[TOPIC_BYTES + 1], group[TOPIC_BYTES + 1];
     char attempts[TOPIC_BYTES + 1];
     char client_id[160];
-    char *extra_text;
-    const char *extra[MAX_EXTRA + 2];
-    mr_kafka_conf kafka, group_kafka; /* the second with SESSION_TIMEOUT */
+    mr_kafka_conf kafka;
 
     mr_jobs *jobs;
     mr_probes *probes;
@@ -376,7 +370,7 @@ static mr_status open_commit(app *a, mr_err *err) {
 }
 
 static mr_status open_source(app *a, mr_err *err) {
-    const mr_source_conf conf = {.kafka = a->group_kafka,
+    const mr_source_conf conf = {.kafka = a->kafka,
                                  .topic = a->work,
                                  .group = a->group,
                                  .owner = a,
@@ -518,21 +512,6 @@ static void close_all(app *a) {
 
 /* ---- the beginning and the end ---- */
 
-static mr_status split_extra(app *a, mr_err *err) {
-    char *save = NULL;
-    size_t n = 0;
-
-    a->extra_text = strdup(a->s->kafka_extra);
-    if (!a->extra_text) return mr_fail(err, MR_ENOMEM, "app: out of memory");
-    a->extra[n++] = SESSION_TIMEOUT; /* first, so that the user's own word wins */
-    for (char *p = strtok_r(a->extra_text, ";", &save); p; p = strtok_r(NULL, ";", &save)) {
-        if (n > MAX_EXTRA)
-            return mr_fail(err, MR_EINVAL, "kafka_extra: more than %d properties", MAX_EXTRA);
-        a->extra[n++] = p;
-    }
-    return MR_OK;
-}
-
 static mr_status name_all(app *a, mr_err *err) {
     const mr_settings *s = a->s;
     char host[65] = "worker";
@@ -549,11 +528,10 @@ static mr_status name_all(app *a, mr_err *err) {
     snprintf(a->control_topic, sizeof a->control_topic, "%s.control", s->topic_prefix);
     snprintf(a->dead, sizeof a->dead, "%s.dead", s->topic_prefix);
     snprintf(a->attempts, sizeof a->attempts, "%s.attempts", s->topic_prefix);
-    a->group_kafka = (mr_kafka_conf){s->kafka_brokers, a->client_id, a->extra};
-    a->kafka = (mr_kafka_conf){s->kafka_brokers, a->client_id, a->extra + 1};
+    a->kafka = (mr_kafka_conf){s->kafka_brokers, a->client_id, s->kafka_extra};
     if (!s->model_path[0])
         return mr_fail(err, MR_EINVAL, "model_path is not set: say --model-path FILE.gguf");
-    return split_extra(a, err);
+    return MR_OK;
 }
 
 static mr_status open_runner(app *a, mr_err *err) {
@@ -627,7 +605,6 @@ int mr_app_run(const mr_settings *s) {
     code = a->exit_code;
     mr_log(MR_LOG_INFO, "app", "stopped", "worker=%s exit=%d", a->worker, code);
     mr_jobs_close(a->jobs);
-    free(a->extra_text);
     free(a);
     return code;
 }

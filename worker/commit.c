@@ -21,6 +21,7 @@
 #include "worker/result.h"
 
 #define BACKOFF_FIRST_MS 50
+#define WARM_MS          1000
 #define RETRY_TICK_MS    25
 
 typedef struct part {
@@ -301,6 +302,7 @@ mr_status mr_commit_open(mr_commit **out, uv_loop_t *loop, const mr_commit_conf 
     if (!c) return mr_fail(err, MR_ENOMEM, "commit: out of memory");
     c->conf = *conf;
     st = mr_kafka_producer_open(&c->producer, loop, &conf->kafka, on_delivery, c, err);
+    if (st == MR_OK) mr_kafka_warm(c->producer, conf->results_topic, WARM_MS);
     if (st != MR_OK) {
         free(c);
         return st;

@@ -74,7 +74,7 @@ static void on_tick(uv_timer_t *t) {
 
 /* Waits for n records. */
 static void read_topic(arrived *a, const char *name, size_t n) {
-    static const char *const extra[] = {"fetch.wait.max.ms=10", NULL};
+    const char *extra = "fetch.wait.max.ms=10";
     const mr_kafka_consumer_conf conf = {.conn = {mr_kafka_mock_brokers(mock), "world", extra},
                                          .owner = a,
                                          .reset_offset = MR_KAFKA_OFFSET_BEGIN,

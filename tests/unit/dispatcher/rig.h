@@ -28,8 +28,7 @@ static mr_names names;
 static mr_err err;
 
 static void rig_open(int32_t partitions) {
-    static const char *const extra[] = {"session.timeout.ms=6000", "heartbeat.interval.ms=200",
-                                        "fetch.wait.max.ms=10", NULL};
+    static const char extra[] = "session.timeout.ms=6000;heartbeat.interval.ms=200;fetch.wait.max.ms=10";
     const char *topics[] = {names.jobs[0], names.jobs[1], names.jobs[2], names.results,
                             names.dead,    names.workers, names.control, "mr.work.m"};
     mr_log_setup(MR_LOG_ERROR, false);

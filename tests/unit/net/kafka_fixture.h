@@ -111,10 +111,9 @@ static mr_kafka_mock *mock;
 static mr_err err;
 
 static mr_kafka_conf conn(void) {
-    static const char *const extra[] = {
-        "fetch.wait.max.ms=10",
-        /* The mock forms a group in 3 s, and changes it a second before the session timeout. */
-        "session.timeout.ms=4000", "heartbeat.interval.ms=200", NULL};
+    /* The mock forms a group in 3 s, and changes it a second before the session timeout. */
+    static const char extra[] =
+        "fetch.wait.max.ms=10;session.timeout.ms=4000;heartbeat.interval.ms=200";
     return (mr_kafka_conf){mr_kafka_mock_brokers(mock), "test", extra};
 }
 

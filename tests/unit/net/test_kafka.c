@@ -193,18 +193,16 @@ TEST(wrong_input_is_named) {
     mr_kafka_consumer *c = NULL;
     sent s = {0};
     mr_kafka_conf good = producer_conn(), bad = good;
-    static const char *const unknown[] = {"no.such.property=1", NULL}, *const no_value[] = {"pw",
-                                                                                            NULL};
 
     bad.brokers = "";
     CHECK_I64(mr_kafka_producer_open(&p, &loop, &bad, on_delivery, &s, &err), MR_EINVAL);
     CHECK_ERR(err, "brokers");
     CHECK(p == NULL);
     bad = good;
-    bad.extra = unknown;
+    bad.extra = "socket.timeout.ms=5000;no.such.property=1";
     CHECK_I64(mr_kafka_producer_open(&p, &loop, &bad, on_delivery, &s, &err), MR_EINVAL);
     CHECK_ERR(err, "no.such.property");
-    bad.extra = no_value;
+    bad.extra = "pw";
     CHECK_I64(mr_kafka_producer_open(&p, &loop, &bad, on_delivery, &s, &err), MR_EINVAL);
     CHECK_ERR(err, "property 1");
     CHECK(!strstr(err.text, "pw"));
