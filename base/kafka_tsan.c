@@ -25,6 +25,9 @@
 _Static_assert(sizeof(mtx_t) >= sizeof(pthread_mutex_t), "mtx_t holds a pthread_mutex_t");
 _Static_assert(sizeof(cnd_t) >= sizeof(pthread_cond_t), "cnd_t holds a pthread_cond_t");
 
+/* They must be seen outside, whatever the library's visibility is. */
+#pragma GCC visibility push(default)
+
 typedef struct start {
     thrd_start_t fn;
     void *arg;
@@ -106,6 +109,8 @@ int cnd_timedwait(cnd_t *restrict c, mtx_t *restrict m, const struct timespec *r
 void cnd_destroy(cnd_t *c) {
     pthread_cond_destroy((pthread_cond_t *)c);
 }
+
+#pragma GCC visibility pop
 #endif
 
 /* Called once, so that the linker takes this file out of its library. */
