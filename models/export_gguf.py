@@ -137,7 +137,7 @@ def main() -> None:
     write(a.out, metadata(state["shape"], tok, a.name), weights)
     print(f"{a.out}: {len(weights)} tensors, {sum(w.size for w in weights.values()) / 1e6:.2f} M "
           f"parameters, {os.path.getsize(a.out) / 1e6:.2f} MB, {state['tokens'] / 1e6:.1f} M "
-          f"tokens seen in {state['seconds'] / 60:.0f} minutes")
+          f"tokens in {state['seconds'] / 60:.0f} minutes, the last cycle's")
 
 
 if __name__ == "__main__":

@@ -322,6 +322,9 @@ def main() -> None:
     p = argparse.ArgumentParser(description="Train the demo model.")
     p.add_argument("--data", required=True, help="folder with train.jsonl, dev.jsonl and bpe.json")
     p.add_argument("--checkpoint", required=True, help="file to write, and to resume from")
+    p.add_argument("--start",
+                   help="a warm restart: where there is no --checkpoint yet, begin a new cycle "
+                   "(warm-up, cosine to zero, clock at zero) with this checkpoint's weights")
     p.add_argument("--minutes", type=float, default=0,
                    help="end after this much training time: the learning rate follows the clock")
     p.add_argument("--epochs", type=float, default=8, help="end after this many (if no --minutes)")
@@ -360,7 +363,7 @@ def main() -> None:
     print(f"{sum(w.numel() for w in model.parameters()) / 1e6:.2f} M parameters, "
           f"{len(train)} examples, {per_epoch / 1e6:.2f} M tokens an epoch", flush=True)
 
-    seconds, tokens, step = 0.0, 0, 0  # of training, over all resumptions
+    seconds, tokens, step = 0.0, 0, 0  # of this cycle's training, over all resumptions
     if os.path.exists(a.checkpoint):
         state = torch.load(a.checkpoint)
         model.load_state_dict(state["model"])
@@ -368,6 +371,11 @@ def main() -> None:
         seconds, tokens, step = state["seconds"], state["tokens"], state["step"]
         rng.seed(a.seed + step)
         torch.manual_seed(a.seed + step)
+    elif a.start:  # the optimizer starts afresh: its averages would date from a rate of nothing
+        state = torch.load(a.start)
+        model.load_state_dict(state["model"])
+        rng.seed(a.seed + state["step"])  # not the order of the cycle before
+        torch.manual_seed(a.seed + state["step"])
 
     def save() -> None:
         torch.save({"model": model.state_dict(), "opt": opt.state_dict(), "shape": asdict(model.s),
