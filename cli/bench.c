@@ -134,8 +134,9 @@ static double median(const double *sorted, size_t n) {
     return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
+/* Of a mix like Q4_K_M: the gate's type is the one that most weights have. */
 static const char *weight_type(const bench *b) {
-    return mr_type_name(mr_engine_model(b->e)->layers[0].down.type);
+    return mr_type_name(mr_engine_model(b->e)->layers[0].gate.type);
 }
 
 static void print_json(const bench *b, uint32_t batch, const rates *r) {
