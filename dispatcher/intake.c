@@ -26,9 +26,7 @@ enum {
     ENTRY_LIMIT = 16 << 20,
     ENTRY_LEAST = 4 << 10, /* the first chunk of an arena */
     ID_BUCKETS = 4096,
-    REVOKE_FLUSH_MS = 1000,
-    DEAD_PAYLOAD_MAX =
-        512 << 10 /* base64 and the rest must fit a record of 1 MiB; origin finds all */
+    REVOKE_FLUSH_MS = 1000
 };
 
 struct mr_intake {
@@ -183,11 +181,11 @@ static void send_dead(mr_intake *in, mr_origin at, const mr_kafka_msg *m, const 
     const void *bytes;
     size_t n;
 
-    if (dead.payload_len > DEAD_PAYLOAD_MAX) {
-        snprintf(cut, sizeof cut, "%.500s (the payload is cut: %d of %zu bytes)", message,
-                 DEAD_PAYLOAD_MAX, m->len);
+    if (dead.payload_len > MR_DEAD_MAX_PAYLOAD) {
+        snprintf(cut, sizeof cut, "%.500s (the payload is cut: %u of %zu bytes)", message,
+                 MR_DEAD_MAX_PAYLOAD, m->len);
         dead.message = cut;
-        dead.payload_len = DEAD_PAYLOAD_MAX;
+        dead.payload_len = MR_DEAD_MAX_PAYLOAD;
     }
     in->counts.dead++;
     mr_log(MR_LOG_WARN, "intake", "dead letter", "topic=%s part=%d off=%lld cause=%s", m->topic,

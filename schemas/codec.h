@@ -72,6 +72,10 @@ mr_status mr_codec_cancel_encode(const char *job_id, mr_arena *arena, const void
 mr_status mr_codec_cancel_decode(char job_id[MR_JOB_ID_LEN + 1], const void *bytes, size_t n,
                                  mr_err *err);
 
+/* Longest payload of a dead letter: in base64, with the rest, it must fit a record of 1 MiB. Who
+ * writes one cuts the payload and says so in the message. */
+#define MR_DEAD_MAX_PAYLOAD (512u << 10)
+
 /* A record of millrace.dead: {"cause","message","origin":{"topic","partition","offset"},"job_id"?,
  * "time_ms","payload_b64"}. */
 typedef struct mr_dead {

@@ -20,8 +20,6 @@
 #include "schemas/codec.h"
 #include "worker/result.h"
 
-#define DEAD_PAYLOAD_MAX (512u << 10) /* base64 and the rest must fit a record of 1 MiB */
-
 /* ---- the end of a job ---- */
 
 /* Through the rest of its states, and gone. */
@@ -102,11 +100,11 @@ static void send_dead_letter(mr_flow *f, mr_job *j, const mr_kafka_msg *m,
                  .payload = m->value,
                  .payload_len = m->len};
 
-    if (d.payload_len > DEAD_PAYLOAD_MAX) { /* whole it is where it came from */
+    if (d.payload_len > MR_DEAD_MAX_PAYLOAD) { /* whole it is where it came from */
         snprintf(cut, sizeof cut, "%s (the payload is cut: %u of %zu bytes)", why->message,
-                 DEAD_PAYLOAD_MAX, m->len);
+                 MR_DEAD_MAX_PAYLOAD, m->len);
         d.message = cut;
-        d.payload_len = DEAD_PAYLOAD_MAX;
+        d.payload_len = MR_DEAD_MAX_PAYLOAD;
     }
     mr_log(MR_LOG_WARN, "flow", "work record not understood",
            "part=%d off=%" PRId64 " code=%s err=" MR_Q, (int)m->partition, m->offset, why->code,
