@@ -14,6 +14,7 @@
 #define MAX_EXTRA_VALUE 4096 /* a PEM certificate */
 #define MAX_EXTRA_NAME 128
 #define MAX_EXTRA      64
+#define MAX_HEADERS    64
 
 const char *mr_kafka_version(void) {
     static char text[64];
@@ -79,6 +80,24 @@ mr_status mr_kafka_fail_error(rd_kafka_error_t *error, const char *what, mr_err 
                                  rd_kafka_error_string(error));
     rd_kafka_error_destroy(error);
     return st;
+}
+
+mr_status mr_kafka_headers_new(rd_kafka_headers_t **out, const mr_kafka_header *headers, size_t n,
+                               mr_err *err) {
+    *out = NULL;
+    if (n == 0) return MR_OK;
+    if (n > MAX_HEADERS)
+        return mr_fail(err, MR_EINVAL, "kafka message: %zu headers, limit %d", n, MAX_HEADERS);
+    rd_kafka_headers_t *h = rd_kafka_headers_new(n);
+    for (size_t i = 0; i < n; i++) {
+        const rd_kafka_resp_err_t e =
+            rd_kafka_header_add(h, headers[i].name, -1, headers[i].value, (ssize_t)headers[i].len);
+        if (!e) continue;
+        rd_kafka_headers_destroy(h);
+        return mr_fail(err, MR_EINVAL, "kafka header %s: %s", headers[i].name, rd_kafka_err2str(e));
+    }
+    *out = h;
+    return MR_OK;
 }
 
 /* Runs on librdkafka's threads. What it calls an error it retries by itself: a warning of ours. */

@@ -39,6 +39,8 @@ typedef struct mr_kafka_tp { /* one partition of one topic */
     const char *topic;
     int32_t partition;
     int64_t offset; /* meaning depends on the call */
+    const char *metadata; /* [metadata_len] of a committed offset; NULL: none */
+    size_t metadata_len;
 } mr_kafka_tp;
 
 typedef struct mr_kafka_msg {
@@ -89,16 +91,19 @@ typedef struct mr_kafka_consumer_conf {
     mr_kafka_conf conn;
     const char *group;          /* NULL: no group, use mr_kafka_assign */
     const char *instance_id;    /* static membership; NULL: none */
-    const char *strategy;       /* "cooperative-sticky" or "range"; NULL: range */
+    const char *strategy;       /* "cooperative-sticky", "range" or "auto"; NULL: auto, the former
+                                   where librdkafka's is sound (2.10 and later) */
     const char *const *topics;  /* NULL-terminated; with a group. A name that starts with ^ is a regex */
     bool read_committed;
     int64_t reset_offset;       /* where a partition without a committed offset starts: BEGIN or END */
     int max_poll_interval_ms;   /* 0: 300,000 */
+    int session_timeout_ms;     /* a member that was killed gives up its partitions after it; 0: 10,000 */
     int queued_max_kbytes;      /* per consumer; 0: 16,384 */
     void *owner;
     void (*on_msg)(void *owner, const mr_kafka_msg *m);
     /* Group only; NULL allowed. tp[].offset is the committed offset where consumption starts, or
-     * BEGIN/END when there is none. The consumer (un)assigns by itself after the callback. */
+     * BEGIN/END when there is none; tp[].metadata came with it, borrowed until the return. The
+     * consumer (un)assigns by itself after the callback. */
     void (*on_assign)(void *owner, const mr_kafka_tp *tp, size_t n);
     void (*on_revoke)(void *owner, const mr_kafka_tp *tp, size_t n, bool lost);
     /* Connection trouble and the like: log it. fatal: nothing more will come; stop. */
@@ -121,6 +126,11 @@ mr_status mr_kafka_commit(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n,
 /* Blocks at most timeout_ms; for revocation and shut-down. */
 mr_status mr_kafka_commit_sync(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n, int timeout_ms,
                                mr_err *err);
+/* Committed offsets of the group with their metadata: fills offset (negative: none) and metadata of
+ * tp[n]; the texts live in *text, which the caller frees. A consumer that reads committed waits for
+ * open transactions on them. Blocks at most timeout_ms. Any thread, while the consumer is open. */
+mr_status mr_kafka_committed(mr_kafka_consumer *c, mr_kafka_tp *tp, size_t n, int timeout_ms,
+                             char **text, mr_err *err);
 /* Leaves the group (on_revoke runs inside for what is held) and closes; bounded by 10 s. */
 void mr_kafka_consumer_close(mr_kafka_consumer *c);
 

@@ -256,7 +256,8 @@ static mr_status query_ends(const admin *a, const char *topic, int32_t n, mr_kaf
     rd_kafka_resp_err_t e = rd_kafka_offsets_for_times(a->rk, list, left_ms(a));
     for (int32_t i = 0; i < n && !e; i++) {
         e = list->elems[i].err;
-        tp[i] = (mr_kafka_tp){topic, list->elems[i].partition, list->elems[i].offset};
+        tp[i] = (mr_kafka_tp){.topic = topic, .partition = list->elems[i].partition,
+                              .offset = list->elems[i].offset};
     }
     if (e) st = no_answer(a, e, err);
     rd_kafka_topic_partition_list_destroy(list);

@@ -25,12 +25,14 @@
 #define EVENTS_PER_TURN      256
 #define MAX_HEADERS          128
 #define COMMITTED_MS         3000 /* the loop stands still so long at worst, while a group forms */
-#define ASSIGN_RETRY_MS      5000
+#define ASSIGN_RETRY_MS      1000
 #define DEFAULT_MAX_POLL_MS  300000
 #define DEFAULT_QUEUE_KBYTES 16384
 #define MIN_QUEUE_KBYTES     1024 /* at least one message of the largest size */
 #define MAX_QUEUE_KBYTES     2097151
-#define SESSION_MS           10000 /* a worker that was killed gives up its partitions after this */
+#define DEFAULT_SESSION_MS   10000
+#define HEARTBEAT_MS         3000
+#define SOUND_COOPERATIVE    0x020a0000 /* librdkafka from 2.10 on */
 #define POLL_MS              100
 
 struct mr_kafka_consumer {
@@ -43,6 +45,7 @@ struct mr_kafka_consumer {
     rd_kafka_topic_partition_list_t *waiting; /* assigned by the group, committed offset unknown */
     uint64_t retry_ms;                        /* when to ask again for them */
     const rd_kafka_topic_partition_list_t *assigning; /* inside on_assign: not yet librdkafka's */
+    bool rebalancing;                                 /* inside on_rebalance */
     int depth;                                        /* > 0: inside a callback of ours */
     bool closing;
     mr_kafka_header headers[MAX_HEADERS];
@@ -107,13 +110,16 @@ static bool is_cooperative(const mr_kafka_consumer *c) {
     return strcmp(rd_kafka_rebalance_protocol(c->rk), "COOPERATIVE") == 0;
 }
 
+static mr_kafka_tp tp_of(const rd_kafka_topic_partition_t *e) {
+    return (mr_kafka_tp){e->topic, e->partition, e->offset, e->metadata, e->metadata_size};
+}
+
 static void tell_partitions(mr_kafka_consumer *c, const rd_kafka_topic_partition_list_t *list,
                             bool assigned, bool lost) {
     mr_kafka_tp *tp = calloc((size_t)list->cnt + 1, sizeof *tp);
     MR_CHECK(tp); /* some bytes per partition: as librdkafka, which aborts too */
     for (int i = 0; i < list->cnt; i++)
-        tp[i] =
-            (mr_kafka_tp){list->elems[i].topic, list->elems[i].partition, list->elems[i].offset};
+        tp[i] = tp_of(&list->elems[i]);
     if (assigned && c->conf.on_assign) c->conf.on_assign(c->conf.owner, tp, (size_t)list->cnt);
     if (!assigned && c->conf.on_revoke)
         c->conf.on_revoke(c->conf.owner, tp, (size_t)list->cnt, lost);
@@ -224,6 +230,7 @@ static void on_revoked(mr_kafka_consumer *c, rd_kafka_topic_partition_list_t *li
 
 static void on_rebalance(mr_kafka_consumer *c, rd_kafka_event_t *ev) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(ev);
+    c->rebalancing = true;
     switch (rd_kafka_event_error(ev)) {
     case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS:
         if (c->closing) /* too late: take nothing that would be given back at once */
@@ -238,6 +245,7 @@ static void on_rebalance(mr_kafka_consumer *c, rd_kafka_event_t *ev) {
         check_group_call(c, "rebalance", NULL, rd_kafka_event_error(ev));
         rd_kafka_assign(c->rk, NULL);
     }
+    c->rebalancing = false;
 }
 
 /* ---- events ---- */
@@ -362,10 +370,18 @@ static bool serve(void *owner) {
 
 /* ---- opening ---- */
 
+static const char *strategy_of(const mr_kafka_consumer_conf *conf) {
+    if (conf->strategy && strcmp(conf->strategy, "auto") != 0) return conf->strategy;
+    return rd_kafka_version() >= SOUND_COOPERATIVE ? "cooperative-sticky" : "range";
+}
+
 static mr_status make_conf(rd_kafka_conf_t **out, const mr_kafka_consumer_conf *conf, mr_err *err) {
-    char max_poll[16], session[16], kbytes[16], fetch_bytes[16];
+    char max_poll[16], session[16], heartbeat[16], kbytes[16], fetch_bytes[16];
     const int max_poll_ms =
         conf->max_poll_interval_ms ? conf->max_poll_interval_ms : DEFAULT_MAX_POLL_MS;
+    const int wanted_session_ms =
+        conf->session_timeout_ms ? conf->session_timeout_ms : DEFAULT_SESSION_MS;
+    const int session_ms = max_poll_ms < wanted_session_ms ? max_poll_ms : wanted_session_ms;
     const int queue_kbytes =
         conf->queued_max_kbytes ? conf->queued_max_kbytes : DEFAULT_QUEUE_KBYTES;
     if (queue_kbytes < MIN_QUEUE_KBYTES || queue_kbytes > MAX_QUEUE_KBYTES)
@@ -375,7 +391,9 @@ static mr_status make_conf(rd_kafka_conf_t **out, const mr_kafka_consumer_conf *
         return mr_fail(err, MR_EINVAL, "reset_offset is %lld; only begin or end will do",
                        (long long)conf->reset_offset);
     snprintf(max_poll, sizeof max_poll, "%d", max_poll_ms);
-    snprintf(session, sizeof session, "%d", max_poll_ms < SESSION_MS ? max_poll_ms : SESSION_MS);
+    snprintf(session, sizeof session, "%d", session_ms);
+    snprintf(heartbeat, sizeof heartbeat, "%d",
+             session_ms / 3 < HEARTBEAT_MS ? session_ms / 3 : HEARTBEAT_MS);
     snprintf(kbytes, sizeof kbytes, "%d", queue_kbytes);
     snprintf(fetch_bytes, sizeof fetch_bytes, "%d",
              queue_kbytes * 1024ll < 52428800 ? queue_kbytes * 1024 : 52428800);
@@ -386,9 +404,10 @@ static mr_status make_conf(rd_kafka_conf_t **out, const mr_kafka_consumer_conf *
         {"enable.auto.offset.store", "false"},
         {"auto.offset.reset", conf->reset_offset == MR_KAFKA_OFFSET_BEGIN ? "earliest" : "latest"},
         {"isolation.level", conf->read_committed ? "read_committed" : "read_uncommitted"},
-        {"partition.assignment.strategy", conf->strategy ? conf->strategy : "range"},
+        {"partition.assignment.strategy", strategy_of(conf)},
         {"max.poll.interval.ms", max_poll},
         {"session.timeout.ms", session},
+        {"heartbeat.interval.ms", heartbeat},
         {"queued.max.messages.kbytes", kbytes},
         {"queued.min.messages", "10000"},
         {"fetch.max.bytes", fetch_bytes},
@@ -443,11 +462,18 @@ fail:
 
 /* ---- partitions and offsets ---- */
 
-static rd_kafka_topic_partition_list_t *list_of(const mr_kafka_tp *tp, size_t n) {
+rd_kafka_topic_partition_list_t *mr_kafka_list_of(const mr_kafka_tp *tp, size_t n) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)n);
-    for (size_t i = 0; i < n; i++)
-        rd_kafka_topic_partition_list_add(list, tp[i].topic, tp[i].partition)->offset =
-            tp[i].offset;
+    for (size_t i = 0; i < n; i++) {
+        rd_kafka_topic_partition_t *e =
+            rd_kafka_topic_partition_list_add(list, tp[i].topic, tp[i].partition);
+        e->offset = tp[i].offset;
+        if (!tp[i].metadata || tp[i].metadata_len == 0) continue;
+        e->metadata = malloc(tp[i].metadata_len); /* the list frees it */
+        MR_CHECK(e->metadata);                    /* as librdkafka, which aborts too */
+        memcpy(e->metadata, tp[i].metadata, tp[i].metadata_len);
+        e->metadata_size = tp[i].metadata_len;
+    }
     return list;
 }
 
@@ -459,7 +485,7 @@ mr_status mr_kafka_assign(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n,
             return mr_fail(err, MR_EINVAL, "kafka assign: topic \"%s\" partition %d offset %lld",
                            tp[i].topic ? tp[i].topic : "", (int)tp[i].partition,
                            (long long)tp[i].offset);
-    rd_kafka_topic_partition_list_t *list = list_of(tp, n);
+    rd_kafka_topic_partition_list_t *list = mr_kafka_list_of(tp, n);
     end_pauses(c, c->held); /* a new assignment delivers everything */
     const rd_kafka_resp_err_t e = rd_kafka_assign(c->rk, list);
     if (!e) {
@@ -479,8 +505,9 @@ typedef rd_kafka_resp_err_t partition_call(rd_kafka_t *, rd_kafka_topic_partitio
 
 static mr_status call_for_one(mr_kafka_consumer *c, partition_call *call, const char *what,
                               const char *topic, int32_t partition, mr_err *err) {
-    const mr_kafka_tp one = {topic, partition, RD_KAFKA_OFFSET_INVALID};
-    rd_kafka_topic_partition_list_t *list = list_of(&one, 1);
+    const mr_kafka_tp one = {
+        .topic = topic, .partition = partition, .offset = RD_KAFKA_OFFSET_INVALID};
+    rd_kafka_topic_partition_list_t *list = mr_kafka_list_of(&one, 1);
     rd_kafka_resp_err_t e = call(c->rk, list);
     if (!e) e = list->elems[0].err;
     rd_kafka_topic_partition_list_destroy(list);
@@ -521,7 +548,7 @@ mr_status mr_kafka_resume(mr_kafka_consumer *c, const char *topic, int32_t parti
 
 mr_status mr_kafka_commit(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n, mr_err *err) {
     if (n == 0) return MR_OK;
-    rd_kafka_topic_partition_list_t *list = list_of(tp, n);
+    rd_kafka_topic_partition_list_t *list = mr_kafka_list_of(tp, n);
     const rd_kafka_resp_err_t e = rd_kafka_commit(c->rk, list, 1 /* asynchronous */);
     rd_kafka_topic_partition_list_destroy(list);
     if (e) return mr_fail(err, mr_kafka_status(e), "kafka commit: %s", rd_kafka_err2str(e));
@@ -539,7 +566,7 @@ static rd_kafka_resp_err_t commit_error(rd_kafka_event_t *ev) {
 mr_status mr_kafka_commit_sync(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n,
                                int timeout_ms, mr_err *err) {
     if (n == 0) return MR_OK;
-    rd_kafka_topic_partition_list_t *list = list_of(tp, n);
+    rd_kafka_topic_partition_list_t *list = mr_kafka_list_of(tp, n);
     rd_kafka_queue_t *q = rd_kafka_queue_new(c->rk);
     /* Its own queue, because rd_kafka_commit would wait without a limit. */
     rd_kafka_resp_err_t e = rd_kafka_commit_queue(c->rk, list, q, NULL, NULL);
@@ -552,4 +579,53 @@ mr_status mr_kafka_commit_sync(mr_kafka_consumer *c, const mr_kafka_tp *tp, size
     rd_kafka_queue_destroy(q);
     if (e) return mr_fail(err, mr_kafka_status(e), "kafka commit: %s", rd_kafka_err2str(e));
     return MR_OK;
+}
+
+mr_status mr_kafka_committed(mr_kafka_consumer *c, mr_kafka_tp *tp, size_t n, int timeout_ms,
+                             char **text, mr_err *err) {
+    rd_kafka_topic_partition_list_t *list = mr_kafka_list_of(tp, n);
+    rd_kafka_resp_err_t e = rd_kafka_committed(c->rk, list, timeout_ms);
+    size_t bytes = 1;
+
+    *text = NULL;
+    for (int i = 0; !e && i < list->cnt; i++) {
+        e = list->elems[i].err;
+        bytes += list->elems[i].metadata_size;
+    }
+    char *to = e ? NULL : malloc(bytes);
+    for (size_t i = 0; to && i < n; i++) {
+        const rd_kafka_topic_partition_t *at = &list->elems[i]; /* in the order of tp */
+        tp[i].offset = at->offset;
+        tp[i].metadata = to;
+        tp[i].metadata_len = at->metadata_size;
+        if (at->metadata_size) memcpy(to, at->metadata, at->metadata_size);
+        if (!*text) *text = to;
+        to += at->metadata_size;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    if (e) return mr_fail(err, mr_kafka_status(e), "committed offsets: %s", rd_kafka_err2str(e));
+    if (!*text && n > 0) return mr_fail(err, MR_ENOMEM, "committed offsets: no memory");
+    return MR_OK;
+}
+
+/* ---- for the committer ---- */
+
+/* An empty member id would pass the coordinator unchecked: whoever lost its membership could still
+ * commit. So the id must be there, before and after: it changes with every loss. */
+rd_kafka_consumer_group_metadata_t *mr_kafka_generation(const mr_kafka_consumer *c) {
+    char *before = rd_kafka_memberid(c->rk);
+    rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata(c->rk);
+    char *after = rd_kafka_memberid(c->rk);
+
+    if (group && (!before || !*before || !after || strcmp(before, after) != 0)) {
+        rd_kafka_consumer_group_metadata_destroy(group);
+        group = NULL;
+    }
+    free(before);
+    free(after);
+    return group;
+}
+
+bool mr_kafka_may_commit(const mr_kafka_consumer *c) {
+    return !c->rebalancing || !is_cooperative(c);
 }

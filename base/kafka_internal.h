@@ -8,8 +8,9 @@
 
 #include "base/kafka.h"
 
-#define MR_KAFKA_CLOSE_MS 10000 /* no close takes longer */
-#define MR_KAFKA_TICK_MS  1000  /* safety timer, should a wake-up ever get lost */
+#define MR_KAFKA_CLOSE_MS      10000     /* no close takes longer */
+#define MR_KAFKA_TICK_MS       1000      /* safety timer, should a wake-up ever get lost */
+#define MR_KAFKA_MESSAGE_BYTES "1048576" /* Kafka's own default limit of a record batch */
 
 /* ---- kafka.c ---- */
 
@@ -26,6 +27,19 @@ mr_status mr_kafka_status(rd_kafka_resp_err_t e);
 bool mr_kafka_topic_ok(const char *topic);
 /* mr_err from a librdkafka error object, which is freed. */
 mr_status mr_kafka_fail_error(rd_kafka_error_t *error, const char *what, mr_err *err);
+/* *out is NULL for none; else the caller's until producev takes it. */
+mr_status mr_kafka_headers_new(rd_kafka_headers_t **out, const mr_kafka_header *headers, size_t n,
+                               mr_err *err);
+
+/* ---- kafka_consumer.c, for the committer ---- */
+
+/* A copy with offsets and metadata; to be destroyed. */
+rd_kafka_topic_partition_list_t *mr_kafka_list_of(const mr_kafka_tp *tp, size_t n);
+/* What binds a transaction to the group as it is now; NULL: the group does not count us in. To be
+ * destroyed. Loop. */
+rd_kafka_consumer_group_metadata_t *mr_kafka_generation(const mr_kafka_consumer *c);
+/* False inside a cooperative rebalance, where librdkafka may lose the assignment over a commit. */
+bool mr_kafka_may_commit(const mr_kafka_consumer *c);
 
 /* ---- kafka_tsan.c ---- */
 void mr_kafka_tsan_link(void);

@@ -18,9 +18,7 @@
 
 #define QUEUE_MESSAGES  "20000"
 #define QUEUE_KBYTES    "32768"
-#define MESSAGE_BYTES   "1048576" /* Kafka's own default limit of a record batch */
 #define EVENTS_PER_TURN 64
-#define MAX_HEADERS     64
 #define POLL_MS         100
 #define MAX_WARM        64 /* topics kept known */
 
@@ -170,7 +168,7 @@ mr_status mr_kafka_producer_open(mr_kafka_producer **out, uv_loop_t *loop,
         {"linger.ms", "5"},
         {"queue.buffering.max.messages", QUEUE_MESSAGES},
         {"queue.buffering.max.kbytes", QUEUE_KBYTES},
-        {"message.max.bytes", MESSAGE_BYTES},
+        {"message.max.bytes", MR_KAFKA_MESSAGE_BYTES},
         /* Ask often for a topic that is not known yet: its first message waits for the answer. */
         {"topic.metadata.refresh.fast.interval.ms", "50"},
     };
@@ -194,24 +192,6 @@ fail:
     return st;
 }
 
-static mr_status copy_headers(rd_kafka_headers_t **out, const mr_kafka_header *headers, size_t n,
-                              mr_err *err) {
-    *out = NULL;
-    if (n == 0) return MR_OK;
-    if (n > MAX_HEADERS)
-        return mr_fail(err, MR_EINVAL, "kafka message: %zu headers, limit %d", n, MAX_HEADERS);
-    rd_kafka_headers_t *h = rd_kafka_headers_new(n);
-    for (size_t i = 0; i < n; i++) {
-        const rd_kafka_resp_err_t e =
-            rd_kafka_header_add(h, headers[i].name, -1, headers[i].value, (ssize_t)headers[i].len);
-        if (!e) continue;
-        rd_kafka_headers_destroy(h);
-        return mr_fail(err, MR_EINVAL, "kafka header %s: %s", headers[i].name, rd_kafka_err2str(e));
-    }
-    *out = h;
-    return MR_OK;
-}
-
 mr_status mr_kafka_send(mr_kafka_producer *p, const char *topic, int32_t partition, const void *key,
                         size_t key_len, const void *value, size_t len,
                         const mr_kafka_header *headers, size_t n_headers, void *cookie,
@@ -221,7 +201,7 @@ mr_status mr_kafka_send(mr_kafka_producer *p, const char *topic, int32_t partiti
         return mr_fail(err, MR_EINVAL, "kafka topic \"%s\": not a topic name", topic ? topic : "");
     if (!p->rk || p->dead || p->closing)
         return mr_fail(err, MR_EUNAVAIL, "kafka topic %s: the producer is being rebuilt", topic);
-    const mr_status st = copy_headers(&h, headers, n_headers, err);
+    const mr_status st = mr_kafka_headers_new(&h, headers, n_headers, err);
     if (st != MR_OK) return st;
 
     const rd_kafka_resp_err_t e = rd_kafka_producev(

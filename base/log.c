@@ -25,6 +25,8 @@
 #define VALUE_BYTES 1024
 #define MARK        '\x01'
 
+static const char *const names[] = {"error", "warn", "info", "debug"}; /* by mr_log_level */
+
 static atomic_int max_level = MR_LOG_INFO;
 static atomic_bool as_json;
 
@@ -35,8 +37,12 @@ typedef struct line {
     char text[LINE_BYTES];
 } line;
 
-void mr_log_setup(mr_log_level level, bool json) {
-    atomic_store_explicit(&max_level, (int)level, memory_order_relaxed);
+void mr_log_setup(const char *name, bool json) {
+    int level = MR_LOG_INFO;
+
+    for (int i = MR_LOG_ERROR; i <= MR_LOG_DEBUG; i++)
+        if (strcmp(name, names[i]) == 0) level = i;
+    atomic_store_explicit(&max_level, level, memory_order_relaxed);
     atomic_store_explicit(&as_json, json, memory_order_relaxed);
 }
 
@@ -194,7 +200,6 @@ static void write_line(const char *text, size_t n) {
 }
 
 void mr_log(mr_log_level level, const char *mod, const char *msg, const char *pairs, ...) {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
     if (!mr_log_on(level)) return;
 
     line l;

@@ -11,7 +11,8 @@
 
 typedef enum mr_log_level { MR_LOG_ERROR, MR_LOG_WARN, MR_LOG_INFO, MR_LOG_DEBUG } mr_log_level;
 
-void mr_log_setup(mr_log_level level, bool json);
+/* level: "error", "warn", "info" or "debug"; any other name counts as info. May be called again. */
+void mr_log_setup(const char *level, bool json);
 bool mr_log_on(mr_log_level level);
 
 /* pairs: printf format of space-separated key=value pairs; a value that may hold blanks or quotes

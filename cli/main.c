@@ -21,6 +21,6 @@ static int close_stdout(int rc) {
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, with an exit code */
     /* What the libraries warn about is not what a command has to say; its own errors are. */
-    mr_log_setup(MR_LOG_ERROR, false);
+    mr_log_setup("error", false);
     return close_stdout(mr_cli_run(mr_cli_commands(), argc, argv));
 }

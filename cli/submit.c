@@ -70,7 +70,7 @@ static int interrupted(const char *job_id) {
 
 /* After the stream or instead of it: the terminal record. */
 static int finish(const mr_args *a, mr_client *c, const char *job_id, int timeout_ms,
-                  const mr_cli_streamed *streamed) {
+                  mr_cli_streamed *streamed) {
     const mr_result *r;
     mr_err err;
     const mr_status st = mr_wait(c, job_id, timeout_ms, &r, &err);
@@ -78,10 +78,9 @@ static int finish(const mr_args *a, mr_client *c, const char *job_id, int timeou
     if (st != MR_OK) return mr_cli_fail(a, &err);
     if (mr_args_flag(a, "json")) {
         mr_cli_print_result_json(stdout, r);
-    } else if (!streamed->done && streamed->n_bytes <= r->text_len && r->text_len) {
-        /* what the stream did not bring */
-        fwrite(r->text + streamed->n_bytes, 1, r->text_len - streamed->n_bytes, stdout);
-        putchar('\n');
+    } else if ((!streamed->done || !streamed->whole) &&
+               mr_cli_streamed_complete(streamed, r->text, r->text_len, &err) != MR_OK) {
+        return mr_cli_fail(a, &err);
     }
     if (r->status != MR_STATUS_SUCCEEDED)
         fprintf(stderr, "millrace submit: job %s %s: %s\n", job_id, mr_job_status_name(r->status),
@@ -89,9 +88,9 @@ static int finish(const mr_args *a, mr_client *c, const char *job_id, int timeou
     return mr_cli_result_exit(r->status);
 }
 
-static int run_job(const mr_args *a, mr_client *c, mr_job_spec *j, int timeout_ms) {
+static int run_job(const mr_args *a, mr_client *c, mr_job_spec *j, int timeout_ms,
+                   mr_cli_streamed *streamed) {
     const bool json = mr_args_flag(a, "json"), stream = mr_args_flag(a, "stream");
-    mr_cli_streamed streamed = {.done = false};
     mr_err err;
 
     mr_status st = mr_submit(c, j, SUBMIT_MS, &err);
@@ -103,18 +102,19 @@ static int run_job(const mr_args *a, mr_client *c, mr_job_spec *j, int timeout_m
     }
     fprintf(stderr, "job %s\n", j->job_id);
     if (stream) {
-        st = mr_cli_stream(c, j->job_id, 0, timeout_ms, json, &streamed, &err);
+        st = mr_cli_stream(c, j->job_id, 0, timeout_ms, json, streamed, &err);
         if (st == MR_ECANCELED) return interrupted(j->job_id);
         if (st == MR_EIO) return EX_IOERR; /* main.c says why */
         if (st != MR_OK) (void)mr_cli_fail(a, &err);
         if (st == MR_ETIMEOUT || st == MR_ENOTFOUND) return EX_TEMPFAIL;
     }
     return finish(a, c, j->job_id, timeout_ms,
-                  &streamed); /* also without Redis: it comes through Kafka */
+                  streamed); /* also without Redis: it comes through Kafka */
 }
 
 static int run(const mr_args *a) {
     mr_client *c = NULL;
+    mr_cli_streamed streamed = {.done = false};
     mr_message messages[2];
     mr_job_spec j;
     mr_arena arena;
@@ -138,7 +138,8 @@ static int run(const mr_args *a) {
         rc = mr_cli_fail(a, &err);
     } else {
         mr_cli_catch_interrupt(c);
-        rc = run_job(a, c, &j, (int)timeout_s * 1000);
+        rc = run_job(a, c, &j, (int)timeout_s * 1000, &streamed);
+        mr_cli_streamed_free(&streamed);
         mr_cli_catch_interrupt(NULL);
     }
     mr_client_close(c);

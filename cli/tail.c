@@ -13,6 +13,20 @@ static const mr_opt opts[] = {
     {0},
 };
 
+enum { WAIT_MS = 5000 };
+
+/* Redis has lost a part of it: the result has the whole text. */
+static void complete(mr_client *c, const char *job_id, bool from_start, mr_cli_streamed *end) {
+    const mr_result *r;
+    mr_err err;
+
+    if (from_start && mr_wait(c, job_id, WAIT_MS, &r, &err) == MR_OK &&
+        mr_cli_streamed_complete(end, r->text, r->text_len, &err) == MR_OK)
+        return;
+    fprintf(stderr, "\nmillrace tail: the stream of job %s has lost tokens; its result has them\n",
+            job_id);
+}
+
 static int report(const char *job_id, const mr_cli_streamed *end) {
     if (end->status != MR_STATUS_SUCCEEDED)
         fprintf(stderr, "millrace tail: job %s %s%s%s\n", job_id, mr_job_status_name(end->status),
@@ -34,10 +48,13 @@ static int run(const mr_args *a) {
     const char *job_id = mr_args_at(a, 0);
     const mr_status st = mr_cli_stream(c, job_id, (uint64_t)from, (int)timeout_s * 1000,
                                        mr_args_flag(a, "json"), &end, &err);
+    if (st == MR_OK && end.done && !end.whole && !mr_args_flag(a, "json"))
+        complete(c, job_id, from == 0, &end);
     const int rc = st == MR_OK            ? report(job_id, &end)
                    : mr_cli_interrupted() ? 130
                    : st == MR_EIO         ? EX_IOERR /* main.c says why */
                                           : mr_cli_fail(a, &err);
+    mr_cli_streamed_free(&end);
     mr_cli_catch_interrupt(NULL);
     mr_client_close(c);
     return rc;

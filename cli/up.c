@@ -55,6 +55,8 @@ static const mr_opt opts[] = {
 
 /* The embedded broker holds a fetch for its whole waiting time, even when a record comes. */
 static const char mock_extra[] = "fetch.wait.max.ms=10";
+/* It does not keep the offsets of a transaction. */
+static const char mock_commit_mode[] = "plain";
 
 typedef struct up {
     const mr_args *a;
@@ -156,6 +158,7 @@ static mr_status write_state(up *u, mr_err *err) {
     put_setting(f, "kafka_brokers", u->brokers);
     put_setting(f, "redis_url", u->redis_url);
     if (u->mock) put_setting(f, "kafka_extra", mock_extra);
+    if (u->mock) put_setting(f, "commit_mode", mock_commit_mode);
     const bool ok = fchmod(fileno(f), 0600) == 0; /* the URL may hold a password */
     if (fclose(f) != 0 || !ok || rename(part, u->state) != 0)
         return mr_fail(err, MR_EIO, "%s: %s", u->state, strerror(errno));
@@ -256,7 +259,9 @@ static void common_args(up *u, mr_child *c) {
     argf(u, c, "config", mr_args_get(u->a, "config"));
     argf(u, c, "kafka-brokers", u->brokers);
     argf(u, c, "redis-url", u->redis_url);
-    if (u->mock) argf(u, c, "kafka-extra", mock_extra);
+    if (!u->mock) return;
+    argf(u, c, "kafka-extra", mock_extra);
+    argf(u, c, "commit-mode", mock_commit_mode);
 }
 
 static const char *listen_at(up *u, int preferred_port) {
@@ -330,11 +335,12 @@ static void on_kafka_error(void *owner, mr_status status, const char *text, bool
 static mr_status watch_heartbeats(up *u, mr_err *err) {
     const mr_kafka_conf conf = {u->brokers, "millrace-up", u->extra};
     const mr_kafka_consumer_conf cc = {.conn = conf,
+                                       .read_committed = true,
                                        .reset_offset = MR_KAFKA_OFFSET_END,
                                        .owner = u,
                                        .on_msg = on_heartbeat,
                                        .on_error = on_kafka_error};
-    const mr_kafka_tp tp = {workers_topic(u), 0, MR_KAFKA_OFFSET_END};
+    const mr_kafka_tp tp = {.topic = workers_topic(u), .offset = MR_KAFKA_OFFSET_END};
     const mr_status st = mr_kafka_consumer_open(&u->heartbeats, &u->loop, &cc, err);
     return st == MR_OK ? mr_kafka_assign(u->heartbeats, &tp, 1, err) : st;
 }

@@ -1,10 +1,13 @@
 /* follow.c - the tokens of one job, in order, without gap or repeat.
  *
  * Subscribe first, then read the stream, then live off the channel. The next index expected and the
- * attempt of the last restart are all the state there is: a frame with a smaller index, or of an
- * attempt before the restart, was seen; a larger index means that something is missing, and the
- * stream is read again from the last ID. Frames that are not in the stream either (trimmed,
+ * number of the last restart are all the state there is: a frame with a smaller index, or with a
+ * number that is not above the restart's, was seen; a larger index means that something is missing,
+ * and the stream is read again from the last ID. Frames that are not in the stream either (trimmed,
  * expired, dropped while Redis was away) are gone: reading goes on behind them.
+ *
+ * A restart makes `from` void: whoever goes on where an earlier call stopped cannot know whether
+ * what he has is from before it, so everything behind it is handed over.
  *
  * As a safety net the stream is also read after every reconnect and every REREAD_MS of silence, and
  * the status hash with it: a job that is over there, and whose stream does not get its `done`
@@ -31,7 +34,7 @@ struct mr_follow {
     const char *job_id;
     char hash[160], stream[160], channel[160], last_id[48];
     uint64_t from, next;                              /* first index wanted; next index expected */
-    uint32_t epoch;                                   /* attempt of the last restart */
+    uint32_t epoch;                                   /* number of the last restart */
     bool reading, read_again, answered, known, ended; /* answered: the stream was read once */
     uint64_t heard_ms;                                /* last frame */
     uint64_t over_ms; /* since when the hash is known to be terminal; 0: it is not */
@@ -55,11 +58,11 @@ static bool take_frame(follow *f, const mr_frame *fr, bool gaps_ok) {
     if (fr->type == MR_FRAME_RESTART) {
         if (fr->attempt <= f->epoch) return true;
         f->epoch = fr->attempt;
-        f->next = fr->index;
+        f->next = f->from = 0;
         give(f, fr);
         return true;
     }
-    if (fr->type == MR_FRAME_TOKEN && (fr->attempt < f->epoch || fr->index < f->next)) return true;
+    if (fr->type == MR_FRAME_TOKEN && (fr->attempt <= f->epoch || fr->index < f->next)) return true;
     if (fr->index > f->next && !gaps_ok) return false;
     if (fr->type == MR_FRAME_TOKEN) {
         f->next = fr->index + 1;

@@ -233,7 +233,8 @@ static mr_status fetch_result(mr_client *c, const place *at, int64_t timeout_ms,
                                        .owner = &f,
                                        .on_msg = on_fetched,
                                        .on_error = on_error};
-    const mr_kafka_tp tp = {c->topic_results, at->partition, at->offset};
+    const mr_kafka_tp tp = {
+        .topic = c->topic_results, .partition = at->partition, .offset = at->offset};
     mr_kafka_consumer *consumer = NULL;
     mr_status st = mr_kafka_consumer_open(&consumer, &c->loop, &cc, err);
     if (st == MR_OK) st = mr_kafka_assign(consumer, &tp, 1, err);

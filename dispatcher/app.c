@@ -1,15 +1,16 @@
 /* app.c - see app.h.
  *
- * One loop thread. A tick every TICK_MS does what no event announces: expiry, commits, resuming,
- * room that came back because a worker fell silent and returned. Stop: what is on its way to Kafka
- * is acknowledged or reported lost, then offsets are committed, handles close, and uv_loop_close()
- * must find none left. That blocks for some seconds at worst, so from the first signal on the
- * second one has its default effect. */
+ * One loop thread. A tick every TICK_MS does what no event announces: expiry, another try,
+ * resuming, room that came back because a worker fell silent and returned. Stop: what is on its way
+ * to Kafka is committed or left to the next owner, the groups are left, handles close, and
+ * uv_loop_close() must find none left. That blocks for some seconds at worst, so from the first
+ * signal on the second one has its default effect. */
 #include "dispatcher/app.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/http.h"
@@ -29,7 +30,9 @@ typedef struct app {
     uv_timer_t tick;
     mr_names names;
     mr_kafka_conf kafka;
-    mr_outbox *outbox;
+    char id[192], transactional_id[300];
+    mr_member_conf member; /* of the group that intake joins */
+    mr_commit *commit;
     mr_window *window;
     mr_status_view *view;
     mr_release *release;
@@ -64,7 +67,7 @@ static void on_redis_up(void *owner) {
 static void warm_work_topic(app *a, const char *model) {
     char topic[MR_NAME_MAX];
     mr_names_work(&a->names, model, topic);
-    mr_outbox_warm(a->outbox, topic);
+    mr_commit_warm(a->commit, topic);
 }
 
 static void on_heartbeat(void *owner, const mr_kafka_msg *m) {
@@ -100,10 +103,14 @@ static void on_control(void *owner, const mr_kafka_msg *m) {
                m->partition, (long long)m->offset, err.text);
 }
 
-static void on_fatal(void *owner, const char *text) {
+static void on_fatal_commit(void *owner, mr_status status, const char *text) {
     app *a = owner;
-    if (a->fatal.status == MR_OK) mr_fail(&a->fatal, MR_EUNAVAIL, "kafka: %s", text);
+    if (a->fatal.status == MR_OK) mr_fail(&a->fatal, status, "kafka: %s", text);
     uv_stop(&a->loop);
+}
+
+static void on_fatal(void *owner, const char *text) {
+    on_fatal_commit(owner, MR_EUNAVAIL, text);
 }
 
 static void on_feed_error(void *owner, mr_status status, const char *text, bool fatal) {
@@ -147,16 +154,18 @@ static void on_livez(void *owner, mr_http_answer *answer) {
 
 static void on_readyz(void *owner, mr_http_answer *answer) {
     const app *a = owner;
-    if (mr_intake_assigned(a->intake))
-        answer_text(answer, 200, "ok\n");
-    else
+    if (!mr_intake_assigned(a->intake))
         answer_text(answer, 503, "no partitions assigned yet\n");
+    else if (mr_commit_full(a->commit))
+        answer_text(answer, 503, "the brokers take no records now\n");
+    else
+        answer_text(answer, 200, "ok\n");
 }
 
 static void on_metrics(void *owner, mr_http_answer *answer) {
     const app *a = owner;
     const mr_metrics_view v = {a->intake, a->release, a->window,         a->follower,
-                               a->outbox, a->view,    mr_clock_mono_ms()};
+                               a->commit, a->view,    mr_clock_mono_ms()};
     answer->status = 200;
     answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
     answer->body = mr_metrics_text(&v, &answer->len);
@@ -180,19 +189,64 @@ static mr_status ensure_topics(app *a, mr_err *err) {
     return mr_kafka_ensure_topics(&a->kafka, topics, MR_COUNT(topics), START_TIMEOUT_MS, err);
 }
 
+/* A name that lasts fences the process that had it before at once; with one made up here what a
+ * killed process left open ends after transaction_timeout_ms. */
+static void name_self(app *a) {
+    const mr_settings *s = a->s;
+    char host[65] = "dispatcher";
+
+    gethostname(host, sizeof host - 1);
+    if (s->dispatcher_id[0])
+        snprintf(a->id, sizeof a->id, "%s", s->dispatcher_id);
+    else
+        snprintf(a->id, sizeof a->id, "%s-%ld", host, (long)getpid());
+    snprintf(a->transactional_id, sizeof a->transactional_id, "%s.dispatcher.%s", s->topic_prefix,
+             a->id);
+    a->member = (mr_member_conf){.kafka = &a->kafka,
+                                 .group = s->dispatcher_group,
+                                 .instance_id = s->dispatcher_id[0] ? s->dispatcher_id : NULL,
+                                 .assignor = s->assignor,
+                                 .session_timeout_ms = (int)s->session_timeout_ms};
+}
+
+static mr_status open_commit(app *a, mr_err *err) {
+    const mr_settings *s = a->s;
+    const bool plain = strcmp(s->commit_mode, "plain") == 0;
+    const mr_commit_conf conf = {.kafka = a->kafka,
+                                 .transactional_id = plain ? NULL : a->transactional_id,
+                                 .linger_ms = (uint32_t)s->commit_ms,
+                                 .transaction_timeout_ms = (uint32_t)s->transaction_timeout_ms,
+                                 .window = (size_t)s->commit_window,
+                                 .owner = a,
+                                 .on_fatal = on_fatal_commit};
+    const mr_status st = mr_commit_open(&a->commit, &a->loop, &conf, err);
+    if (st == MR_OK) mr_commit_warm(a->commit, a->names.results);
+    return st;
+}
+
+static mr_status open_follower(app *a, mr_err *err) {
+    char group[256];
+    mr_follower_conf conf = {.member = a->member,
+                             .topic = a->names.results,
+                             .view = a->view,
+                             .owner = a,
+                             .on_fatal = on_fatal};
+    snprintf(group, sizeof group, "%s-follower", a->s->dispatcher_group);
+    conf.member.group = group;
+    return mr_follower_open(&a->follower, &a->loop, &conf, err);
+}
+
 static mr_status open_parts(app *a, mr_err *err) {
     const mr_settings *s = a->s;
-    char follower_group[256];
     mr_status st;
 
     if ((st = ensure_topics(a, err)) != MR_OK) return st;
-    if ((st = mr_outbox_open(&a->outbox, &a->loop, &a->kafka, err)) != MR_OK) return st;
-    mr_outbox_warm(a->outbox, a->names.results);
+    if ((st = open_commit(a, err)) != MR_OK) return st;
     if ((st = mr_window_open(&a->window, err)) != MR_OK) return st;
     const mr_status_conf vc = {s->redis_url, s->redis_prefix, s->status_ttl_s, a, on_redis_up};
     if ((st = mr_status_open(&a->view, &a->loop, &vc, err)) != MR_OK) return st;
     const mr_release_conf rc = {.names = &a->names,
-                                .outbox = a->outbox,
+                                .commit = a->commit,
                                 .window = a->window,
                                 .view = a->view,
                                 .default_model = s->default_model,
@@ -201,10 +255,9 @@ static mr_status open_parts(app *a, mr_err *err) {
                                 .worker_timeout_ms = (uint64_t)s->worker_timeout_ms,
                                 .lookahead = (uint32_t)s->lookahead_jobs};
     if ((st = mr_release_open(&a->release, &rc, mr_clock_mono_ms(), err)) != MR_OK) return st;
-    const mr_intake_conf ic = {.kafka = &a->kafka,
-                               .group = s->dispatcher_group,
+    const mr_intake_conf ic = {.member = a->member,
                                .names = &a->names,
-                               .outbox = a->outbox,
+                               .commit = a->commit,
                                .window = a->window,
                                .window_jobs = s->window_jobs,
                                .window_bytes = s->window_bytes,
@@ -214,14 +267,7 @@ static mr_status open_parts(app *a, mr_err *err) {
                                .on_fatal = on_fatal};
     if ((st = mr_intake_open(&a->intake, &a->loop, &ic, err)) != MR_OK) return st;
     mr_release_attach(a->release, a->intake);
-    snprintf(follower_group, sizeof follower_group, "%s-follower", s->dispatcher_group);
-    const mr_follower_conf fc = {.kafka = &a->kafka,
-                                 .group = follower_group,
-                                 .topic = a->names.results,
-                                 .view = a->view,
-                                 .owner = a,
-                                 .on_fatal = on_fatal};
-    st = mr_follower_open(&a->follower, &a->loop, &fc, err);
+    st = open_follower(a, err);
     mr_feed_conf feed = {.kafka = &a->kafka,
                          .topic = a->names.workers,
                          .timeout_ms = START_TIMEOUT_MS,
@@ -241,9 +287,9 @@ static void close_parts(app *a) {
     mr_http_close(a->http);
     mr_kafka_consumer_close(a->control);
     mr_kafka_consumer_close(a->workers);
-    if (a->outbox) mr_outbox_flush(a->outbox, FLUSH_MS);
-    mr_outbox_close(a->outbox); /* reports to entries of the intake, so before it */
-    mr_intake_close(a->intake); /* commits what the flush has finished */
+    if (a->commit) (void)mr_commit_flush(a->commit, FLUSH_MS); /* what is left: see close */
+    mr_commit_close(a->commit); /* reports to entries of the intake, so before it */
+    mr_intake_close(a->intake);
     mr_follower_close(a->follower);
     mr_status_close(a->view);
     mr_release_close(a->release);
@@ -278,6 +324,7 @@ mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err) {
     MR_CHECK(uv_loop_init(&a->loop) == 0);
     mr_status st = mr_names_init(&a->names, s->topic_prefix, s->redis_prefix, err);
     a->kafka = (mr_kafka_conf){s->kafka_brokers, "millrace-dispatcher", s->kafka_extra};
+    name_self(a);
     if (st == MR_OK) st = open_parts(a, err);
     if (st == MR_OK) {
         uv_timer_init(&a->loop, &a->tick);
@@ -292,8 +339,9 @@ mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err) {
     }
     if (st == MR_OK) {
         mr_log(MR_LOG_INFO, "app", "dispatcher started",
-               "brokers=" MR_Q " kafka_lib=" MR_Q " prefix=%s group=%s", s->kafka_brokers,
-               mr_kafka_version(), s->topic_prefix, s->dispatcher_group);
+               "id=" MR_Q " brokers=" MR_Q " kafka_lib=" MR_Q " prefix=%s group=%s commit=%s",
+               a->id, s->kafka_brokers, mr_kafka_version(), s->topic_prefix, s->dispatcher_group,
+               s->commit_mode);
         uv_run(&a->loop, UV_RUN_DEFAULT);
         if (a->fatal.status != MR_OK) st = mr_fail(err, a->fatal.status, "%s", a->fatal.text);
     }

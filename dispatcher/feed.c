@@ -8,6 +8,7 @@ enum { MAX_PARTITIONS = 4096, QUEUED_KBYTES = 1024 };
 mr_status mr_feed_open(mr_kafka_consumer **out, uv_loop_t *loop, const mr_feed_conf *conf,
                        mr_err *err) {
     const mr_kafka_consumer_conf cc = {.conn = *conf->kafka,
+                                       .read_committed = true,
                                        .reset_offset = MR_KAFKA_OFFSET_END,
                                        .queued_max_kbytes = QUEUED_KBYTES,
                                        .owner = conf->owner,
@@ -22,7 +23,8 @@ mr_status mr_feed_open(mr_kafka_consumer **out, uv_loop_t *loop, const mr_feed_c
                        n, MAX_PARTITIONS);
     mr_kafka_tp *tp = calloc((size_t)n, sizeof *tp);
     if (!tp) return mr_fail(err, MR_ENOMEM, "feed %s: out of memory", conf->topic);
-    for (int32_t i = 0; i < n; i++) tp[i] = (mr_kafka_tp){conf->topic, i, MR_KAFKA_OFFSET_END};
+    for (int32_t i = 0; i < n; i++)
+        tp[i] = (mr_kafka_tp){.topic = conf->topic, .partition = i, .offset = MR_KAFKA_OFFSET_END};
     st = mr_kafka_consumer_open(out, loop, &cc, err);
     if (st == MR_OK && (st = mr_kafka_assign(*out, tp, (size_t)n, err)) != MR_OK) {
         mr_kafka_consumer_close(*out);

@@ -1,12 +1,15 @@
-/* follower.c - see follower.h. At most MAX_PENDING results or MAX_BYTES of them are held (and one
- * per partition, which a rebalance may bring); then all partitions pause. */
+/* follower.c - see follower.h.
+ *
+ * At most MAX_PENDING results or MAX_BYTES of them are held (and one per partition, which a
+ * rebalance may bring); then all partitions pause. One whose window is full pauses alone. Offsets
+ * are committed plainly, watermarks alone: a result that is told twice shows once, so what a crash
+ * repeats does no harm. */
 #include "dispatcher/follower.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "dispatcher/progress.h"
 #include "schemas/codec.h"
 
 enum {
@@ -14,6 +17,9 @@ enum {
     MAX_BYTES = 8 << 20, /* of records; decoded they take some times as much */
     RESULT_LIMIT = 64 << 20,
     COMMIT_MS = 200,
+    COMMIT_SYNC_MS = 5000,
+    COMMIT_BATCH = 64, /* partitions of one commit */
+    DOUBT_MS = 5000,
     RETRY_MS = 1000
 };
 
@@ -31,13 +37,15 @@ struct told {
 struct mr_follower {
     mr_follower_conf conf;
     mr_kafka_consumer *consumer;
-    mr_progress *progress;
+    mr_parts *parts;
     mr_status_view *view;
     uv_timer_t commit_timer;
+    uint64_t doubt_ms; /* since when a commit may have been lost; 0: none was */
     uint64_t last_retry_ms;
     told *retry_head, *retry_tail;
     size_t pending, bytes;
     uint64_t n_told;
+    bool paused; /* some partition may be */
     bool closing;
 };
 
@@ -48,9 +56,24 @@ static void told_free(told *t) {
     free(t);
 }
 
-static void pause_all(mr_follower *f, bool paused) {
-    for (int i = 0; i < mr_progress_count(f->progress); i++)
-        mr_progress_set_paused(f->progress, f->consumer, i, paused);
+static void pause_one(mr_follower *f, int part) {
+    mr_member_pause(f->consumer, f->parts, part, true);
+    f->paused = true;
+}
+
+static void pause_all(mr_follower *f) {
+    for (int i = 0; i < mr_parts_count(f->parts); i++) pause_one(f, i);
+}
+
+static void resume(mr_follower *f) {
+    if (!f->paused) return;
+    f->paused = false;
+    for (int i = 0; i < mr_parts_count(f->parts); i++) {
+        if (mr_parts_full(f->parts, i, true))
+            f->paused = true;
+        else
+            mr_member_pause(f->consumer, f->parts, i, false);
+    }
 }
 
 static bool has_room(const mr_follower *f) {
@@ -87,9 +110,9 @@ static void on_told(void *owner, void *arg, mr_status st) {
     else
         mr_log(MR_LOG_WARN, "follower", "result not announced", "job=%s part=%d off=%lld",
                t->result.job_id, t->partition, (long long)t->at.offset);
-    mr_progress_finish(f->progress, t->at);
+    mr_parts_finish(f->parts, t->at);
     told_free(t);
-    if (has_room(f)) pause_all(f, false);
+    if (has_room(f)) resume(f);
 }
 
 static void tell(told *t) {
@@ -109,18 +132,19 @@ void mr_follower_kick(mr_follower *f) {
         tell(t);
         t = next;
     }
-    if (has_room(f)) pause_all(f, false);
+    if (has_room(f)) resume(f);
 }
 
 static void on_msg(void *owner, const mr_kafka_msg *m) {
     mr_follower *f = owner;
-    const int part = mr_progress_find(f->progress, m->topic, m->partition);
+    const int part = mr_parts_find(f->parts, m->topic, m->partition);
     mr_origin at;
     mr_format format;
     mr_err err;
     size_t type_len = 0;
 
-    if (part < 0 || mr_progress_begin(f->progress, part, m->offset, &at) != MR_OK) return;
+    if (part < 0 || mr_parts_begin(f->parts, part, m->offset, &at) != MR_OK) return;
+    if (mr_parts_full(f->parts, part, false)) pause_one(f, part);
     told *t = calloc(1, sizeof *t);
     if (!t) {
         mr_log(MR_LOG_ERROR, "follower", "out of memory, result not announced", "part=%d off=%lld",
@@ -143,34 +167,82 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
             hold(t); /* keep their order */
         else
             tell(t);
-        if (is_full(f)) pause_all(f, true);
+        if (is_full(f)) pause_all(f);
         return;
     }
     mr_log(MR_LOG_WARN, "follower", "not a result, skipped", "part=%d off=%lld err=" MR_Q,
            m->partition, (long long)m->offset, err.text);
-    mr_progress_finish(f->progress, at);
+    mr_parts_finish(f->parts, at);
     told_free(t);
 }
 
+/* ---- offsets ---- */
+
+static bool commit_batch(mr_follower *f, const mr_kafka_tp *tp, size_t n, bool sync) {
+    mr_err err;
+    if (n == 0) return true;
+    const mr_status st = sync ? mr_kafka_commit_sync(f->consumer, tp, n, COMMIT_SYNC_MS, &err)
+                              : mr_kafka_commit(f->consumer, tp, n, &err);
+    if (st != MR_OK)
+        mr_log(MR_LOG_WARN, "follower", "offsets not committed, a restart tells them again",
+               "n=%zu err=" MR_Q, n, err.text);
+    return st == MR_OK;
+}
+
+static void doubt(mr_follower *f) {
+    if (!f->doubt_ms) f->doubt_ms = uv_now(f->commit_timer.loop);
+}
+
+/* Commits what has changed. An error of the consumer may have been a commit that was lost: then all
+ * is committed once more, with the next sync commit or some seconds later. */
+static void commit(mr_follower *f, bool sync) {
+    const bool all =
+        f->doubt_ms && (sync || uv_now(f->commit_timer.loop) - f->doubt_ms >= DOUBT_MS);
+    mr_kafka_tp tp[COMMIT_BATCH];
+    size_t n = 0;
+    bool ok = true;
+
+    if (all) f->doubt_ms = 0;
+    for (int i = 0; ok && i < mr_parts_count(f->parts); i++) {
+        if (!mr_parts_assigned(f->parts, i) || (!all && !mr_parts_dirty(f->parts, i))) continue;
+        const int64_t next = mr_parts_commit(f->parts, i, NULL, 0);
+        mr_parts_collected(f->parts, i);
+        if (next < 0) continue;
+        tp[n++] = (mr_kafka_tp){.topic = mr_parts_topic(f->parts, i),
+                                .partition = mr_parts_partition(f->parts, i),
+                                .offset = next};
+        if (n < COMMIT_BATCH) continue;
+        ok = commit_batch(f, tp, n, sync);
+        n = 0;
+    }
+    if (ok) ok = commit_batch(f, tp, n, sync);
+    if (!ok) doubt(f);
+}
+
+/* ---- the group ---- */
+
 static void on_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
     mr_follower *f = owner;
+    mr_err err;
     for (size_t i = 0; i < n; i++)
-        if (mr_progress_assign(f->progress, tp[i].topic, tp[i].partition, tp[i].offset) < 0)
-            mr_log(MR_LOG_ERROR, "follower", "out of memory", "part=%d", tp[i].partition);
+        if (mr_parts_assign(f->parts, tp[i].topic, tp[i].partition, tp[i].offset, "", 0, NULL,
+                            &err) < 0)
+            mr_log(MR_LOG_ERROR, "follower", "partition not taken", "part=%d err=" MR_Q,
+                   tp[i].partition, err.text);
 }
 
 static void on_revoke(void *owner, const mr_kafka_tp *tp, size_t n, bool lost) {
     mr_follower *f = owner;
-    if (!lost) mr_progress_commit(f->progress, f->consumer, true);
+    if (!lost) commit(f, true);
     for (size_t i = 0; i < n; i++) {
-        const int part = mr_progress_find(f->progress, tp[i].topic, tp[i].partition);
-        if (part >= 0) mr_progress_revoke(f->progress, part);
+        const int part = mr_parts_find(f->parts, tp[i].topic, tp[i].partition);
+        if (part >= 0) mr_parts_revoke(f->parts, part);
     }
 }
 
 static void on_error(void *owner, mr_status status, const char *text, bool fatal) {
     mr_follower *f = owner;
-    mr_progress_doubt(f->progress);
+    doubt(f);
     mr_log(fatal ? MR_LOG_ERROR : MR_LOG_WARN, "follower", "kafka", "status=%s err=" MR_Q,
            mr_status_name(status), text);
     if (fatal) f->conf.on_fatal(f->conf.owner, text);
@@ -178,7 +250,7 @@ static void on_error(void *owner, mr_status status, const char *text, bool fatal
 
 static void on_timer(uv_timer_t *timer) {
     mr_follower *f = timer->data;
-    mr_progress_commit(f->progress, f->consumer, false);
+    commit(f, false);
     const uint64_t now_ms = uv_now(timer->loop);
     if (f->retry_head && mr_status_up(f->view) && now_ms - f->last_retry_ms >= RETRY_MS) {
         f->last_retry_ms = now_ms;
@@ -194,22 +266,18 @@ mr_status mr_follower_open(mr_follower **out, uv_loop_t *loop, const mr_follower
     if (!f) return mr_fail(err, MR_ENOMEM, "follower: out of memory");
     f->conf = *conf;
     f->view = conf->view;
-    mr_status st = mr_progress_open(&f->progress, err);
+    mr_status st = mr_parts_open(&f->parts, MR_OFFSETS_MAX_WINDOW, err);
     if (st == MR_OK) {
-        const mr_kafka_consumer_conf cc = {.conn = *conf->kafka,
-                                           .group = conf->group,
-                                           .topics = topics,
-                                           .read_committed = true,
-                                           .reset_offset = MR_KAFKA_OFFSET_BEGIN,
-                                           .owner = f,
-                                           .on_msg = on_msg,
-                                           .on_assign = on_assign,
-                                           .on_revoke = on_revoke,
-                                           .on_error = on_error};
+        mr_kafka_consumer_conf cc = mr_member_consumer(&conf->member, topics);
+        cc.owner = f;
+        cc.on_msg = on_msg;
+        cc.on_assign = on_assign;
+        cc.on_revoke = on_revoke;
+        cc.on_error = on_error;
         st = mr_kafka_consumer_open(&f->consumer, loop, &cc, err);
     }
     if (st != MR_OK) {
-        mr_progress_close(f->progress);
+        mr_parts_close(f->parts);
         free(f);
         return st;
     }
@@ -222,7 +290,7 @@ mr_status mr_follower_open(mr_follower **out, uv_loop_t *loop, const mr_follower
 
 static void on_closed(uv_handle_t *h) {
     mr_follower *f = h->data;
-    mr_progress_close(f->progress);
+    mr_parts_close(f->parts);
     free(f);
 }
 

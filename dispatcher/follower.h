@@ -7,14 +7,14 @@
 #ifndef MR_DISPATCHER_FOLLOWER_H
 #define MR_DISPATCHER_FOLLOWER_H
 
-#include "base/kafka.h"
+#include "dispatcher/member.h"
 #include "dispatcher/status.h"
 
 typedef struct mr_follower mr_follower;
 
 typedef struct mr_follower_conf {
-    const mr_kafka_conf *kafka;
-    const char *group, *topic;
+    mr_member_conf member;
+    const char *topic;
     mr_status_view *view;
     void *owner;
     void (*on_fatal)(void *owner, const char *text); /* nothing more will come: stop */

@@ -1,53 +1,47 @@
 /* intake.c - see intake.h.
  *
  * Entries live on the heap, one arena each, in one list of all from decode until the outcome of
- * their record is acknowledged. When a partition is revoked, what is on its way to Kafka has
- * REVOKE_FLUSH_MS to be acknowledged, so that the new owner does not do it again; then its waiting
- * entries are dropped (the new owner reads them), and those that are still on their way stay until
- * the acknowledgement, which counts for nothing.
+ * their record is known. When a partition is revoked, what is on its way to Kafka has
+ * REVOKE_FLUSH_MS to be committed, so that the new owner need not do it; then its waiting entries
+ * are dropped (the new owner reads them), and those that are still on their way stay until the
+ * committer has reported them. A partition that was lost belongs to somebody else already: nothing
+ * of it is flushed.
  *
- * Limits: window_jobs waiting per partition, and the offsets that progress.h can span: past them
- * that partition pauses. window_bytes of all entries, and what the outbox takes: past them all
- * pause, and whatever ends jobs in bulk (deadlines, cancels) goes on with the next tick. */
+ * Limits: window_jobs waiting per partition, and the window of parts.h: past them that partition
+ * pauses. window_bytes of all entries, and what the committer takes: past them all pause, and
+ * whatever ends jobs in bulk (deadlines, cancels) goes on with the next tick. */
 #include "dispatcher/intake.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "dispatcher/recent.h"
+#include "dispatcher/refusal.h"
 #include "schemas/codec.h"
-#include "schemas/headers.h"
 
 enum {
-    SCRATCH_LIMIT = 4 << 20,
     ENTRY_LIMIT = 16 << 20,
     ENTRY_LEAST = 4 << 10, /* the first chunk of an arena */
     ID_BUCKETS = 4096,
-    REVOKE_FLUSH_MS = 1000
+    REVOKE_FLUSH_MS = 3000
 };
 
 struct mr_intake {
     mr_intake_conf conf;
     mr_kafka_consumer *consumer;
-    mr_progress *progress;
+    mr_parts *parts; /* the committer's */
+    mr_refusals *refusals;
     mr_recent *cancelled;
     mr_entry *all, *by_id[ID_BUCKETS];
-    size_t *waiting; /* entries per row of progress, [n_waiting] */
+    size_t *waiting; /* entries per row of parts, [n_waiting] */
     size_t n_waiting;
     size_t bytes;
     uint64_t next_expiry_ms; /* no entry ends earlier by itself; UINT64_MAX: none */
     mr_intake_counts counts;
     bool assigned, closing;
 };
-
-/* What a refused record waits for: the acknowledgement of its answer. */
-typedef struct answer {
-    mr_intake *in;
-    mr_origin at;
-} answer;
 
 static mr_priority lane_of(const mr_intake *in, const char *topic) {
     for (int l = 0; l < MR_PRIORITY_N; l++)
@@ -58,25 +52,25 @@ static mr_priority lane_of(const mr_intake *in, const char *topic) {
 /* ---- pausing ---- */
 
 static bool all_must_pause(const mr_intake *in) {
-    return (int64_t)in->bytes >= in->conf.window_bytes || mr_outbox_full(in->conf.outbox);
+    return (int64_t)in->bytes >= in->conf.window_bytes || mr_commit_full(in->conf.commit);
 }
 
 static bool must_pause(const mr_intake *in, int part) {
     return (int64_t)in->waiting[part] >= in->conf.window_jobs ||
-           mr_progress_full(in->progress, part);
+           mr_parts_full(in->parts, part, false);
 }
 
 static void pause_where_full(mr_intake *in, int part) {
-    if (must_pause(in, part)) mr_progress_set_paused(in->progress, in->consumer, part, true);
+    if (must_pause(in, part)) mr_member_pause(in->consumer, in->parts, part, true);
     if (!all_must_pause(in)) return;
-    for (int i = 0; i < mr_progress_count(in->progress); i++)
-        mr_progress_set_paused(in->progress, in->consumer, i, true);
+    for (int i = 0; i < mr_parts_count(in->parts); i++)
+        mr_member_pause(in->consumer, in->parts, i, true);
 }
 
 static bool may_resume(const mr_intake *in, int part) {
     return (int64_t)in->waiting[part] <= in->conf.window_jobs / 2 &&
            (int64_t)in->bytes <= in->conf.window_bytes / 2 &&
-           !mr_progress_full(in->progress, part) && !mr_outbox_busy(in->conf.outbox);
+           !mr_parts_full(in->parts, part, true) && !mr_commit_busy(in->conf.commit);
 }
 
 /* ---- entries ---- */
@@ -100,129 +94,50 @@ static void entry_free(mr_intake *in, mr_entry *e) {
     else
         in->all = e->all_next;
     if (e->all_next) e->all_next->all_prev = e->all_prev;
-    if (e->part >= 0) in->waiting[e->part]--;
+    if (e->at.part >= 0) in->waiting[e->at.part]--;
     in->bytes -= e->bytes;
     mr_arena_drop(&e->arena);
     free(e);
 }
 
-static mr_entry *entry_make(mr_intake *in, int part, int64_t offset) {
+static mr_entry *entry_make(mr_intake *in, mr_origin at) {
     mr_entry *e = calloc(1, sizeof *e);
     if (!e) return NULL;
     mr_arena_init(&e->arena, ENTRY_LIMIT);
-    e->part = part;
-    e->offset = offset;
+    e->at = at;
     e->all_next = in->all;
     if (in->all) in->all->all_prev = e;
     in->all = e;
-    in->waiting[part]++;
+    in->waiting[at.part]++;
     return e;
 }
 
 /* ---- answers ---- */
 
-static void on_answered(void *owner, void *arg, mr_status status, int64_t offset) {
-    answer *a = arg;
-    (void)owner;
-    (void)offset;
-    if (status != MR_ECANCELED) mr_progress_finish(a->in->progress, a->at);
-    free(a);
-}
-
-static void send_answer(mr_intake *in, mr_origin at, const mr_outbox_record *r) {
-    answer *a = malloc(sizeof *a);
-    if (a) {
-        *a = (answer){in, at};
-        if (mr_outbox_send(in->conf.outbox, r, on_answered, in, a) == MR_OK) return;
-        free(a);
-    }
-    /* Its offset stays unfinished, so a restart answers it; pausing keeps this from happening. */
-    mr_log(MR_LOG_ERROR, "intake", "no room for an answer", "topic=%s key=%s", r->topic,
-           r->key ? r->key : "");
-}
-
-static void send_result(mr_intake *in, mr_origin at, const mr_result *r, mr_format format,
-                        const char *traceparent) {
-    mr_arena arena;
-    mr_result_headers headers;
-    const void *bytes;
-    size_t n;
-
-    mr_arena_init(&arena, SCRATCH_LIMIT);
-    if (mr_codec_result_encode(r, format, &arena, &bytes, &n) == MR_OK) {
-        mr_result_headers_init(&headers, r, format, "dispatcher", traceparent);
-        const mr_outbox_record record = {.topic = in->conf.names->results,
-                                         .partition = MR_KAFKA_ANY_PARTITION,
-                                         .key = r->job_id,
-                                         .value = bytes,
-                                         .len = n,
-                                         .headers = headers.list,
-                                         .n_headers = headers.n};
-        send_answer(in, at, &record);
-    } else {
-        mr_log(MR_LOG_ERROR, "intake", "terminal record not encoded", "job=%s", r->job_id);
-    }
-    mr_arena_drop(&arena);
-}
-
-static void send_dead(mr_intake *in, mr_origin at, const mr_kafka_msg *m, const char *cause,
-                      const char *message) {
-    const mr_kafka_header type = {"content-type", "application/json", 16};
-    char cut[640];
-    mr_dead dead = {.cause = cause,
-                    .message = message,
-                    .topic = m->topic,
-                    .partition = m->partition,
-                    .offset = m->offset,
-                    .time_ms = mr_clock_wall_ms(),
-                    .payload = m->value,
-                    .payload_len = m->len};
-    mr_arena arena;
-    const void *bytes;
-    size_t n;
-
-    if (dead.payload_len > MR_DEAD_MAX_PAYLOAD) {
-        snprintf(cut, sizeof cut, "%.500s (the payload is cut: %u of %zu bytes)", message,
-                 MR_DEAD_MAX_PAYLOAD, m->len);
-        dead.message = cut;
-        dead.payload_len = MR_DEAD_MAX_PAYLOAD;
-    }
+static void dead_letter(mr_intake *in, mr_origin at, const mr_kafka_msg *m, const char *cause,
+                        const char *message) {
     in->counts.dead++;
     mr_log(MR_LOG_WARN, "intake", "dead letter", "topic=%s part=%d off=%lld cause=%s", m->topic,
            m->partition, (long long)m->offset, cause);
-    mr_arena_init(&arena, SCRATCH_LIMIT);
-    if (mr_codec_dead_encode(&dead, &arena, &bytes, &n) == MR_OK) {
-        const mr_outbox_record record = {.topic = in->conf.names->dead,
-                                         .partition = MR_KAFKA_ANY_PARTITION,
-                                         .value = bytes,
-                                         .len = n,
-                                         .headers = &type,
-                                         .n_headers = 1};
-        send_answer(in, at, &record);
-    } else {
-        mr_log(MR_LOG_ERROR, "intake", "dead letter not encoded", "topic=%s part=%d off=%lld",
-               m->topic, m->partition, (long long)m->offset);
-    }
-    mr_arena_drop(&arena);
+    mr_refusals_dead(in->refusals, at, m, cause, message);
 }
 
 static void reject_record(mr_intake *in, mr_origin at, const mr_kafka_msg *m,
                           const mr_codec_error *why, const char *traceparent) {
-    const mr_result r = {.model = why->model,
-                         .tenant = why->tenant[0] ? why->tenant : "default",
-                         .status = MR_STATUS_REJECTED,
-                         .finish_reason = "",
-                         .text = "",
-                         .error = {why->code, why->field, why->message},
-                         .worker = "",
-                         .received_ms = m->timestamp_ms > 0 ? (uint64_t)m->timestamp_ms : 0,
-                         .finished_ms = mr_clock_wall_ms()};
-    mr_result copy = r;
-    memcpy(copy.job_id, why->job_id, sizeof copy.job_id);
+    mr_result r = {.model = why->model,
+                   .tenant = why->tenant[0] ? why->tenant : "default",
+                   .status = MR_STATUS_REJECTED,
+                   .finish_reason = "",
+                   .text = "",
+                   .error = {why->code, why->field, why->message},
+                   .worker = "",
+                   .received_ms = m->timestamp_ms > 0 ? (uint64_t)m->timestamp_ms : 0,
+                   .finished_ms = mr_clock_wall_ms()};
+    memcpy(r.job_id, why->job_id, sizeof r.job_id);
     in->counts.rejected++;
-    mr_log(MR_LOG_INFO, "intake", "job rejected", "job=%s code=%s field=" MR_Q, copy.job_id,
-           why->code, why->field);
-    send_result(in, at, &copy, why->format, traceparent);
+    mr_log(MR_LOG_INFO, "intake", "job rejected", "job=%s code=%s field=" MR_Q, r.job_id, why->code,
+           why->field);
+    mr_refusals_result(in->refusals, at, &r, why->format, traceparent);
 }
 
 void mr_intake_refuse(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why) {
@@ -248,16 +163,17 @@ void mr_intake_refuse(mr_intake *in, mr_entry *e, mr_job_status status, const mr
     in->counts.expired += status == MR_STATUS_EXPIRED;
     mr_log(MR_LOG_INFO, "intake", "job ended before release", "job=%s status=%s code=%s", j->job_id,
            mr_job_status_name(status), why->code ? why->code : "");
-    if (e->part >= 0)
-        send_result(in, mr_progress_origin(in->progress, e->part, e->offset), &r, j->reply_format,
-                    e->traceparent);
+    if (e->at.part >= 0)
+        mr_refusals_result(in->refusals, e->at, &r, j->reply_format, e->traceparent);
     entry_free(in, e);
 }
 
 void mr_intake_released(mr_intake *in, mr_entry *e) {
     in->counts.released++;
-    if (e->part >= 0)
-        mr_progress_finish(in->progress, mr_progress_origin(in->progress, e->part, e->offset));
+    entry_free(in, e);
+}
+
+void mr_intake_drop(mr_intake *in, mr_entry *e) {
     entry_free(in, e);
 }
 
@@ -306,7 +222,7 @@ static void admit(mr_intake *in, mr_entry *e) {
     in->conf.on_queued(in->conf.owner, e);
 }
 
-static void take_record(mr_intake *in, int part, const mr_kafka_msg *m, mr_origin at) {
+static void take_record(mr_intake *in, const mr_kafka_msg *m, mr_origin at) {
     mr_codec_error why = {0};
     mr_format format;
     char traceparent[MR_TRACEPARENT_MAX + 1] = "";
@@ -316,15 +232,15 @@ static void take_record(mr_intake *in, int part, const mr_kafka_msg *m, mr_origi
     if (trace && len <= MR_TRACEPARENT_MAX) memcpy(traceparent, trace, len);
     const char *type = mr_kafka_msg_header(m, "content-type", &len);
     if (!m->value) {
-        send_dead(in, at, m, "malformed", "the record has no value");
+        dead_letter(in, at, m, "malformed", "the record has no value");
         return;
     }
     if (!mr_format_of(type, len, m->value, m->len, &format)) {
-        send_dead(in, at, m, "content_type",
-                  "the header content-type is neither application/json nor application/msgpack");
+        dead_letter(in, at, m, "content_type",
+                    "the header content-type is neither application/json nor application/msgpack");
         return;
     }
-    mr_entry *e = entry_make(in, part, m->offset);
+    mr_entry *e = entry_make(in, at);
     if (!e) {
         mr_log(MR_LOG_ERROR, "intake", "out of memory, job left to the next start", "off=%lld",
                (long long)m->offset);
@@ -341,17 +257,17 @@ static void take_record(mr_intake *in, int part, const mr_kafka_msg *m, mr_origi
     if (why.has_job_id)
         reject_record(in, at, m, &why, traceparent);
     else
-        send_dead(in, at, m, why.code, why.message);
+        dead_letter(in, at, m, why.code, why.message);
 }
 
 static void on_msg(void *owner, const mr_kafka_msg *m) {
     mr_intake *in = owner;
-    const int part = mr_progress_find(in->progress, m->topic, m->partition);
+    const int part = mr_parts_find(in->parts, m->topic, m->partition);
     mr_origin at;
 
-    if (part < 0 || mr_progress_begin(in->progress, part, m->offset, &at) != MR_OK) return;
+    if (part < 0 || mr_parts_begin(in->parts, part, m->offset, &at) != MR_OK) return;
     in->counts.received[lane_of(in, m->topic)]++;
-    take_record(in, part, m, at);
+    take_record(in, m, at);
     pause_where_full(in, part);
 }
 
@@ -360,12 +276,12 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
 static void drop_entries_of(mr_intake *in, int part) {
     for (mr_entry *e = in->all, *next; e; e = next) {
         next = e->all_next;
-        if (e->part != part) continue;
+        if (e->at.part != part) continue;
         if (e->waiting) {
             mr_window_remove(in->conf.window, e);
             entry_free(in, e);
         } else {
-            e->part = -1;
+            e->at.part = -1;
             in->waiting[part]--;
         }
     }
@@ -381,32 +297,37 @@ static bool need_waiting(mr_intake *in, size_t n) {
     return true;
 }
 
+static void take_partition(mr_intake *in, const mr_kafka_tp *tp) {
+    mr_err err;
+    mr_status st = mr_commit_assign(in->conf.commit, tp, &err);
+    const int part = st == MR_OK ? mr_parts_find(in->parts, tp->topic, tp->partition) : -1;
+    if (part >= 0 && !need_waiting(in, (size_t)part + 1)) {
+        mr_commit_revoke(in->conf.commit, tp->topic, tp->partition);
+        st = mr_fail(&err, MR_ENOMEM, "out of memory");
+    }
+    if (st == MR_OK)
+        mr_log(MR_LOG_INFO, "intake", "assigned", "topic=%s part=%d off=%lld", tp->topic,
+               tp->partition, (long long)tp->offset);
+    else /* its records are skipped, and never committed */
+        mr_log(MR_LOG_ERROR, "intake", "partition not taken", "topic=%s part=%d err=" MR_Q,
+               tp->topic, tp->partition, err.text);
+}
+
 static void on_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
     mr_intake *in = owner;
     in->assigned = true;
-    for (size_t i = 0; i < n; i++) {
-        int part = mr_progress_assign(in->progress, tp[i].topic, tp[i].partition, tp[i].offset);
-        if (part >= 0 && !need_waiting(in, (size_t)part + 1)) {
-            mr_progress_revoke(in->progress, part);
-            part = -1;
-        }
-        if (part < 0) /* its records are skipped, and never committed */
-            mr_log(MR_LOG_ERROR, "intake", "out of memory for a partition", "topic=%s part=%d",
-                   tp[i].topic, tp[i].partition);
-        else
-            mr_log(MR_LOG_INFO, "intake", "assigned", "topic=%s part=%d off=%lld", tp[i].topic,
-                   tp[i].partition, (long long)tp[i].offset);
-    }
+    for (size_t i = 0; i < n; i++) take_partition(in, &tp[i]);
 }
 
+/* While closing the committer is gone, and with it the rows; the entries go next. */
 static void on_revoke(void *owner, const mr_kafka_tp *tp, size_t n, bool lost) {
     mr_intake *in = owner;
-    if (!lost && !in->closing) mr_outbox_flush(in->conf.outbox, REVOKE_FLUSH_MS);
-    if (!lost) mr_progress_commit(in->progress, in->consumer, true);
+    if (in->closing) return;
+    if (!lost) (void)mr_commit_flush(in->conf.commit, REVOKE_FLUSH_MS); /* the rest is cancelled */
     for (size_t i = 0; i < n; i++) {
-        const int part = mr_progress_find(in->progress, tp[i].topic, tp[i].partition);
+        const int part = mr_parts_find(in->parts, tp[i].topic, tp[i].partition);
         if (part < 0) continue;
-        mr_progress_revoke(in->progress, part);
+        mr_commit_revoke(in->conf.commit, tp[i].topic, tp[i].partition);
         drop_entries_of(in, part);
         mr_log(MR_LOG_INFO, "intake", "revoked", "topic=%s part=%d lost=%d", tp[i].topic,
                tp[i].partition, lost);
@@ -415,10 +336,23 @@ static void on_revoke(void *owner, const mr_kafka_tp *tp, size_t n, bool lost) {
 
 static void on_error(void *owner, mr_status status, const char *text, bool fatal) {
     mr_intake *in = owner;
-    mr_progress_doubt(in->progress);
     mr_log(fatal ? MR_LOG_ERROR : MR_LOG_WARN, "intake", "kafka", "status=%s err=" MR_Q,
            mr_status_name(status), text);
     if (fatal) in->conf.on_fatal(in->conf.owner, text);
+}
+
+static mr_status open_consumer(mr_intake *in, uv_loop_t *loop, mr_err *err) {
+    const char *topics[MR_PRIORITY_N + 1] = {NULL};
+    for (int l = 0; l < MR_PRIORITY_N; l++) topics[l] = in->conf.names->jobs[l];
+    mr_kafka_consumer_conf cc = mr_member_consumer(&in->conf.member, topics);
+    cc.owner = in;
+    cc.on_msg = on_msg;
+    cc.on_assign = on_assign;
+    cc.on_revoke = on_revoke;
+    cc.on_error = on_error;
+    const mr_status st = mr_kafka_consumer_open(&in->consumer, loop, &cc, err);
+    if (st == MR_OK) mr_commit_use(in->conf.commit, in->consumer);
+    return st;
 }
 
 mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf *conf,
@@ -427,26 +361,13 @@ mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf 
     *out = NULL;
     if (!in) return mr_fail(err, MR_ENOMEM, "intake: out of memory");
     in->conf = *conf;
+    in->parts = mr_commit_parts(conf->commit);
     in->next_expiry_ms = UINT64_MAX;
-    const char *topics[MR_PRIORITY_N + 1] = {NULL};
-    for (int l = 0; l < MR_PRIORITY_N; l++) topics[l] = conf->names->jobs[l];
-    mr_status st = mr_progress_open(&in->progress, err);
+    mr_status st = mr_refusals_open(&in->refusals, conf->commit, conf->names, err);
     if (st == MR_OK) st = mr_recent_open(&in->cancelled, err);
-    if (st == MR_OK) {
-        const mr_kafka_consumer_conf cc = {.conn = *conf->kafka,
-                                           .group = conf->group,
-                                           .topics = topics,
-                                           .reset_offset = MR_KAFKA_OFFSET_BEGIN,
-                                           .owner = in,
-                                           .on_msg = on_msg,
-                                           .read_committed = true,
-                                           .on_assign = on_assign,
-                                           .on_revoke = on_revoke,
-                                           .on_error = on_error};
-        st = mr_kafka_consumer_open(&in->consumer, loop, &cc, err);
-    }
+    if (st == MR_OK) st = open_consumer(in, loop, err);
     if (st != MR_OK) {
-        mr_progress_close(in->progress);
+        mr_refusals_close(in->refusals);
         mr_recent_close(in->cancelled);
         free(in);
         return st;
@@ -463,7 +384,7 @@ void mr_intake_close(mr_intake *in) {
         if (in->all->waiting) mr_window_remove(in->conf.window, in->all);
         entry_free(in, in->all);
     }
-    mr_progress_close(in->progress);
+    mr_refusals_close(in->refusals);
     mr_recent_close(in->cancelled);
     free(in->waiting);
     free(in);
@@ -476,7 +397,7 @@ static void end_waiting(mr_intake *in, mr_entry *e, mr_job_status status, const 
     mr_intake_refuse(in, e, status, why);
 }
 
-/* Ends what is due, as long as the outbox takes the answers; then the next tick goes on. */
+/* Ends what is due, as long as the committer takes the answers; then the next tick goes on. */
 static void end_due(mr_intake *in, uint64_t now_ms) {
     const mr_job_error late = {"expired", "deadline_ms",
                                "the deadline passed while the job waited"};
@@ -488,7 +409,7 @@ static void end_due(mr_intake *in, uint64_t now_ms) {
         if (!e->waiting || (!e->job.expires_ms && !e->cancelled)) continue;
         if (!expired && !e->cancelled) {
             if (e->job.expires_ms < next_ms) next_ms = e->job.expires_ms;
-        } else if (mr_outbox_full(in->conf.outbox)) {
+        } else if (mr_commit_full(in->conf.commit)) {
             next_ms = 0;
         } else if (e->cancelled) {
             end_waiting(in, e, MR_STATUS_CANCELLED, &cancelled);
@@ -505,7 +426,7 @@ void mr_intake_cancel(mr_intake *in, const char *job_id) {
     for (mr_entry *next; e; e = next) {
         next = e->id_next;
         if (!e->waiting || strcmp(e->job.job_id, job_id) != 0) continue;
-        if (mr_outbox_full(in->conf.outbox)) {
+        if (mr_commit_full(in->conf.commit)) {
             e->cancelled = true;
             in->next_expiry_ms = 0;
         } else {
@@ -516,10 +437,11 @@ void mr_intake_cancel(mr_intake *in, const char *job_id) {
 
 void mr_intake_tick(mr_intake *in, uint64_t now_ms) {
     end_due(in, now_ms);
-    for (int i = 0; i < mr_progress_count(in->progress); i++)
-        if (mr_progress_assigned(in->progress, i) && may_resume(in, i))
-            mr_progress_set_paused(in->progress, in->consumer, i, false);
-    mr_progress_commit(in->progress, in->consumer, false);
+    mr_refusals_tick(in->refusals, mr_clock_mono_ms());
+    for (int i = 0; i < mr_parts_count(in->parts); i++)
+        if (mr_parts_assigned(in->parts, i) && mr_member_paused(in->consumer, in->parts, i) &&
+            may_resume(in, i))
+            mr_member_pause(in->consumer, in->parts, i, false);
 }
 
 const mr_intake_counts *mr_intake_counters(const mr_intake *in) {

@@ -1,16 +1,15 @@
 /* intake.h - the way in: records of the three lane topics become entries of the window, or an
  * answer.
  *
- * Every record gets a fate before its offset is committed: waiting (and later released), refused
- * with a terminal record, or, when not even a job id can be read, a dead letter. A partition with
- * too many waiting jobs is paused alone. Thread: loop. */
+ * Every record gets a fate, committed together with its offset: released as a work record, refused
+ * with a terminal record, or, when not even a job id can be read, a dead letter. Until then it
+ * waits. A partition with too many waiting jobs is paused alone. Thread: loop. */
 #ifndef MR_DISPATCHER_INTAKE_H
 #define MR_DISPATCHER_INTAKE_H
 
-#include "base/kafka.h"
+#include "base/commit.h"
+#include "dispatcher/member.h"
 #include "dispatcher/names.h"
-#include "dispatcher/outbox.h"
-#include "dispatcher/progress.h"
 #include "dispatcher/window.h"
 
 typedef struct mr_intake mr_intake;
@@ -20,10 +19,9 @@ typedef struct mr_intake_counts {
 } mr_intake_counts;
 
 typedef struct mr_intake_conf {
-    const mr_kafka_conf *kafka;
-    const char *group;
+    mr_member_conf member;
     const mr_names *names;
-    mr_outbox *outbox;
+    mr_commit *commit; /* its consumer is the one that is opened here */
     mr_window *window;
     int64_t window_jobs, window_bytes;
     void *owner;
@@ -35,18 +33,20 @@ typedef struct mr_intake_conf {
 } mr_intake_conf;
 
 mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf *conf, mr_err *err);
-/* Commits what has its fate and leaves the group. The outbox must be closed before: it reports to
- * entries that die here. */
+/* Leaves the group. The committer must be flushed and closed before: it reports to entries that die
+ * here. */
 void mr_intake_close(mr_intake *in);
 
-/* An entry taken out of the window has reached its work topic: its offset is done, e is freed. */
+/* An entry taken out of the window is committed to its work topic; e is freed. */
 void mr_intake_released(mr_intake *in, mr_entry *e);
+/* Somebody else will do it, its partition was revoked; e is freed. */
+void mr_intake_drop(mr_intake *in, mr_entry *e);
 /* An entry taken out of the window ends here, with a terminal record; e is freed. */
 void mr_intake_refuse(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why);
 /* Ends the job if it waits; if it is not here yet, its cancel is remembered, see recent.h. */
 void mr_intake_cancel(mr_intake *in, const char *job_id);
-/* End what has expired by now_ms (wall clock), resume what was paused and has room again, commit
- * what is finished. Cheap when there is nothing to do. */
+/* End what has expired by now_ms (wall clock), try refused answers again, resume what was paused
+ * and has room again. Cheap when there is nothing to do. */
 void mr_intake_tick(mr_intake *in, uint64_t now_ms);
 
 const mr_intake_counts *mr_intake_counters(const mr_intake *in);

@@ -7,13 +7,6 @@
 #include "base/log.h"
 #include "dispatcher/app.h"
 
-static mr_log_level level_of(const char *name) {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (size_t i = 0; i < MR_COUNT(names); i++)
-        if (strcmp(names[i], name) == 0) return (mr_log_level)i;
-    return MR_LOG_INFO; /* the settings table refuses other names */
-}
-
 int main(int argc, char **argv) {
     mr_settings s;
     mr_err err;
@@ -25,7 +18,7 @@ int main(int argc, char **argv) {
         return EX_CONFIG;
     }
     if (exit_now) return EX_OK;
-    mr_log_setup(level_of(s.log_level), strcmp(s.log_format, "json") == 0);
+    mr_log_setup(s.log_level, strcmp(s.log_format, "json") == 0);
     const mr_status st = mr_dispatcher_run(&s, &err);
     if (st != MR_OK) mr_log(MR_LOG_ERROR, "main", "stopped", "err=" MR_Q, err.text);
     mr_settings_free(&s);

@@ -30,7 +30,14 @@ GET(workers, mr_placement_live(mr_release_placement(v->release), v->now_ms))
 GET(room, mr_placement_room(mr_release_placement(v->release), v->now_ms))
 GET(told, mr_follower_told(v->follower))
 GET(untold, mr_follower_pending(v->follower))
-GET(outbox, mr_outbox_len(v->outbox))
+GET(commit_records, mr_commit_get_stats(v->commit).records)
+GET(commit_batches, mr_commit_get_stats(v->commit).batches)
+GET(commit_aborts, mr_commit_get_stats(v->commit).aborts)
+GET(commit_rebuilds, mr_commit_get_stats(v->commit).rebuilds)
+GET(commit_unknown, mr_commit_get_stats(v->commit).unknown)
+GET(commit_waiting, mr_commit_get_stats(v->commit).waiting)
+GET(commit_unfinished, mr_commit_get_stats(v->commit).unfinished)
+GET(commit_seconds, (double)mr_commit_get_stats(v->commit).last_batch_us / 1e6)
 GET(redis_up, mr_status_up(v->status))
 
 static const row rows[] = {
@@ -53,7 +60,21 @@ static const row rows[] = {
     {"millrace_room_jobs", "gauge", "Jobs that could be released now", "", room},
     {"millrace_results_announced_total", "counter", "Results told to Redis", "", told},
     {"millrace_results_unannounced", "gauge", "Results that Redis has not confirmed", "", untold},
-    {"millrace_outbox_records", "gauge", "Records on their way to Kafka", "", outbox},
+    {"millrace_commit_records_total", "counter", "Records committed", "", commit_records},
+    {"millrace_commit_batches_total", "counter", "Batches of records and offsets committed", "",
+     commit_batches},
+    {"millrace_commit_aborts_total", "counter", "Batches that were aborted and formed anew", "",
+     commit_aborts},
+    {"millrace_commit_rebuilds_total", "counter", "Producers made after one failed for good", "",
+     commit_rebuilds},
+    {"millrace_commit_unknown_total", "counter", "Commits whose outcome had to be looked up", "",
+     commit_unknown},
+    {"millrace_commit_waiting_records", "gauge", "Records that are not committed yet", "",
+     commit_waiting},
+    {"millrace_commit_unfinished_offsets", "gauge", "Offsets read that have no fate yet", "",
+     commit_unfinished},
+    {"millrace_commit_last_batch_seconds", "gauge", "Time that the newest batch took", "",
+     commit_seconds},
     {"millrace_redis_up", "gauge", "1 while Redis is connected", "", redis_up},
 };
 

@@ -11,7 +11,7 @@ typedef struct mr_metrics_view { /* borrowed */
     const mr_release *release;
     const mr_window *window;
     const mr_follower *follower;
-    const mr_outbox *outbox;
+    const mr_commit *commit;
     const mr_status_view *status;
     uint64_t now_ms; /* monotonic */
 } mr_metrics_view;

@@ -14,6 +14,7 @@
 typedef struct part { /* one partition of one work topic */
     int64_t position; /* next offset that its owner takes */
     int64_t end;      /* one past the newest offset known */
+    int64_t holes;    /* offsets between the two that are no records, as far as we know */
     uint32_t unacked; /* on the way to Kafka */
     int owner;        /* worker, -1: nobody that we know */
     uint64_t idle_ms; /* since when its owner idles at this position; 0: it does not */
@@ -146,6 +147,7 @@ static void note_position(const mr_placement *p, part *t, const mr_heartbeat *h,
      * comes to it once more, so the end stays. */
     t->position = position;
     if (t->end < position) t->end = position;
+    if (t->holes > (t->end - position) / 2) t->holes = (t->end - position) / 2; /* at most */
 }
 
 mr_status mr_placement_report(mr_placement *p, const mr_heartbeat *h, uint64_t now_ms) {
@@ -176,7 +178,7 @@ static bool live(const mr_placement *p, const worker *w, uint64_t now_ms) {
 }
 
 static int64_t outstanding(const part *t) {
-    const int64_t behind = t->end - t->position;
+    const int64_t behind = t->end - t->position - t->holes;
     return (behind < MAX_OUTSTANDING ? behind : MAX_OUTSTANDING) + t->unacked;
 }
 
@@ -241,7 +243,9 @@ static part *on_the_way(mr_placement *p, const char *name, int32_t partition) {
 
 void mr_placement_released(mr_placement *p, const char *name, int32_t partition, int64_t offset) {
     part *t = on_the_way(p, name, partition);
-    if (t->end < offset + 1) t->end = offset + 1;
+    if (t->end > offset) return;
+    t->holes += t->end < offset; /* each transaction leaves a marker behind its records */
+    t->end = offset + 1;
 }
 
 void mr_placement_failed(mr_placement *p, const char *name, int32_t partition) {

@@ -2,12 +2,12 @@
  *
  * A worker's room is its free slots plus the lookahead, less what was released to its partitions
  * and not yet taken: what is unacknowledged, and what lies between its position and the newest
- * offset that we know. A worker that is silent for longer than the timeout has no room; neither has
- * one that is leaving. What we think is on the way to a worker that has been idle for as long as
- * the timeout does not exist (a topic made anew, a log that was cut), and is forgotten. Pure:
- * now_ms is an argument. Bounds: MR_MAX_MODELS models, MR_MAX_WORKERS workers, MR_MAX_PARTS
- * partitions each; the row of a model or a worker that has been silent for 100 timeouts is used
- * again when it is needed. */
+ * offset that we know (less the markers that transactions leave there). A worker that is silent for
+ * longer than the timeout has no room; neither has one that is leaving. What we think is on the way
+ * to a worker that has been idle for as long as the timeout does not exist (a topic made anew, a
+ * log that was cut), and is forgotten. Pure: now_ms is an argument. Bounds: MR_MAX_MODELS models,
+ * MR_MAX_WORKERS workers, MR_MAX_PARTS partitions each; the row of a model or a worker that has
+ * been silent for 100 timeouts is used again when it is needed. */
 #ifndef MR_DISPATCHER_PLACEMENT_H
 #define MR_DISPATCHER_PLACEMENT_H
 

@@ -3,7 +3,13 @@
  * A model is known when the setting `models` names it or a worker has reported it. Until
  * model_grace_ms after the start, and as long as no worker at all has reported and `models` is
  * empty, an unknown one may still turn up: its jobs wait. A job without a model waits under the
- * empty name until the only reported model tells which one it is. */
+ * empty name until the only reported model tells which one it is.
+ *
+ * A work record whose topic or partition is not there keeps its place in its worker's room and is
+ * handed over again every RETRY_MS: the worker owns the partition, so it exists, and what our
+ * client knows may be older. After TOPIC_WAIT_MS the job ends as `not_released`; so does, at once,
+ * one whose record the brokers refuse. Whether a record is too large for any topic is told as the
+ * job comes in, not when its turn has come. */
 #include "dispatcher/release.h"
 
 #include <stdio.h>
@@ -16,9 +22,19 @@
 
 enum {
     ENCODE_LIMIT = 16 << 20,
-    TOPIC_WAIT_MS =
-        60000, /* a worker owns the partition, so it is there; our metadata may be older */
+    MAX_RECORD = (1 << 20) - 1024,  /* Kafka's own default limit, less headers and batch */
+    SUSPECT_BYTES = MAX_RECORD / 2, /* decoded; a smaller job cannot have so large a record */
+    TOPIC_WAIT_MS = 60000,
+    RETRY_MS = 1000,
     IGNORED_LOG_MS = 5000
+};
+
+typedef struct release release;
+struct release {   /* a job on its way to its work topic */
+    release *next; /* among those whose topic is not there */
+    mr_release *r;
+    mr_entry *e;
+    uint64_t lost_ms; /* since when it is not; 0: it was never missed */
 };
 
 struct mr_release {
@@ -26,14 +42,10 @@ struct mr_release {
     mr_placement *placement;
     mr_intake *intake;
     uint64_t opened_ms, ignored_logged_ms;
-    char unknown[512]; /* text of the last unknown_model error */
+    release *lost;
+    uint64_t retry_ms; /* when to hand those over again */
+    char text[512];    /* of the last error that was told */
 };
-
-/* What an entry needs when its release is acknowledged. */
-typedef struct release {
-    mr_release *r;
-    mr_entry *e;
-} release;
 
 mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_t now_ms,
                           mr_err *err) {
@@ -54,6 +66,10 @@ mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_
 
 void mr_release_close(mr_release *r) {
     if (!r) return;
+    for (release *rel = r->lost, *next; rel; rel = next) {
+        next = rel->next;
+        free(rel);
+    }
     mr_placement_close(r->placement);
     free(r);
 }
@@ -89,14 +105,14 @@ static void explain_unknown(mr_release *r, const char *model, mr_job_error *why)
     char reported[256];
     mr_placement_models(r->placement, reported, sizeof reported);
     if (model[0])
-        snprintf(r->unknown, sizeof r->unknown, "model \"%s\" is unknown; there is: %s%s%s", model,
+        snprintf(r->text, sizeof r->text, "model \"%s\" is unknown; there is: %s%s%s", model,
                  r->conf.models, r->conf.models[0] && reported[0] ? ", " : "", reported);
     else
         snprintf(
-            r->unknown, sizeof r->unknown,
+            r->text, sizeof r->text,
             "no model is given and there is more than one: %s%s%s; name one, or set default_model",
             r->conf.models, r->conf.models[0] && reported[0] ? ", " : "", reported);
-    *why = (mr_job_error){model[0] ? "unknown_model" : "missing_model", "model", r->unknown};
+    *why = (mr_job_error){model[0] ? "unknown_model" : "missing_model", "model", r->text};
 }
 
 static const char *default_model(const mr_release *r) {
@@ -105,13 +121,34 @@ static const char *default_model(const mr_release *r) {
     return only ? only : "";
 }
 
+static mr_status encode(const mr_entry *e, mr_arena *arena, const void **bytes, size_t *n) {
+    mr_arena_init(arena, ENCODE_LIMIT);
+    return mr_codec_job_encode(&e->job, MR_FORMAT_MSGPACK, true, arena, bytes, n);
+}
+
+static bool fits_a_record(mr_release *r, const mr_entry *e, mr_job_error *why) {
+    mr_arena arena;
+    const void *bytes;
+    size_t n = 0;
+
+    if (e->arena.used < SUSPECT_BYTES) return true;
+    const bool known_size = encode(e, &arena, &bytes, &n) == MR_OK;
+    mr_arena_drop(&arena);
+    if (!known_size || n <= MAX_RECORD) return true;
+    snprintf(r->text, sizeof r->text,
+             "its work record would have %zu bytes, at most %d can be released", n, MAX_RECORD);
+    *why = (mr_job_error){"too_large", "input", r->text};
+    return false;
+}
+
 bool mr_release_vet(mr_release *r, mr_entry *e, mr_job_error *why, uint64_t now_ms) {
     if (!e->job.model[0]) {
         const char *name = mr_arena_copy(&e->arena, default_model(r), strlen(default_model(r)));
         if (name) e->job.model = name;
     }
     const bool waits_for_name = !e->job.model[0] && may_turn_up(r, now_ms);
-    if (waits_for_name || (e->job.model[0] && known(r, e->job.model, now_ms))) return true;
+    if (waits_for_name || (e->job.model[0] && known(r, e->job.model, now_ms)))
+        return fits_a_record(r, e, why);
     explain_unknown(r, e->job.model, why);
     return false;
 }
@@ -130,59 +167,109 @@ void mr_release_heartbeat(mr_release *r, const mr_heartbeat *h, uint64_t now_ms)
     }
 }
 
-static void on_released(void *owner, void *arg, mr_status status, int64_t offset) {
-    release *rel = arg;
+/* ---- on the way ---- */
+
+static void end_refused(release *rel, mr_job_status status, const char *code, const char *why) {
     mr_release *r = rel->r;
     mr_entry *e = rel->e;
-    (void)owner;
-    free(rel);
-    if (status == MR_ECANCELED) return; /* shutting down; the intake frees its entries */
-    if (status == MR_OK) {
-        mr_placement_released(r->placement, e->job.model, e->work_partition, offset);
-        mr_intake_released(r->intake, e);
-        return;
-    }
-    const mr_job_error why = {
-        "not_released", "",
-        "the record is too large for the work topic, or there is no such topic"};
+    snprintf(r->text, sizeof r->text, "the work record was refused: %.400s", why);
+    const mr_job_error error = {code, "", r->text};
     mr_placement_failed(r->placement, e->job.model, e->work_partition);
-    mr_intake_refuse(r->intake, e, MR_STATUS_FAILED, &why);
+    mr_intake_refuse(r->intake, e, status, &error);
+    free(rel);
 }
 
-/* Sends e to a partition that take() has chosen. False: no room in the outbox or in memory. */
-static bool send_job(mr_release *r, mr_entry *e, int32_t partition) {
+static void drop(release *rel) {
+    mr_placement_failed(rel->r->placement, rel->e->job.model, rel->e->work_partition);
+    mr_intake_drop(rel->r->intake, rel->e);
+    free(rel);
+}
+
+static void wait_for_topic(release *rel) {
+    rel->next = rel->r->lost;
+    rel->r->lost = rel;
+}
+
+static void on_released(void *owner, void *arg, mr_status status, const char *why, int64_t offset) {
+    release *rel = arg;
+    mr_release *r = rel->r;
+    const uint64_t now_ms = mr_clock_mono_ms();
+    (void)owner;
+    if (status == MR_OK) {
+        mr_placement_released(r->placement, rel->e->job.model, rel->e->work_partition, offset);
+        mr_intake_released(r->intake, rel->e);
+        free(rel);
+    } else if (status == MR_ECANCELED) {
+        drop(rel);
+    } else if (status == MR_ENOTFOUND && (!rel->lost_ms || now_ms - rel->lost_ms < TOPIC_WAIT_MS)) {
+        if (!rel->lost_ms) rel->lost_ms = now_ms;
+        wait_for_topic(rel);
+    } else {
+        end_refused(rel, MR_STATUS_FAILED, "not_released", why);
+    }
+}
+
+/* MR_OK: on_released will tell, or it has ended here. MR_ELIMIT: not now. */
+static mr_status hand_over(release *rel) {
+    const mr_entry *e = rel->e;
     mr_kafka_header headers[2] = {{"content-type", "application/msgpack", 19},
                                   {"traceparent", e->traceparent, strlen(e->traceparent)}};
+    mr_status st = MR_ECANCELED;
     char topic[MR_NAME_MAX];
     mr_arena arena;
-    const void *bytes;
-    size_t n;
+    mr_err err = {0};
+    mr_commit_record record = {.topic = topic,
+                               .partition = e->work_partition,
+                               .key = e->job.job_id,
+                               .key_len = strlen(e->job.job_id),
+                               .headers = headers,
+                               .n_headers = e->traceparent[0] ? 2 : 1};
 
-    release *rel = malloc(sizeof *rel);
-    if (!rel) return false;
-    *rel = (release){r, e};
-    e->work_partition = partition;
-    mr_names_work(r->conf.names, e->job.model, topic);
-    mr_arena_init(&arena, ENCODE_LIMIT);
-    bool ok = mr_codec_job_encode(&e->job, MR_FORMAT_MSGPACK, true, &arena, &bytes, &n) == MR_OK;
-    if (ok) {
-        const mr_outbox_record record = {.topic = topic,
-                                         .partition = partition,
-                                         .key = e->job.job_id,
-                                         .value = bytes,
-                                         .len = n,
-                                         .headers = headers,
-                                         .n_headers = e->traceparent[0] ? 2 : 1,
-                                         .give_up_ms = TOPIC_WAIT_MS};
-        ok = mr_outbox_send(r->conf.outbox, &record, on_released, r, rel) == MR_OK;
-    }
+    mr_names_work(rel->r->conf.names, e->job.model, topic);
+    if (encode(e, &arena, &record.value, &record.len) != MR_OK)
+        st = MR_ELIMIT; /* memory may be there later */
+    else if (e->at.part >= 0)
+        st = mr_commit_send(rel->r->conf.commit, e->at, &record, 1, on_released, NULL, rel, &err);
     mr_arena_drop(&arena);
-    if (!ok) free(rel);
-    return ok;
+    if (st == MR_ECANCELED)
+        drop(rel); /* its partition was revoked while it waited */
+    else if (st == MR_EINVAL)
+        end_refused(rel, MR_STATUS_REJECTED, "too_large", err.text);
+    else if (st != MR_OK)
+        return MR_ELIMIT;
+    return MR_OK;
+}
+
+static void retry_lost(mr_release *r, uint64_t now_ms) {
+    release *turn = r->lost; /* who has no room now stands in the new list, for the next time */
+    if (!turn || now_ms < r->retry_ms || mr_commit_full(r->conf.commit)) return;
+    mr_log(MR_LOG_WARN, "release", "work topic or partition is not there, trying again",
+           "model=" MR_Q " part=%d job=%s", turn->e->job.model, (int)turn->e->work_partition,
+           turn->e->job.job_id);
+    r->retry_ms = now_ms + RETRY_MS;
+    r->lost = NULL;
+    for (release *next; turn; turn = next) {
+        next = turn->next;
+        if (hand_over(turn) == MR_ELIMIT) wait_for_topic(turn);
+    }
+}
+
+/* ---- deciding ---- */
+
+/* Sends e to a partition that take() has chosen. False: no room in the committer or in memory. */
+static bool send_job(mr_release *r, mr_entry *e, int32_t partition) {
+    release *rel = calloc(1, sizeof *rel);
+    if (!rel) return false;
+    rel->r = r;
+    rel->e = e;
+    e->work_partition = partition;
+    if (hand_over(rel) == MR_OK) return true;
+    free(rel);
+    return false;
 }
 
 static bool release_one(mr_release *r, const char *model, uint64_t now_ms) {
-    if (mr_outbox_full(r->conf.outbox)) return false;
+    if (mr_commit_full(r->conf.commit)) return false;
     const int32_t partition = mr_placement_take(r->placement, model, now_ms);
     if (partition < 0) return false;
     mr_entry *e = mr_window_pop(r->conf.window, model);
@@ -212,6 +299,7 @@ void mr_release_run(mr_release *r, uint64_t now_ms) {
     char model[MR_JOB_MAX_NAME + 1];
     const char *name;
 
+    retry_lost(r, now_ms);
     name_the_nameless(r);
     for (size_t i = 0; (name = mr_window_model(r->conf.window, i)) != NULL;) {
         snprintf(model, sizeof model, "%s", name); /* its row may go when the last job leaves */
@@ -234,7 +322,7 @@ void mr_release_sweep(mr_release *r, uint64_t now_ms) {
         }
         snprintf(model, sizeof model, "%s", name);
         for (mr_entry *e; (e = mr_window_pop(r->conf.window, model)) != NULL;) {
-            if (mr_outbox_full(r->conf.outbox)) { /* the next sweep goes on */
+            if (mr_commit_full(r->conf.commit)) { /* the next sweep goes on */
                 mr_window_unshift(r->conf.window, e);
                 return;
             }

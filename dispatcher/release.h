@@ -13,7 +13,7 @@ typedef struct mr_release mr_release;
 
 typedef struct mr_release_conf {
     const mr_names *names;
-    mr_outbox *outbox;
+    mr_commit *commit;
     mr_window *window;
     mr_status_view *view;
     const char *default_model; /* "": the only one reported */
@@ -24,11 +24,13 @@ typedef struct mr_release_conf {
 
 mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_t now_ms,
                           mr_err *err);
+/* The committer must be closed before: it reports to what dies here. */
 void mr_release_close(mr_release *r);
 /* intake and release know each other; set once before the loop runs. */
 void mr_release_attach(mr_release *r, mr_intake *in);
 
-/* Gives e->job.model its name; false: unknown, why is filled. now_ms: monotonic. */
+/* Gives e->job.model its name; false: it is unknown, or the job is too large for a work record; why
+ * is filled, until the next call. now_ms: monotonic. */
 bool mr_release_vet(mr_release *r, mr_entry *e, mr_job_error *why, uint64_t now_ms);
 void mr_release_heartbeat(mr_release *r, const mr_heartbeat *h, uint64_t now_ms);
 /* Release while there is room. Call after anything that may have made room or brought work. */

@@ -11,15 +11,26 @@
 #include "schemas/codec.h"
 
 /* KEYS: hash, stream. ARGV: ttl s, frame id, frame, channel, then the hash's fields and values.
- * An ID that is not larger than the stream's last one: a reader has this end already, or a newer
- * attempt writes; then nothing is published. */
-static const char end_lua[] = "local ok = redis.pcall('XADD', KEYS[2], ARGV[2], 'f', ARGV[3])\n"
-                              "redis.call('HSET', KEYS[1], unpack(ARGV, 5))\n"
-                              "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
-                              "redis.call('EXPIRE', KEYS[2], ARGV[1])\n"
-                              "if type(ok) == 'table' and ok.err then return 0 end\n"
-                              "redis.call('PUBLISH', ARGV[4], ARGV[3])\n"
-                              "return 1\n";
+ * An ID that is not larger than the stream's last one: readers have this end already, or the job
+ * ended before the worker that wrote the result had claimed the stream. Then the end goes behind
+ * what is there, under the next number: nothing else may come any more. */
+static const char end_lua[] =
+    "local frame = ARGV[3]\n"
+    "local ok = redis.pcall('XADD', KEYS[2], ARGV[2], 'f', frame)\n"
+    "if type(ok) == 'table' and ok.err and string.find(ok.err, 'equal or smaller', 1, true) then\n"
+    "  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]\n"
+    "  if last and not string.find(last[2][2], '\"type\":\"done\"', 1, true) then\n"
+    "    local attempt = string.format('%d', tonumber(string.match(last[1], '^%d+')) + 1)\n"
+    "    frame = string.gsub(frame, '\"attempt\":%d+', '\"attempt\":' .. attempt, 1)\n"
+    "    ok = redis.pcall('XADD', KEYS[2], attempt .. string.match(ARGV[2], '-%d+$'), 'f', frame)\n"
+    "  end\n"
+    "end\n"
+    "redis.call('HSET', KEYS[1], unpack(ARGV, 5))\n"
+    "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
+    "redis.call('EXPIRE', KEYS[2], ARGV[1])\n"
+    "if type(ok) == 'table' and ok.err then return 0 end\n"
+    "redis.call('PUBLISH', ARGV[4], frame)\n"
+    "return 1\n";
 
 /* A job that ran before its "queued" came here (or runs again) keeps what the hash has. */
 static const char waiting_lua[] = "local s = redis.call('HGET', KEYS[1], 'state')\n"

@@ -8,6 +8,7 @@
 #define MR_DISPATCHER_WINDOW_H
 
 #include "base/arena.h"
+#include "base/parts.h"
 #include "millrace/job.h"
 
 #define MR_MAX_MODELS      64
@@ -21,8 +22,7 @@ struct mr_entry {                  /* one accepted job, from decode until its fa
     mr_arena arena;                /* holds everything job points to */
     mr_job_spec job;
     mr_priority lane;
-    int part; /* intake's partition; -1: that partition was revoked */
-    int64_t offset;
+    mr_origin at; /* at.part -1: that partition was revoked */
     size_t bytes; /* of memory, arena and all */
     char traceparent[MR_TRACEPARENT_MAX + 1];
     bool waiting;           /* linked in the window */

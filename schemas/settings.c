@@ -97,6 +97,16 @@ static const char *fits_isa(const char *text) {
     return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avx512";
 }
 
+static const char *fits_commit_mode(const char *text) {
+    static const char *const names[] = {"exactly-once", "plain", NULL};
+    return is_one_of(text, names) ? NULL : "one of exactly-once, plain";
+}
+
+static const char *fits_assignor(const char *text) {
+    static const char *const names[] = {"auto", "range", "cooperative-sticky", NULL};
+    return is_one_of(text, names) ? NULL : "one of auto, range, cooperative-sticky";
+}
+
 /* ---- the table ---- */
 
 #define ALL MR_PROGRAM_ALL
@@ -109,11 +119,15 @@ static const char *fits_isa(const char *text) {
     .offset = offsetof(mr_settings, field), .def = def_, .help = help_
 #define TEXT(field, programs, def, fits_, help)                                             \
     {ROW(field, TEXT, programs, def, help), .fits = fits_}
+#define LIVE_TEXT(field, programs, def, fits_, help)                                        \
+    {ROW(field, TEXT, programs, def, help), .fits = fits_, .reloadable = true}
 #define SECRET(field, programs, def, fits_, help)                                           \
     {ROW(field, TEXT, programs, def, help), .fits = fits_, .secret = true}
 #define BOOL(field, programs, def, help) {ROW(field, BOOL, programs, def, help)}
 #define INT(field, programs, def, lo_, hi_, help)                                           \
     {ROW(field, INT, programs, #def, help), .lo = lo_, .hi = hi_}
+#define LIVE(field, programs, def, lo_, hi_, help)                                          \
+    {ROW(field, INT, programs, #def, help), .lo = lo_, .hi = hi_, .reloadable = true}
 
 const mr_setting mr_setting_rows[] = {
     TEXT(kafka_brokers, ALL, "localhost:9092", fits_brokers, "brokers, comma-separated host:port"),
@@ -123,29 +137,44 @@ const mr_setting mr_setting_rows[] = {
            "redis://[user:password@]host:port[/db] or unix:///path"),
     TEXT(topic_prefix, ALL, "millrace", fits_prefix, "topics are PREFIX.jobs.high, ..."),
     TEXT(redis_prefix, ALL, "mr", fits_redis_prefix, "keys are PREFIX:{job}:s, ..."),
-    TEXT(log_level, ALL, "info", fits_log_level, "error, warn, info or debug"),
+    LIVE_TEXT(log_level, ALL, "info", fits_log_level, "error, warn, info or debug"),
     TEXT(log_format, ALL, "logfmt", fits_log_format, "logfmt or json, on stderr"),
     BOOL(create_topics, ALL, "true", "make missing topics at start"),
     INT(topic_partitions, ALL, 8, 1, 4096, "partitions of a topic that is made"),
 
+    TEXT(commit_mode, DIS | WRK, "exactly-once", fits_commit_mode,
+         "exactly-once: results and offsets in one transaction; plain: a crash may repeat results"),
+    INT(commit_ms, DIS | WRK, 10, 1, 1000, "what has ended is committed together after this time"),
+    INT(transaction_timeout_ms, DIS | WRK, 10000, 1000, 900000,
+        "the broker aborts the open transaction of a dead process after this time"),
+    INT(session_timeout_ms, DIS | WRK, 10000, 1000, 1800000,
+        "a dead process gives up its partitions after this time; the broker has limits too"),
+    TEXT(assignor, DIS | WRK, "auto", fits_assignor,
+         "auto, range or cooperative-sticky; all members of a group need the same"),
+    INT(commit_window, DIS | WRK, 4096, 64, 16384,
+        "offsets a partition may run ahead of its oldest unfinished job"),
+
     TEXT(dispatcher_group, DIS, "millrace-dispatcher", fits_group, "consumer group"),
+    TEXT(dispatcher_id, DIS, "", fits_id,
+         "name of this dispatcher; empty: hostname-pid; a set one makes it a static group member"),
     TEXT(dispatcher_listen, DIS, "127.0.0.1:9464", fits_listen,
          "address of /livez, /readyz and /metrics; empty: none"),
     TEXT(default_model, DIS, "", fits_model,
          "model of jobs that name none; empty: the only one that workers report"),
     TEXT(models, DIS, "", NULL, "models accepted before a worker reports them, comma-separated"),
-    INT(model_grace_ms, DIS, 30000, 0, 3600000, "time for workers to report before unknown_model"),
-    INT(window_jobs, DIS, 512, 1, 65536, "jobs held per ingress partition"),
-    INT(window_bytes, DIS, 67108864, 1048576, 17179869184,
+    LIVE(model_grace_ms, DIS, 30000, 0, 3600000, "time for workers to report before unknown_model"),
+    LIVE(window_jobs, DIS, 512, 1, 65536, "jobs held per ingress partition"),
+    LIVE(window_bytes, DIS, 67108864, 1048576, 17179869184,
         "bytes of jobs held, all partitions together"),
-    INT(lookahead_jobs, DIS, 2, 0, 1024, "jobs released beyond the free slots of a worker"),
-    INT(worker_timeout_ms, DIS, 5000, 100, 600000, "a worker that is silent longer gets no jobs"),
+    LIVE(lookahead_jobs, DIS, 2, 0, 1024, "jobs released beyond the free slots of a worker"),
+    LIVE(worker_timeout_ms, DIS, 5000, 100, 600000, "a worker that is silent longer gets no jobs"),
     INT(max_attempts, DIS, 4, 1, 20, "attempts of a job that does not say"),
-    INT(status_ttl_s, DIS | WRK, 86400, 60, 31536000, "life of a job's status hash in Redis"),
+    LIVE(status_ttl_s, DIS | WRK, 86400, 60, 31536000, "life of a job's status hash in Redis"),
 
     TEXT(worker_group, WRK, "millrace-worker", fits_group,
          "consumer group; the model's name is appended"),
-    TEXT(worker_id, WRK, "", fits_id, "name of this worker; empty: hostname-pid"),
+    TEXT(worker_id, WRK, "", fits_id,
+         "name of this worker; empty: hostname-pid; a set one makes it a static group member"),
     TEXT(worker_listen, WRK, "127.0.0.1:9465", fits_listen,
          "address of /livez, /readyz and /metrics; empty: none"),
     TEXT(model_path, WRK, "", NULL, "GGUF file to serve"),
@@ -156,15 +185,14 @@ const mr_setting mr_setting_rows[] = {
     INT(kv_tokens, WRK, 0, 0, 67108864, "tokens of KV cache; 0: max_jobs * n_ctx, at most 65536"),
     INT(max_jobs, WRK, 16, 1, 1024, "jobs running at one time"),
     INT(max_step_tokens, WRK, 512, 1, 65536, "rows of one engine step, prompts included"),
-    INT(default_max_tokens, WRK, 256, 1, 131072, "max_tokens of a job that does not say"),
-    INT(commit_window, WRK, 4096, 64, 65536,
-        "offsets a partition may run ahead of its oldest unfinished job"),
-    INT(heartbeat_ms, WRK, 500, 20, 60000, "time between heartbeats when nothing changes"),
-    INT(drain_ms, WRK, 20000, 0, 600000, "time for running jobs after SIGTERM"),
-    INT(stream_ttl_s, WRK, 3600, 10, 2592000, "life of a token stream in Redis"),
+    LIVE(default_max_tokens, WRK, 256, 1, 131072, "max_tokens of a job that does not say"),
+    LIVE(heartbeat_ms, WRK, 500, 20, 60000, "time between heartbeats when nothing changes"),
+    LIVE(drain_ms, WRK, 20000, 0, 600000, "time for running jobs after SIGTERM"),
+    LIVE(stream_ttl_s, WRK, 3600, 10, 2592000, "life of a token stream in Redis"),
     INT(stream_max_frames, WRK, 8192, 16, 1048576, "frames of a token stream that Redis keeps"),
-    INT(stream_buffer_kb, WRK, 16384, 64, 4194304,
-        "frames held for Redis while it is away, in KiB"),
+    LIVE(step_timeout_ms, WRK, 60000, 1000, 3600000,
+        "an engine step that takes longer ends the process, to be started again"),
+    INT(max_deaths, WRK, 3, 1, 15, "workers that may die with the same job; then it is a dead letter"),
     TEXT(isa, WRK, "auto", fits_isa, "kernels: auto, ref, avx2 or avx512"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);
@@ -205,7 +233,8 @@ void mr_settings_print_help(FILE *f, mr_program program, const char *argv0) {
     fprintf(f,
             "Usage: %s [--config FILE] [--SETTING VALUE]...\n\n"
             "Later wins: default, YAML file (--config or MILLRACE_CONFIG), environment\n"
-            "(MILLRACE_<SETTING>), flag.\n\n"
+            "(MILLRACE_<SETTING>), flag. SIGHUP reads them again: settings marked * change\n"
+            "at once, others with the next start.\n\n"
             "      --config FILE   settings as \"name: value\" lines of YAML\n"
             "      --help          this text\n"
             "      --version       name and version\n\n"
@@ -219,7 +248,8 @@ void mr_settings_print_help(FILE *f, mr_program program, const char *argv0) {
         print_flag(f, row->name);
         fprintf(f, "\n      %s\n      (", row->help);
         print_limits(f, row);
-        fprintf(f, "; default %s)\n", *row->def ? row->def : "empty");
+        fprintf(f, "; default %s)%s\n", *row->def ? row->def : "empty",
+                row->reloadable ? " *" : "");
     }
 }
 
@@ -234,7 +264,7 @@ static void print_table(FILE *f, const char *title, unsigned programs, bool exac
         if (*row->def) fprintf(f, "`%s`", row->def);
         fputs(" | ", f);
         print_limits(f, row);
-        fprintf(f, " | %s |\n", row->help);
+        fprintf(f, " | %s%s |\n", row->help, row->reloadable ? " *" : "");
     }
 }
 
@@ -248,8 +278,9 @@ void mr_settings_print_markdown(FILE *f) {
         "4. a flag, `--<name> VALUE` with dashes for underscores.\n\n"
         "One file may hold the settings of all programs; a flag must be one of the program's own.\n"
         "A wrong name or value is refused at start, with its source, its limits and the nearest "
-        "name.\nSettings take effect at start. Passwords belong into the file or the environment: "
-        "flags are\nvisible to every user of the machine.\n\n"
+        "name.\nSIGHUP makes a program read them all again: settings marked * take effect at once, "
+        "others with\nthe next start, and a mistake changes nothing. Passwords belong into the file or "
+        "the environment:\nflags are visible to every user of the machine.\n\n"
         "This page is printed from the table in `schemas/settings.c` by `mr_settings_doc`.\n",
         f);
     print_table(f, "All programs", ALL, true);

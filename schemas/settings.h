@@ -32,8 +32,16 @@ typedef struct mr_settings {
     const char *log_format;    /* "logfmt" or "json" */
     bool create_topics;        /* true: make missing topics at start */
     int64_t topic_partitions;  /* 8: of topics that are made */
+    /* dispatcher and worker */
+    const char *commit_mode;   /* "exactly-once" or "plain" */
+    int64_t commit_ms;         /* 10: what has ended is committed together after this time */
+    int64_t transaction_timeout_ms; /* 10000: the broker aborts a dead process's transaction */
+    int64_t session_timeout_ms;     /* 10000: a dead process gives up its partitions */
+    const char *assignor;           /* "auto", "range" or "cooperative-sticky" */
+    int64_t commit_window; /* 4096 offsets */
     /* dispatcher */
     const char *dispatcher_group; /* "millrace-dispatcher" */
+    const char *dispatcher_id;    /* "": hostname-pid */
     const char *dispatcher_listen; /* "127.0.0.1:9464"; "": no HTTP */
     const char *default_model;    /* "": the only one that workers report */
     const char *models;           /* comma-separated names accepted before a worker reports them */
@@ -57,12 +65,12 @@ typedef struct mr_settings {
     int64_t max_jobs;          /* 16 running at one time */
     int64_t max_step_tokens;   /* 512 */
     int64_t default_max_tokens; /* 256 */
-    int64_t commit_window;     /* 4096 offsets */
     int64_t heartbeat_ms;      /* 500; sent earlier when room changes, at most every 20 ms */
     int64_t drain_ms;          /* 20000 */
     int64_t stream_ttl_s;      /* 3600 */
     int64_t stream_max_frames; /* 8192: MAXLEN of a stream */
-    int64_t stream_buffer_kb;  /* 16384: held for Redis while it is away */
+    int64_t step_timeout_ms;   /* 60000: an engine step that takes longer ends the process */
+    int64_t max_deaths;        /* 3: of workers with the same job in flight; then it is dead */
     const char *isa;           /* "auto" */
 } mr_settings;
 
@@ -70,6 +78,12 @@ typedef struct mr_settings {
  * VALUE and --<name>=VALUE. *exit_now: --help or --version was printed to stdout, stop with 0. */
 mr_status mr_settings_load(mr_settings *s, mr_program program, int argc, char *const *argv,
                            bool *exit_now, mr_err *err);
+/* What SIGHUP does: reads all sources again as load did and takes the reloadable settings over into s.
+ * changed (may be NULL) hears of each that differs, once; applied false: it needs a new start. On
+ * failure nothing has changed. */
+typedef void mr_settings_changed(void *owner, const char *name, bool applied);
+mr_status mr_settings_reload(mr_settings *s, mr_program program, int argc, char *const *argv,
+                             mr_settings_changed *changed, void *owner, mr_err *err);
 /* Only the given "name", "value" pairs (2 * n_pairs texts; a NULL value is skipped) over the
  * environment and a file; for the client library. */
 mr_status mr_settings_load_pairs(mr_settings *s, mr_program program, const char *config_path,

@@ -268,6 +268,43 @@ mr_status mr_settings_load(mr_settings *s, mr_program program, int argc, char *c
     return st;
 }
 
+static bool differs(const mr_settings *a, const mr_settings *b, const mr_setting *row) {
+    const void *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
+
+    if (row->kind == MR_SETTING_INT) return *(const int64_t *)x != *(const int64_t *)y;
+    if (row->kind == MR_SETTING_BOOL) return *(const bool *)x != *(const bool *)y;
+    return strcmp(*(const char *const *)x, *(const char *const *)y) != 0;
+}
+
+/* The old text goes away with b. */
+static void exchange(mr_settings *a, mr_settings *b, const mr_setting *row) {
+    const size_t size = row->kind == MR_SETTING_TEXT  ? sizeof(char *)
+                        : row->kind == MR_SETTING_INT ? sizeof(int64_t)
+                                                      : sizeof(bool);
+    char kept[sizeof(int64_t)];
+
+    memcpy(kept, (char *)a + row->offset, size);
+    memcpy((char *)a + row->offset, (char *)b + row->offset, size);
+    memcpy((char *)b + row->offset, kept, size);
+}
+
+mr_status mr_settings_reload(mr_settings *s, mr_program program, int argc, char *const *argv,
+                             mr_settings_changed *changed, void *owner, mr_err *err) {
+    mr_settings fresh;
+    bool exit_now = false;
+    const mr_status st = mr_settings_load(&fresh, program, argc, argv, &exit_now, err);
+
+    if (st != MR_OK) return st;
+    for (size_t i = 0; i < mr_n_settings; i++) {
+        const mr_setting *row = &mr_setting_rows[i];
+        if (!(row->programs & (unsigned)program) || !differs(s, &fresh, row)) continue;
+        if (row->reloadable) exchange(s, &fresh, row);
+        if (changed) changed(owner, row->name, row->reloadable);
+    }
+    mr_settings_free(&fresh);
+    return MR_OK;
+}
+
 mr_status mr_settings_load_pairs(mr_settings *s, mr_program program, const char *config_path,
                                  const char *const *pairs, size_t n_pairs, mr_err *err) {
     mr_status st = read_sources(s, config_path, err);

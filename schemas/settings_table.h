@@ -22,6 +22,7 @@ typedef struct mr_setting {
     int64_t lo, hi;        /* INT */
     mr_setting_fits *fits; /* TEXT; NULL: any */
     bool secret;           /* may hold a password: its value is never shown */
+    bool reloadable;       /* SIGHUP changes it: nobody may borrow its text */
     const char *help;
 } mr_setting;
 

@@ -4,11 +4,12 @@
  *     CONNECTING  topics are looked up, again every CONNECT_RETRY_MS while no broker answers
  *     SERVING     jobs come and go
  *     DRAINING    a signal came: nothing new is taken, what is in hand is finished within drain_ms
- *     STOPPING    the rest is given up without a record (somebody else will run it); the engine
+ *     STOPPING    the rest is handed over without a record (somebody else will run it); the engine
  *                 thread ends; then all is closed in the order of close_all, and the loop runs dry
  *
  * A second signal goes from DRAINING to STOPPING at once. An engine thread that does not come back
- * from its step cannot be joined: after a limit the process exits without it.
+ * from its step cannot be joined: while stopping the process exits without it after a limit; while
+ * serving the watchdog ends the process, and the marks in Kafka say which jobs were in that step.
  *
  * The look-up of topics blocks the loop for some seconds at worst, while no job is in hand. */
 #include "worker/app.h"
@@ -18,94 +19,79 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/app_internal.h"
 #include "worker/attempts.h"
-#include "worker/commit.h"
-#include "worker/control.h"
-#include "worker/flow.h"
-#include "worker/heartbeat.h"
-#include "worker/job.h"
-#include "worker/metrics.h"
-#include "worker/probes.h"
 #include "worker/result.h"
-#include "worker/runner.h"
-#include "worker/source.h"
-#include "worker/stream.h"
 
 #define CONNECT_TRIES      60
 #define CONNECT_RETRY_MS   1000
 #define CONNECT_TIMEOUT_MS 5000
-#define COMMIT_TIMEOUT_MS  3000
+#define WARM_MS            1000
 #define FLUSH_TIMEOUT_MS   3000
-#define STEP_LIMIT_MS      60000 /* a step that takes longer: /livez says no */
+#define STUCK_GRACE_MS     1000  /* /livez says so, then the process ends */
 #define STOP_LIMIT_MS      30000 /* the engine thread has so long to end its last step */
 #define STOP_NOW_LIMIT_MS  2000  /* after a second signal */
-#define RATE_WINDOW_MS     1000
-#define TOPIC_BYTES        249 /* Kafka's limit for a name */
 #define EXIT_FORCED        75
 #define EXIT_CONFIG        78
 
-typedef enum phase { LOADING, CONNECTING, SERVING, DRAINING, STOPPING, CLOSED } phase;
-
-typedef struct app {
-    const mr_settings *s;
-    uv_loop_t loop;
-    uv_signal_t sigterm, sigint;
-    uv_timer_t timer;    /* the next thing of the phase */
-    uv_timer_t watchdog; /* STOPPING */
-    phase phase;
-    int exit_code, connect_tries;
-    bool engine_ready, engine_stopped;
-
-    char worker[MR_JOB_MAX_NAME * 2 + 1], model[MR_JOB_MAX_NAME + 1], label[MR_JOB_MAX_NAME + 1];
-    char work[TOPIC_BYTES + 1], results[TOPIC_BYTES + 1], workers[TOPIC_BYTES + 1];
-    char control_topic[TOPIC_BYTES + 1], dead[TOPIC_BYTES + 1], group[TOPIC_BYTES + 1];
-    char attempts[TOPIC_BYTES + 1];
-    char client_id[160];
-    mr_kafka_conf kafka;
-
-    mr_jobs *jobs;
-    mr_probes *probes;
-    mr_runner *runner;
-    mr_commit *commit;
-    mr_stream *stream;
-    mr_control *control;
-    mr_source *source;
-    mr_heartbeats *heartbeat;
-    mr_flow flow;
-    mr_metrics metrics;
-
-    struct mr_heartbeat_part parts[MR_COMMIT_MAX_PARTS];
-    uint64_t rate_from_ms, rate_tokens;
-    float tokens_per_s;
-} app;
+typedef mr_app app;
 
 /* ---- stopping ---- */
 
 static void close_all(app *a);
 
-static void on_watchdog(uv_timer_t *timer) {
+static void on_stop_limit(uv_timer_t *timer) {
     (void)timer;
     mr_log(MR_LOG_ERROR, "app", "the engine thread does not end: leaving without it", NULL);
     _exit(EXIT_FORCED);
+}
+
+/* What has ended is committed; the jobs of the stuck step keep their marks. */
+static void on_stuck_over(uv_timer_t *timer) {
+    app *a = timer->data;
+
+    if (a->commit) mr_commit_flush(a->commit, FLUSH_TIMEOUT_MS);
+    _exit(EXIT_FORCED);
+}
+
+static void on_stuck(app *a) {
+    a->engine_stuck = true;
+    a->flow.stopped = true;
+    mr_log(MR_LOG_ERROR, "app", "an engine step does not end: the process does, to be started again",
+           "limit_ms=%" PRId64 " jobs=%u", a->s->step_timeout_ms, (unsigned)a->flow.n_active);
+    mr_source_stop(a->source);
+    uv_timer_start(&a->limit, on_stuck_over, STUCK_GRACE_MS, 0);
+}
+
+static void on_tick(uv_timer_t *timer) {
+    app *a = timer->data;
+    const bool serves = a->phase == MR_APP_SERVING || a->phase == MR_APP_DRAINING;
+
+    if (!serves || a->engine_stuck) return;
+    if (mr_watchdog_tick(&a->watchdog, mr_runner_get_stats(a->runner).step_began_ms,
+                         (uint64_t)a->s->step_timeout_ms)) {
+        on_stuck(a);
+    } else {
+        mr_flow_tick(&a->flow);
+    }
 }
 
 /* Its own turn of the loop: callbacks of the modules must be off the stack. */
 static void on_stopping(uv_timer_t *timer) {
     app *a = timer->data;
 
-    if (!a->engine_stopped || a->phase != STOPPING) return;
-    a->phase = CLOSED;
+    if (!a->engine_stopped || a->phase != MR_APP_STOPPING) return;
+    a->phase = MR_APP_CLOSED;
     close_all(a);
 }
 
 static void stop_now(app *a, uint64_t limit_ms, mr_attempt_outcome why) {
-    uv_timer_start(&a->watchdog, on_watchdog, limit_ms, 0);
-    if (a->phase >= STOPPING) return;
-    a->phase = STOPPING;
+    uv_timer_start(&a->limit, on_stop_limit, limit_ms, 0);
+    if (a->phase >= MR_APP_STOPPING) return;
+    a->phase = MR_APP_STOPPING;
     if (a->source) mr_source_stop(a->source);
     if (a->flow.jobs) mr_flow_abandon(&a->flow, why);
     mr_runner_stop(a->runner); /* its MR_EVENT_STOPPED goes on */
@@ -123,11 +109,11 @@ static void on_drain_over(uv_timer_t *timer) {
 }
 
 static void drain(app *a) {
-    if (a->phase != SERVING) {
+    if (a->phase != MR_APP_SERVING) {
         stop_now(a, STOP_LIMIT_MS, MR_ATTEMPT_STOPPED);
         return;
     }
-    a->phase = DRAINING;
+    a->phase = MR_APP_DRAINING;
     mr_source_stop(a->source);
     mr_heartbeat_touch(a->heartbeat);
     uv_timer_start(&a->timer, on_drain_over, mr_flow_idle(&a->flow) ? 0 : (uint64_t)a->s->drain_ms,
@@ -137,7 +123,7 @@ static void drain(app *a) {
 static void on_signal(uv_signal_t *handle, int signum) {
     app *a = handle->data;
 
-    if (a->phase >= DRAINING) {
+    if (a->phase >= MR_APP_DRAINING) {
         mr_log(MR_LOG_WARN, "app", "second signal: ending now", "signal=%d", signum);
         a->exit_code = EXIT_FORCED;
         stop_now(a, STOP_NOW_LIMIT_MS, MR_ATTEMPT_STOPPED);
@@ -148,10 +134,38 @@ static void on_signal(uv_signal_t *handle, int signum) {
     drain(a);
 }
 
+/* Settings that others keep a copy of; the rest is read from a->s whenever it is needed. */
+static void apply_settings(app *a) {
+    mr_log_setup(a->s->log_level, strcmp(a->s->log_format, "json") == 0);
+    a->flow.limits.default_max_tokens = (uint32_t)a->s->default_max_tokens;
+    if (a->heartbeat) mr_heartbeat_set_period(a->heartbeat, (uint64_t)a->s->heartbeat_ms);
+    if (a->stream) mr_stream_set_ttl(a->stream, (uint64_t)a->s->stream_ttl_s * 1000);
+}
+
+static void on_setting_changed(void *owner, const char *name, bool applied) {
+    (void)owner;
+    mr_log(MR_LOG_INFO, "app", applied ? "setting changed" : "setting takes effect at the next start",
+           "name=%s", name);
+}
+
+static void on_reload(uv_signal_t *handle, int signum) {
+    app *a = handle->data;
+    mr_err err = {0};
+
+    (void)signum;
+    if (mr_settings_reload(a->s, MR_PROGRAM_WORKER, a->argc, a->argv, on_setting_changed, a,
+                           &err) != MR_OK) {
+        mr_log(MR_LOG_ERROR, "app", "settings not read again: nothing has changed", "err=" MR_Q,
+               err.text);
+        return;
+    }
+    apply_settings(a);
+}
+
 static void on_fatal(void *owner, mr_status status, const char *text) {
     app *a = owner;
 
-    if (a->phase >= STOPPING) return;
+    if (a->phase >= MR_APP_STOPPING) return;
     mr_log(MR_LOG_ERROR, "app", "cannot go on", "status=%s err=" MR_Q, mr_status_name(status),
            text);
     a->exit_code = mr_status_exit_code(status);
@@ -165,17 +179,14 @@ static mr_status on_record(void *owner, const mr_kafka_msg *m) {
     return mr_flow_record(&a->flow, m);
 }
 
-static mr_status on_assign(void *owner, int32_t partition, int64_t next, mr_err *err) {
+static mr_status on_assign(void *owner, const mr_kafka_tp *tp, mr_err *err) {
     app *a = owner;
-    return mr_commit_assign(a->commit, partition, next, err);
+    return mr_commit_assign(a->commit, tp, err);
 }
 
 static void on_revoke(void *owner, const int32_t *partitions, size_t n, bool lost) {
     app *a = owner;
-
-    if (!lost) mr_commit_now(a->commit, COMMIT_TIMEOUT_MS);
-    mr_flow_revoke(&a->flow, partitions, n);
-    for (size_t i = 0; i < n; i++) mr_commit_revoke(a->commit, partitions[i]);
+    mr_flow_revoke(&a->flow, a->work, partitions, n, lost || a->phase == MR_APP_CLOSED);
 }
 
 static void on_cancel(void *owner, const char *job_id) {
@@ -183,14 +194,19 @@ static void on_cancel(void *owner, const char *job_id) {
     mr_flow_cancel(&a->flow, job_id);
 }
 
+static void on_claimed(void *owner, uint32_t slot, const mr_takeover *t) {
+    app *a = owner;
+    mr_flow_claimed(&a->flow, slot, t);
+}
+
+static void on_frame(void *owner, uint32_t slot, uint64_t index, mr_stream_frame *out) {
+    app *a = owner;
+    mr_flow_frame(&a->flow, slot, index, out);
+}
+
 static void on_stream_closed(void *owner, uint32_t slot, bool degraded) {
     app *a = owner;
     mr_flow_stream_closed(&a->flow, slot, degraded);
-}
-
-static void on_acknowledged(void *owner, mr_job *j) {
-    app *a = owner;
-    mr_flow_acknowledged(&a->flow, j);
 }
 
 static void on_change(void *owner) {
@@ -201,88 +217,23 @@ static void on_change(void *owner) {
 static void on_room(void *owner) {
     app *a = owner;
 
-    if (a->phase == SERVING) mr_source_retry(a->source);
-    if (a->phase == DRAINING && mr_flow_idle(&a->flow))
+    if (a->phase == MR_APP_SERVING) mr_source_retry(a->source);
+    if (a->phase == MR_APP_DRAINING && mr_flow_idle(&a->flow))
         uv_timer_start(&a->timer, on_drain_over, 0, 0);
 }
 
-static float tokens_per_s(app *a) {
-    const uint64_t now_ms = mr_clock_mono_ms();
-    const uint64_t tokens = mr_runner_get_stats(a->runner).generated_tokens;
+/* A note that is not delivered is not repeated: the next heartbeat says it again. */
+static void on_note_delivered(void *owner, void *cookie, mr_status status, const char *err_text,
+                              int32_t partition, int64_t offset) {
+    app *a = owner;
 
-    if (now_ms - a->rate_from_ms >= RATE_WINDOW_MS) {
-        const float span_s = (float)(now_ms - a->rate_from_ms) / 1000;
-        a->tokens_per_s = (float)(tokens - a->rate_tokens) / span_s;
-        a->rate_from_ms = now_ms;
-        a->rate_tokens = tokens;
+    (void)cookie, (void)partition, (void)offset;
+    if (status == MR_OK) {
+        a->kafka_seen_ms = mr_clock_mono_ms();
+    } else if (a->phase != MR_APP_CLOSED) {
+        mr_log(MR_LOG_DEBUG, "app", "heartbeat or note not delivered", "err=" MR_Q,
+               err_text ? err_text : mr_status_name(status));
     }
-    return a->tokens_per_s;
-}
-
-static void on_fill(void *owner, mr_heartbeat *h) {
-    app *a = owner;
-    const mr_runner_model *m = mr_runner_get_model(a->runner);
-    const mr_runner_stats r = mr_runner_get_stats(a->runner);
-    const uint32_t active = a->flow.n_active, max_jobs = a->flow.max_jobs;
-
-    *h = (mr_heartbeat){
-        .worker = a->worker,
-        .model = a->model,
-        .leaving = a->phase >= DRAINING,
-        .parts = a->parts,
-        .n_parts = mr_source_positions(a->source, a->parts, MR_COMMIT_MAX_PARTS),
-        .free_slots = a->phase == SERVING && active < max_jobs ? max_jobs - active : 0,
-        .max_slots = max_jobs,
-        .running = r.running < active ? r.running : active,
-        .kv_tokens_free = r.kv_tokens_free,
-        .kv_tokens_total = m->kv_tokens,
-        .n_ctx = m->n_ctx,
-        .pressure = active ? (float)(r.blocked < active ? r.blocked : active) / (float)active : 0,
-        .tokens_per_s = tokens_per_s(a),
-    };
-    h->waiting = active - h->running;
-}
-
-/* ---- probes ---- */
-
-static const char *not_live(void *owner) {
-    app *a = owner;
-    const uint64_t began_ms = mr_runner_get_stats(a->runner).step_began_ms;
-
-    if (began_ms && mr_clock_mono_ms() > began_ms + STEP_LIMIT_MS)
-        return "the engine has not finished a step for 60 s";
-    return NULL;
-}
-
-static const char *not_started(void *owner) {
-    const app *a = owner;
-    return a->engine_ready ? NULL : "the model is being loaded";
-}
-
-static const char *not_ready(void *owner) {
-    const app *a = owner;
-
-    if (a->phase == LOADING) return "the model is being loaded";
-    if (a->phase == CONNECTING) return "waiting for kafka";
-    if (a->phase >= DRAINING) return "stopping";
-    if (!mr_source_assigned(a->source)) return "no partitions assigned yet";
-    return not_live(owner);
-}
-
-static char *metrics_text(void *owner, size_t *len) {
-    app *a = owner;
-    mr_metrics_input in = {
-        .model = a->label,
-        .engine = a->engine_ready ? mr_runner_get_model(a->runner) : NULL,
-        .runner = mr_runner_get_stats(a->runner),
-        .jobs_in_hand = mr_jobs_n(a->jobs) - mr_jobs_n_free(a->jobs),
-        .job_slots = mr_jobs_n(a->jobs),
-    };
-
-    if (a->stream) in.stream = mr_stream_get_stats(a->stream);
-    if (a->commit) in.commit = mr_commit_get_stats(a->commit);
-    if (a->source) in.partitions = mr_source_n_parts(a->source);
-    return mr_metrics_text(&a->metrics, &in, len);
 }
 
 /* ---- opening ---- */
@@ -306,17 +257,15 @@ static mr_status find_topics(app *a, int32_t *n_control, mr_err *err) {
 
 static void on_handed_back(void *owner, const mr_job *j, mr_attempt_outcome outcome) {
     app *a = owner;
-    mr_attempts_note(mr_commit_producer(a->commit), a->attempts, a->worker, a->model, j, outcome);
+    mr_attempts_note(a->notes, a->attempts, a->worker, a->model, j, outcome);
 }
 
-static void fill_flow(app *a) {
+static mr_status open_flow(app *a, mr_err *err) {
     const mr_runner_model *m = mr_runner_get_model(a->runner);
 
     a->flow = (mr_flow){
-        .model = a->model,
-        .worker = a->worker,
-        .dead_topic = a->dead,
         .max_jobs = (uint32_t)a->s->max_jobs,
+        .max_deaths = (unsigned)a->s->max_deaths,
         .limits = {.model = a->model,
                    .tokenizer = m->tokenizer,
                    .chat = m->chat,
@@ -331,12 +280,18 @@ static void fill_flow(app *a) {
         .commit = a->commit,
         .control = a->control,
         .metrics = &a->metrics,
+        .answers = {.model = a->model,
+                    .worker = a->worker,
+                    .results_topic = a->results,
+                    .dead_topic = a->dead,
+                    .commit = a->commit},
         .owner = a,
         .on_change = on_change,
         .on_room = on_room,
         .on_fatal = on_fatal,
         .on_handed_back = on_handed_back,
     };
+    return mr_flow_init(&a->flow, err);
 }
 
 static mr_status open_stream(app *a, mr_err *err) {
@@ -347,32 +302,42 @@ static mr_status open_stream(app *a, mr_err *err) {
                                  .model = a->model,
                                  .ttl_ms = (uint64_t)a->s->stream_ttl_s * 1000,
                                  .max_frames = a->s->stream_max_frames,
-                                 .buffer_bytes = (size_t)a->s->stream_buffer_kb * 1024,
                                  .n_slots = mr_jobs_n(a->jobs),
+                                 .n_vocab = mr_runner_get_model(a->runner)->n_vocab,
                                  .owner = a,
+                                 .on_claimed = on_claimed,
+                                 .frame = on_frame,
                                  .on_closed = on_stream_closed};
 
     return mr_stream_open(&a->stream, &a->loop, &conf, err);
 }
 
 static mr_status open_commit(app *a, mr_err *err) {
-    const mr_commit_conf conf = {.kafka = a->kafka,
-                                 .results_topic = a->results,
-                                 .work_topic = a->work,
-                                 .model = a->model,
-                                 .worker = a->worker,
-                                 .window = (size_t)a->s->commit_window,
-                                 .owner = a,
-                                 .on_done = on_acknowledged,
-                                 .on_fatal = on_fatal};
+    const mr_settings *s = a->s;
+    const bool plain = strcmp(s->commit_mode, "plain") == 0;
+    const mr_commit_conf conf = {
+        .kafka = a->kafka,
+        .transactional_id = plain ? NULL : a->transactional_id,
+        .linger_ms = (uint32_t)s->commit_ms,
+        .transaction_timeout_ms = (uint32_t)s->transaction_timeout_ms,
+        .window = (size_t)s->commit_window,
+        .owner = a,
+        .on_fatal = on_fatal,
+    };
+    mr_status st;
 
-    return mr_commit_open(&a->commit, &a->loop, &conf, err);
+    if ((st = mr_commit_open(&a->commit, &a->loop, &conf, err)) != MR_OK) return st;
+    mr_commit_warm(a->commit, a->results);
+    return MR_OK;
 }
 
 static mr_status open_source(app *a, mr_err *err) {
     const mr_source_conf conf = {.kafka = a->kafka,
                                  .topic = a->work,
                                  .group = a->group,
+                                 .instance_id = a->s->worker_id[0] ? a->worker : NULL,
+                                 .assignor = a->s->assignor,
+                                 .session_timeout_ms = (int)a->s->session_timeout_ms,
                                  .owner = a,
                                  .on_record = on_record,
                                  .on_assign = on_assign,
@@ -383,26 +348,40 @@ static mr_status open_source(app *a, mr_err *err) {
     return mr_source_open(&a->source, &a->loop, &conf, err);
 }
 
+static mr_status open_notes(app *a, mr_err *err) {
+    const mr_status st =
+        mr_kafka_producer_open(&a->notes, &a->loop, &a->kafka, on_note_delivered, a, err);
+
+    if (st == MR_OK) mr_kafka_warm(a->notes, a->workers, WARM_MS);
+    return st;
+}
+
+static mr_status open_heartbeat(app *a, mr_err *err) {
+    const mr_heartbeat_conf conf = {.producer = a->notes,
+                                    .topic = a->workers,
+                                    .worker = a->worker,
+                                    .period_ms = (uint64_t)a->s->heartbeat_ms,
+                                    .owner = a,
+                                    .on_fill = mr_app_fill_heartbeat};
+
+    return mr_heartbeat_open(&a->heartbeat, &a->loop, &conf, err);
+}
+
 /* Whatever records need comes before the source of records. */
 static mr_status open_all(app *a, int32_t n_control, mr_err *err) {
     const mr_control_conf control = {
         .kafka = a->kafka, .topic = a->control_topic, .n_partitions = n_control, .owner = a,
         .on_cancel = on_cancel};
-    mr_heartbeat_conf heartbeat = {.topic = a->workers,
-                                   .worker = a->worker,
-                                   .period_ms = (uint64_t)a->s->heartbeat_ms,
-                                   .owner = a,
-                                   .on_fill = on_fill};
     mr_status st;
 
     if ((st = open_stream(a, err)) != MR_OK) return st;
+    if ((st = open_notes(a, err)) != MR_OK) return st;
     if ((st = open_commit(a, err)) != MR_OK) return st;
     if ((st = mr_control_open(&a->control, &a->loop, &control, err)) != MR_OK) return st;
-    fill_flow(a);
+    if ((st = open_flow(a, err)) != MR_OK) return st;
     if ((st = open_source(a, err)) != MR_OK) return st;
     mr_commit_use(a->commit, mr_source_consumer(a->source));
-    heartbeat.producer = mr_commit_producer(a->commit);
-    return mr_heartbeat_open(&a->heartbeat, &a->loop, &heartbeat, err);
+    return open_heartbeat(a, err);
 }
 
 static void on_connect(uv_timer_t *timer) {
@@ -424,10 +403,11 @@ static void on_connect(uv_timer_t *timer) {
         on_fatal(a, st, err.text);
         return;
     }
-    a->phase = SERVING;
-    a->rate_from_ms = mr_clock_mono_ms();
-    mr_log(MR_LOG_INFO, "app", "serving", "topic=%s group=%s brokers=" MR_Q " redis_prefix=%s",
-           a->work, a->group, a->s->kafka_brokers, a->s->redis_prefix);
+    a->phase = MR_APP_SERVING;
+    a->rate_from_ms = a->kafka_seen_ms = mr_clock_mono_ms();
+    mr_log(MR_LOG_INFO, "app", "serving",
+           "topic=%s group=%s commit_mode=%s brokers=" MR_Q " redis_prefix=%s", a->work, a->group,
+           a->s->commit_mode, a->s->kafka_brokers, a->s->redis_prefix);
 }
 
 static const char *file_name(const char *path) {
@@ -451,24 +431,12 @@ static void name_model(app *a) {
     snprintf(a->group, sizeof a->group, "%s.%s", a->s->worker_group, a->label);
 }
 
-static void log_model(const app *a) {
-    const mr_runner_model *m = mr_runner_get_model(a->runner);
-
-    mr_log(MR_LOG_INFO, "app", "model loaded",
-           "model=%s file=" MR_Q " parameters=%" PRIu64 " weight_bytes=%" PRIu64
-           " isa=%s threads=%d kv_bytes=%zu kv_tokens=%" PRIu64
-           " n_ctx=%u max_jobs=%" PRId64 " tokenizer=%s chat_template=%s",
-           a->label, file_name(a->s->model_path), m->n_params, m->weight_bytes, m->isa,
-           m->n_threads, m->kv_bytes, m->kv_tokens, (unsigned)m->n_ctx, a->s->max_jobs,
-           m->tokenizer_kind, m->chat_name);
-}
-
 static void on_event(void *owner, const mr_event *ev) {
     app *a = owner;
 
     if (ev->kind == MR_EVENT_STOPPED) {
         a->engine_stopped = true;
-        if (a->phase == STOPPING) uv_timer_start(&a->timer, on_stopping, 0, 0);
+        if (a->phase == MR_APP_STOPPING) uv_timer_start(&a->timer, on_stopping, 0, 0);
     } else if (ev->kind != MR_EVENT_READY) {
         mr_flow_event(&a->flow, ev);
     } else if (ev->status != MR_OK) {
@@ -476,9 +444,9 @@ static void on_event(void *owner, const mr_event *ev) {
     } else {
         a->engine_ready = true;
         name_model(a);
-        log_model(a);
-        if (a->phase != LOADING) return; /* a signal came first */
-        a->phase = CONNECTING;
+        mr_app_log_model(a);
+        if (a->phase != MR_APP_LOADING) return; /* a signal came first */
+        a->phase = MR_APP_CONNECTING;
         uv_timer_start(&a->timer, on_connect, 0, 0);
     }
 }
@@ -490,24 +458,37 @@ static void on_idle(void *owner) {
 
 /* ---- closing ---- */
 
-/* The producer last of all that speaks Kafka, because the others send through it: the source's
- * final commit and the heartbeat that says `leaving`. */
+/* All jobs were handed over before, which is committed here, while we are still in the group; so
+ * whoever gets the partitions finds what has ended, and no job that would count as one more death. */
+static void close_kafka(app *a) {
+    if (a->source && mr_commit_flush(a->commit, FLUSH_TIMEOUT_MS) != MR_OK)
+        mr_log(MR_LOG_WARN, "app", "not all was committed before the end: jobs may run again",
+               "waiting=%zu", mr_commit_get_stats(a->commit).waiting);
+    if (a->commit) mr_commit_use(a->commit, NULL);
+    mr_source_close(a->source);
+    a->source = NULL;
+    mr_commit_close(a->commit);
+    a->commit = NULL;
+    if (a->notes) mr_kafka_flush(a->notes, FLUSH_TIMEOUT_MS);
+    mr_kafka_producer_close(a->notes);
+}
+
 static void close_all(app *a) {
-    if (a->heartbeat) mr_heartbeat_send(a->heartbeat);
+    if (a->heartbeat) mr_heartbeat_send(a->heartbeat); /* says `leaving` */
     mr_heartbeat_close(a->heartbeat);
     a->heartbeat = NULL;
     mr_control_close(a->control);
-    mr_source_close(a->source); /* revokes, so commits */
-    if (a->commit) mr_commit_use(a->commit, NULL);
+    close_kafka(a);
     mr_stream_close(a->stream);
     a->stream = NULL;
-    mr_commit_close(a->commit, FLUSH_TIMEOUT_MS);
     mr_runner_close(a->runner);
     mr_probes_close(a->probes);
     uv_close((uv_handle_t *)&a->sigterm, NULL);
     uv_close((uv_handle_t *)&a->sigint, NULL);
+    uv_close((uv_handle_t *)&a->sighup, NULL);
     uv_close((uv_handle_t *)&a->timer, NULL);
-    uv_close((uv_handle_t *)&a->watchdog, NULL);
+    uv_close((uv_handle_t *)&a->limit, NULL);
+    uv_close((uv_handle_t *)&a->ticker, NULL);
 }
 
 /* ---- the beginning and the end ---- */
@@ -522,6 +503,8 @@ static mr_status name_all(app *a, mr_err *err) {
     } else {
         snprintf(a->worker, sizeof a->worker, "%s-%ld", host, (long)getpid());
     }
+    snprintf(a->transactional_id, sizeof a->transactional_id, "%s.worker.%s", s->topic_prefix,
+             a->worker);
     snprintf(a->client_id, sizeof a->client_id, "millrace-worker-%s", a->worker);
     snprintf(a->results, sizeof a->results, "%s.results", s->topic_prefix);
     snprintf(a->workers, sizeof a->workers, "%s.workers", s->topic_prefix);
@@ -555,10 +538,10 @@ static mr_status open_runner(app *a, mr_err *err) {
 static mr_status open_first(app *a, mr_err *err) {
     const mr_probes_conf probes = {.listen = a->s->worker_listen,
                                    .owner = a,
-                                   .not_live = not_live,
-                                   .not_ready = not_ready,
-                                   .not_started = not_started,
-                                   .metrics = metrics_text};
+                                   .not_live = mr_app_not_live,
+                                   .not_ready = mr_app_not_ready,
+                                   .not_started = mr_app_not_started,
+                                   .metrics = mr_app_metrics_text};
     mr_status st;
 
     if ((st = name_all(a, err)) != MR_OK) return st;
@@ -575,14 +558,19 @@ static mr_status open_first(app *a, mr_err *err) {
 static void init_handles(app *a) {
     uv_signal_init(&a->loop, &a->sigterm);
     uv_signal_init(&a->loop, &a->sigint);
+    uv_signal_init(&a->loop, &a->sighup);
     uv_timer_init(&a->loop, &a->timer);
-    uv_timer_init(&a->loop, &a->watchdog);
-    a->sigterm.data = a->sigint.data = a->timer.data = a->watchdog.data = a;
+    uv_timer_init(&a->loop, &a->limit);
+    uv_timer_init(&a->loop, &a->ticker);
+    a->sigterm.data = a->sigint.data = a->sighup.data = a;
+    a->timer.data = a->limit.data = a->ticker.data = a;
     uv_signal_start(&a->sigterm, on_signal, SIGTERM);
     uv_signal_start(&a->sigint, on_signal, SIGINT);
+    uv_signal_start(&a->sighup, on_reload, SIGHUP);
+    uv_timer_start(&a->ticker, on_tick, MR_WATCHDOG_TICK_MS, MR_WATCHDOG_TICK_MS);
 }
 
-int mr_app_run(const mr_settings *s) {
+int mr_app_run(mr_settings *s, int argc, char *const *argv) {
     app *a = calloc(1, sizeof *a);
     mr_err err = {0};
     mr_status st;
@@ -590,6 +578,8 @@ int mr_app_run(const mr_settings *s) {
 
     if (!a) return mr_status_exit_code(MR_ENOMEM);
     a->s = s;
+    a->argc = argc;
+    a->argv = argv;
     MR_CHECK(uv_loop_init(&a->loop) == 0);
     init_handles(a);
     if ((st = open_first(a, &err)) != MR_OK) { /* no runner: nothing to wait for */
@@ -604,6 +594,7 @@ int mr_app_run(const mr_settings *s) {
     }
     code = a->exit_code;
     mr_log(MR_LOG_INFO, "app", "stopped", "worker=%s exit=%d", a->worker, code);
+    mr_flow_deinit(&a->flow);
     mr_jobs_close(a->jobs);
     free(a);
     return code;

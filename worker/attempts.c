@@ -12,7 +12,7 @@
 void mr_attempts_note(mr_kafka_producer *p, const char *topic, const char *worker, const char *model,
                       const mr_job *j, mr_attempt_outcome outcome) {
     const mr_kafka_header type = {"content-type", "application/json", 16};
-    mr_attempt note = {.attempt = j->spec.attempt, .outcome = outcome, .worker = worker,
+    mr_attempt note = {.attempt = j->attempt, .outcome = outcome, .worker = worker,
                        .model = model, .completion_tokens = j->n_generated,
                        .time_ms = mr_clock_wall_ms()};
     mr_arena arena;

@@ -50,7 +50,8 @@ static mr_status assign_all(mr_control *c, mr_err *err) {
         return mr_fail(err, MR_ELIMIT, "topic %s has %d partitions; at most %d are read",
                        c->conf.topic, (int)c->conf.n_partitions, MAX_PARTITIONS);
     for (int32_t i = 0; i < c->conf.n_partitions; i++)
-        all[i] = (mr_kafka_tp){c->conf.topic, i, MR_KAFKA_OFFSET_END};
+        all[i] = (mr_kafka_tp){.topic = c->conf.topic, .partition = i,
+                               .offset = MR_KAFKA_OFFSET_END};
     return mr_kafka_assign(c->consumer, all, (size_t)c->conf.n_partitions, err);
 }
 

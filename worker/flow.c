@@ -1,15 +1,17 @@
-/* flow.c - the stations of a job on the loop thread.
+/* flow.c - from the record to the engine thread, and what happens when partitions go away.
  *
- * Whatever happens to a record, one of four things follows: an answer on millrace.results, a dead
- * letter when not even its job id can be read, nothing because it is in hand already, or nothing
- * because its partition was taken away and somebody else will run it. Only the last leaves its
- * offset open.
+ * Whatever happens to a record, one of four things follows: a result, a dead letter when not even
+ * its job id can be read, nothing because it is in hand already, or nothing because its partition
+ * was taken away and somebody else will run it. Only the last leaves its offset open.
  *
- * A job whose partition is taken away while the engine has it is an orphan: it is cancelled, and
- * its events are ignored. One that has ended already sends its answer all the same; when the
- * partition comes back and brings the same record, the answer under way counts for it, so it is not
- * run twice. */
-#include "worker/flow.h"
+ * The stream is claimed only when the mark is committed: the commit is bound to our place in the
+ * group, so a worker that was presumed dead and wakes up takes no stream away from its new owner.
+ * While Kafka is away no mark comes through and nothing starts; what runs goes on.
+ *
+ * A job whose partition is taken away is an orphan: the engine is told to end it, and whatever comes
+ * of it is ignored; its slot is free when all who have it have answered. When the partition comes
+ * back and brings the same record, it is a new job. */
+#include "worker/flow_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,14 +20,17 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "schemas/codec.h"
-#include "worker/result.h"
 
-/* ---- the end of a job ---- */
+static mr_commit_done on_marked;
 
-/* Through the rest of its states, and gone. */
-static void drop(mr_flow *f, mr_job *j) {
+/* ---- slots ---- */
+
+void mr_flow_drop(mr_flow *f, mr_job *j) {
     const uint64_t now_ms = mr_clock_mono_ms();
 
+    if (j->marking || j->streaming || j->in_engine || j->sending || j->unsent) return;
+    mr_suspects_drop(f->suspects, j->slot);
+    if (j->seated) f->n_active--;
     if (j->state == MR_JOB_FREE) mr_job_move(j, MR_JOB_DECODED, now_ms);
     if (j->state < MR_JOB_FLUSHING) mr_job_move(j, MR_JOB_FLUSHING, now_ms);
     if (j->state == MR_JOB_FLUSHING) mr_job_move(j, MR_JOB_DONE, now_ms);
@@ -33,105 +38,219 @@ static void drop(mr_flow *f, mr_job *j) {
     f->on_change(f->owner);
 }
 
-/* The same, and others may come: never from within mr_flow_record, which on_room leads to. */
-static void free_slot(mr_flow *f, mr_job *j) {
-    drop(f, j);
+static void make_orphan(mr_flow *f, mr_job *j) {
+    j->orphan = true;
+    f->metrics->jobs_dropped++;
+    if (j->streaming) mr_stream_drop(f->stream, j->slot);
+    j->streaming = false;
+    j->unsent = false;
+    mr_flow_cancel_in_engine(f, j);
+    mr_flow_drop(f, j);
+}
+
+void mr_flow_give_up(mr_flow *f, mr_job *j) {
+    if (!j->orphan) {
+        make_orphan(f, j);
+    } else {
+        mr_flow_drop(f, j);
+    }
+}
+
+static void on_answered(void *owner, mr_job *j, bool committed) {
+    mr_flow *f = owner;
+
+    if (committed) {
+        if (j->spec.job_id[0]) mr_metrics_job(f->metrics, j);
+        mr_flow_drop(f, j);
+    } else {
+        mr_flow_give_up(f, j);
+    }
+    mr_flow_move_on(f);
+}
+
+/* ---- turn, mark, claim ---- */
+
+/* False: too many marks; when another job has ended. */
+static bool ask_for_mark(mr_flow *f, mr_job *j) {
+    const mr_status st = mr_commit_mark(f->commit, j->at, on_marked, f, j);
+
+    if (st == MR_ELIMIT) {
+        mr_suspects_wait(f->suspects, j->slot);
+        return false;
+    }
+    j->marking = st == MR_OK;
+    j->asked_ms = mr_clock_mono_ms();
+    if (st != MR_OK) mr_flow_give_up(f, j); /* its partition is gone */
+    return true;
+}
+
+static void start_next(mr_flow *f) {
+    uint32_t slot;
+
+    while (!f->stopped && mr_suspects_next(f->suspects, &slot)) {
+        if (!ask_for_mark(f, mr_jobs_at(f->jobs, slot))) return;
+    }
+}
+
+void mr_flow_move_on(mr_flow *f) {
+    start_next(f);
     f->on_room(f->owner);
 }
 
-static void log_end(const mr_job *j) {
-    mr_log(MR_LOG_DEBUG, "flow", "job ended",
-           "job=%s part=%d off=%" PRId64 " status=%s tokens=%u code=%s", j->spec.job_id,
-           (int)j->partition, j->offset, mr_job_status_name(j->status), (unsigned)j->n_generated,
-           j->error.code ? j->error.code : "none");
+static void on_marked(void *owner, void *arg, mr_status status, const char *why, int64_t offset) {
+    mr_flow *f = owner;
+    mr_job *j = arg;
+
+    (void)offset;
+    j->marking = false;
+    if (status == MR_OK && !j->orphan) {
+        j->streaming = true;
+        mr_stream_begin(f->stream, j->slot, &j->spec, j->ran_before, j->max_new);
+        return; /* mr_flow_claimed goes on */
+    }
+    if (!j->orphan)
+        mr_log(MR_LOG_WARN, "flow", "job not started: its partition is another's",
+               "job=%s part=%d off=%" PRId64 " err=" MR_Q, j->spec.job_id, (int)j->partition,
+               j->at.offset, why ? why : mr_status_name(status));
+    mr_flow_give_up(f, j);
+    mr_flow_move_on(f);
 }
 
-/* Everything that belongs in the result is known: produce it. */
-static void answer(mr_flow *f, mr_job *j) {
-    const uint64_t wall_ms = mr_clock_wall_ms();
+static void launch(mr_flow *f, mr_job *j) {
+    /* Frames carry no logprobs: such a job is made again, token by token. */
+    const bool goes_on = j->n_taken > 0 && !j->spec.params.logprobs;
+    const mr_work w = {
+        .slot = j->slot,
+        .tokens = j->tokens,
+        .n_tokens = j->n_tokens,
+        .taken = goes_on ? j->taken : NULL,
+        .n_taken = goes_on ? j->n_taken : 0,
+        .max_new = j->max_new,
+        .params = &j->spec.params,
+        .seed = j->seed,
+        .priority = j->spec.priority,
+        .expires_ms = j->spec.expires_ms,
+        .starts_line = mr_admit_starts_line(&j->spec),
+    };
     mr_err err = {0};
-    mr_status st = MR_ELIMIT;
 
-    if (!j->too_large) st = mr_result_build(j, f->model, f->worker, wall_ms, &err);
-    if (st != MR_OK) st = mr_result_build_too_large(j, f->model, f->worker, wall_ms, &err);
-    if (st != MR_OK) {
-        f->on_fatal(f->owner, st, err.text); /* its offset stays open */
+    if (mr_runner_start(f->runner, &w, &err) == MR_OK) {
+        j->in_engine = true;
         return;
     }
-    mr_metrics_job(f->metrics, j);
-    log_end(j);
-    mr_commit_send(f->commit, j);
+    mr_flow_adopt_taken(f, j);
+    mr_job_end(j, MR_STATUS_FAILED, "", "engine_error", "", err.text);
+    mr_flow_flush(f, j, mr_clock_mono_ms());
+    mr_flow_move_on(f);
 }
 
-/* The job has ended as mr_job_end noted: its frames first, then its result. */
-static void flush(mr_flow *f, mr_job *j, uint64_t now_ms) {
-    bool degraded = false;
+/* False: no memory; the job starts from its prompt. */
+static bool keep_taken(mr_job *j, const mr_takeover *t) {
+    int32_t *tokens = mr_arena_alloc(&j->arena, t->n_tokens * sizeof *tokens);
+    const char *text = mr_arena_copy(&j->arena, t->text, t->text_len);
 
-    mr_job_move(j, MR_JOB_FLUSHING, now_ms);
-    if (!mr_stream_end(f->stream, j->slot, &degraded)) return; /* mr_flow_stream_closed goes on */
-    j->degraded = degraded;
-    answer(f, j);
+    if (!tokens || !text) return false;
+    memcpy(tokens, t->tokens, t->n_tokens * sizeof *tokens);
+    j->taken = tokens;
+    j->n_taken = t->n_tokens;
+    j->taken_text = text;
+    j->taken_text_len = t->text_len;
+    return true;
 }
 
-void mr_flow_stream_closed(mr_flow *f, uint32_t slot, bool degraded) {
+void mr_flow_claimed(mr_flow *f, uint32_t slot, const mr_takeover *t) {
     mr_job *j = mr_jobs_at(f->jobs, slot);
 
-    MR_CHECK(j->state == MR_JOB_FLUSHING);
-    j->degraded = degraded;
-    answer(f, j);
+    MR_CHECK(j->state == MR_JOB_ADMITTED && j->streaming);
+    j->attempt = t->attempt;
+    if (t->n_tokens > 0) {
+        mr_log(MR_LOG_INFO, "flow", "job taken over", "job=%s part=%d off=%" PRId64
+               " attempt=%u tokens=%zu", j->spec.job_id, (int)j->partition, j->at.offset,
+               (unsigned)j->attempt, t->n_tokens);
+        if (!keep_taken(j, t)) mr_stream_restart(f->stream, slot, "no memory to go on with it");
+    }
+    if (!j->cancelled) {
+        launch(f, j);
+        return;
+    }
+    mr_flow_adopt_taken(f, j);
+    mr_flow_end_cancelled(j);
+    mr_flow_flush(f, j, mr_clock_mono_ms());
+    mr_flow_move_on(f);
 }
 
-void mr_flow_acknowledged(mr_flow *f, mr_job *j) {
-    free_slot(f, j);
+/* ---- the record ---- */
+
+static void end_refused(mr_flow *f, mr_job *j, const mr_refusal *why) {
+    mr_job_end(j, MR_STATUS_REJECTED, "", why->code,
+               mr_arena_copy(&j->arena, why->field, strlen(why->field)), why->message);
+    mr_flow_flush(f, j, mr_clock_mono_ms());
 }
 
-/* ---- the start of a job ---- */
+static void end_expired(mr_flow *f, mr_job *j) {
+    char text[128];
+
+    snprintf(text, sizeof text, "the deadline passed %" PRIu64 " ms before the job could start",
+             mr_clock_wall_ms() - j->spec.expires_ms);
+    mr_job_end(j, MR_STATUS_EXPIRED, "", "expired", "deadline_ms", text);
+    mr_flow_flush(f, j, mr_clock_mono_ms());
+}
+
+static void end_cancelled(mr_flow *f, mr_job *j) {
+    mr_flow_end_cancelled(j);
+    mr_flow_flush(f, j, mr_clock_mono_ms());
+}
+
+/* It is not run again; what it was lies where an operator looks. */
+static void end_poison(mr_flow *f, mr_job *j, const mr_kafka_msg *m) {
+    char text[MR_JOB_MAX_ERROR];
+
+    snprintf(text, sizeof text,
+             "%u worker processes died while this job ran, so it is not run again "
+             "(max_deaths=%u, partition %d, offset %" PRId64 " of %s, found by worker %s)",
+             j->deaths, f->max_deaths, (int)m->partition, m->offset, m->topic, f->answers.worker);
+    mr_log(MR_LOG_ERROR, "flow", "a job kills its workers: not run again",
+           "job=%s part=%d off=%" PRId64 " deaths=%u", j->spec.job_id, (int)m->partition,
+           m->offset, j->deaths);
+    f->metrics->poisoned++;
+    if (mr_answer_keep_dead(&f->answers, j, "poison", text, m->value, m->len) != MR_OK) {
+        f->on_fatal(f->owner, MR_ENOMEM, "flow: no memory for a dead letter");
+        return;
+    }
+    mr_job_end(j, MR_STATUS_FAILED, "", "poison", "", text);
+    mr_flow_flush(f, j, mr_clock_mono_ms());
+}
 
 /* Not even an id to answer to: keep the bytes where an operator looks. */
-static void send_dead_letter(mr_flow *f, mr_job *j, const mr_kafka_msg *m,
-                             const mr_codec_error *why) {
-    char cut[sizeof why->message + 64];
-    mr_dead d = {.cause = why->code,
-                 .message = why->message,
-                 .topic = m->topic,
-                 .partition = m->partition,
-                 .offset = m->offset,
-                 .time_ms = mr_clock_wall_ms(),
-                 .payload = m->value,
-                 .payload_len = m->len};
-
-    if (d.payload_len > MR_DEAD_MAX_PAYLOAD) { /* whole it is where it came from */
-        snprintf(cut, sizeof cut, "%s (the payload is cut: %u of %zu bytes)", why->message,
-                 MR_DEAD_MAX_PAYLOAD, m->len);
-        d.message = cut;
-        d.payload_len = MR_DEAD_MAX_PAYLOAD;
-    }
+static void end_dead(mr_flow *f, mr_job *j, const mr_codec_error *why, const mr_kafka_msg *m) {
     mr_log(MR_LOG_WARN, "flow", "work record not understood",
            "part=%d off=%" PRId64 " code=%s err=" MR_Q, (int)m->partition, m->offset, why->code,
            why->message);
     mr_arena_reset(&j->arena);
-    if (mr_codec_dead_encode(&d, &j->arena, &j->record, &j->record_len) != MR_OK) {
-        f->on_fatal(f->owner, MR_ENOMEM, "flow: no memory for a dead letter");
-        return;
-    }
+    j->spec = (mr_job_spec){0};
     mr_job_move(j, MR_JOB_FLUSHING, mr_clock_mono_ms());
-    j->record_topic = f->dead_topic;
-    mr_commit_send(f->commit, j);
+    if (mr_answer_keep_dead(&f->answers, j, mr_arena_copy(&j->arena, why->code, strlen(why->code)),
+                            why->message, m->value, m->len) != MR_OK) {
+        f->on_fatal(f->owner, MR_ENOMEM, "flow: no memory for a dead letter");
+    } else if (!mr_answer_dead(&f->answers, j)) {
+        mr_flow_give_up(f, j);
+    }
 }
 
 /* Decoded so far that it can be answered. */
-static void reject_undecodable(mr_flow *f, mr_job *j, const mr_codec_error *why,
-                               const mr_kafka_msg *m) {
+static void end_undecodable(mr_flow *f, mr_job *j, const mr_codec_error *why,
+                            const mr_kafka_msg *m) {
     mr_arena *a = &j->arena;
 
     j->spec = (mr_job_spec){.attempt = 1, .reply_format = why->format};
+    j->attempt = 1;
     snprintf(j->spec.job_id, sizeof j->spec.job_id, "%s", why->job_id);
     j->spec.tenant = why->tenant[0] ? mr_arena_copy(a, why->tenant, strlen(why->tenant)) : NULL;
     j->spec.model = mr_arena_copy(a, why->model, strlen(why->model));
     j->spec.received_ms = m->timestamp_ms > 0 ? (uint64_t)m->timestamp_ms : 0;
     mr_job_end(j, MR_STATUS_REJECTED, "", mr_arena_copy(a, why->code, strlen(why->code)),
                mr_arena_copy(a, why->field, strlen(why->field)), why->message);
-    flush(f, j, mr_clock_mono_ms());
+    mr_flow_flush(f, j, mr_clock_mono_ms());
 }
 
 static void keep_traceparent(mr_job *j, const mr_kafka_msg *m) {
@@ -144,69 +263,17 @@ static void keep_traceparent(mr_job *j, const mr_kafka_msg *m) {
     j->traceparent_len = n;
 }
 
-/* Already here: as a record that was released twice, or as an answer under way from before a
- * rebalance. True: nothing more to do for this record. */
+/* The same job in hand twice: the offset of the first one keeps it safe. True: it was. */
 static bool merge(mr_flow *f, mr_job *j) {
-    mr_job *other = mr_jobs_find(f->jobs, j->spec.job_id);
+    const mr_job *other = mr_jobs_find(f->jobs, j->spec.job_id);
 
     if (!other) return false;
     f->metrics->duplicates++;
-    if (other->orphan) {
-        other->orphan = false;
-        other->partition = j->partition;
-        other->offset = j->offset;
-        other->epoch = j->epoch;
-    } else { /* the offset of the first one keeps the job safe */
-        mr_commit_finish(f->commit, j->partition, j->epoch, j->offset);
-    }
     mr_log(MR_LOG_DEBUG, "flow", "job is in hand already", "job=%s part=%d off=%" PRId64,
-           other->spec.job_id, (int)j->partition, j->offset);
-    drop(f, j);
+           other->spec.job_id, (int)j->partition, j->at.offset);
+    mr_answer_none(&f->answers, j->at);
+    mr_flow_drop(f, j);
     return true;
-}
-
-static void end_before_start(mr_flow *f, mr_job *j, mr_job_status status) {
-    const bool expired = status == MR_STATUS_EXPIRED;
-    char text[128];
-
-    snprintf(text, sizeof text, "the deadline passed %" PRIu64 " ms before the job could start",
-             expired ? mr_clock_wall_ms() - j->spec.expires_ms : 0);
-    mr_job_end(j, status, "", mr_job_status_name(status), expired ? "deadline_ms" : "",
-               expired ? text : "cancelled before it started");
-    flush(f, j, mr_clock_mono_ms());
-}
-
-static void start(mr_flow *f, mr_job *j) {
-    mr_refusal why;
-    mr_err err = {0};
-    mr_work w;
-
-    if (mr_admit(j, &f->limits, &why) != MR_OK) {
-        mr_job_end(j, MR_STATUS_REJECTED, "", why.code,
-                   mr_arena_copy(&j->arena, why.field, strlen(why.field)), why.message);
-        flush(f, j, mr_clock_mono_ms());
-        return;
-    }
-    w = (mr_work){
-        .slot = j->slot,
-        .tokens = j->tokens,
-        .n_tokens = j->n_tokens,
-        .max_new = j->max_new,
-        .params = &j->spec.params,
-        .seed = j->seed,
-        .priority = j->spec.priority,
-        .expires_ms = j->spec.expires_ms,
-        .starts_line = mr_admit_starts_line(&j->spec),
-    };
-    if (mr_runner_start(f->runner, &w, &err) != MR_OK) {
-        mr_job_end(j, MR_STATUS_FAILED, "", "engine_error", "", err.text);
-        flush(f, j, mr_clock_mono_ms());
-        return;
-    }
-    mr_job_move(j, MR_JOB_ADMITTED, mr_clock_mono_ms());
-    j->in_engine = true;
-    f->n_active++;
-    f->on_change(f->owner);
 }
 
 static mr_status decode(mr_job *j, const mr_kafka_msg *m, mr_codec_error *why) {
@@ -222,190 +289,177 @@ static mr_status decode(mr_job *j, const mr_kafka_msg *m, mr_codec_error *why) {
     return mr_codec_job_decode(&j->spec, format, m->value, m->len, true, &j->arena, why);
 }
 
-mr_status mr_flow_record(mr_flow *f, const mr_kafka_msg *m) {
+static void admit(mr_flow *f, mr_job *j) {
+    mr_refusal why;
+
+    if (mr_admit(j, &f->limits, &why) != MR_OK) {
+        end_refused(f, j, &why);
+        return;
+    }
+    if (j->deaths > 0)
+        mr_log(MR_LOG_WARN, "flow", "job runs alone: a process died with it",
+               "job=%s part=%d off=%" PRId64 " deaths=%u", j->spec.job_id, (int)j->partition,
+               j->at.offset, j->deaths);
+    mr_job_move(j, MR_JOB_ADMITTED, mr_clock_mono_ms());
+    j->seated = true;
+    f->n_active++;
+    mr_suspects_add(f->suspects, j->slot, j->deaths);
+    start_next(f);
+    f->on_change(f->owner);
+}
+
+static void take(mr_flow *f, mr_job *j, const mr_kafka_msg *m) {
     const uint64_t wall_ms = mr_clock_wall_ms();
     mr_codec_error why = {0};
-    uint32_t epoch = 0;
-    mr_status st;
+    const mr_status st = decode(j, m, &why);
+
+    keep_traceparent(j, m);
+    if (st == MR_OK && merge(f, j)) return;
+    mr_job_move(j, MR_JOB_DECODED, mr_clock_mono_ms());
+    if (st != MR_OK && !why.has_job_id) {
+        end_dead(f, j, &why, m);
+        return;
+    }
+    if (st != MR_OK) {
+        end_undecodable(f, j, &why, m);
+        return;
+    }
+    j->attempt = j->spec.attempt;
+    j->age_ms = wall_ms > j->spec.received_ms ? wall_ms - j->spec.received_ms : 0;
+    if (j->deaths >= f->max_deaths) {
+        end_poison(f, j, m);
+    } else if (mr_control_cancelled(f->control, j->spec.job_id)) {
+        end_cancelled(f, j);
+    } else if (j->spec.expires_ms && j->spec.expires_ms <= wall_ms) {
+        end_expired(f, j);
+    } else {
+        admit(f, j);
+    }
+}
+
+mr_status mr_flow_record(mr_flow *f, const mr_kafka_msg *m) {
+    mr_parts *parts = mr_commit_parts(f->commit);
+    const int part = mr_parts_find(parts, m->topic, m->partition);
+    mr_origin at;
     mr_job *j;
 
-    if (f->n_active >= f->max_jobs + MR_FLOW_AHEAD(f->max_jobs) || mr_jobs_n_free(f->jobs) == 0)
+    if (f->n_active >= f->max_jobs + MR_FLOW_AHEAD(f->max_jobs) ||
+        mr_jobs_n_free(f->jobs) == 0 || mr_commit_full(f->commit))
         return MR_ELIMIT;
-    st = mr_commit_begin(f->commit, m->partition, m->offset, &epoch);
-    if (st == MR_ELIMIT) return MR_ELIMIT;
-    if (st != MR_OK) return MR_OK; /* finished or in hand: a repeated delivery */
+    if (part < 0) return MR_OK; /* it was revoked meanwhile */
+    if (mr_parts_full(parts, part, false)) return MR_ELIMIT;
+    if (mr_parts_begin(parts, part, m->offset, &at) != MR_OK) return MR_OK; /* finished before */
     f->metrics->records++;
     if (!m->value) { /* a tombstone holds no job */
-        mr_commit_finish(f->commit, m->partition, epoch, m->offset);
+        mr_answer_none(&f->answers, at);
         return MR_OK;
     }
     j = mr_jobs_take(f->jobs);
     j->partition = m->partition;
-    j->offset = m->offset;
-    j->epoch = epoch;
-    keep_traceparent(j, m);
-    if (decode(j, m, &why) != MR_OK) {
-        mr_job_move(j, MR_JOB_DECODED, mr_clock_mono_ms());
-        if (why.has_job_id) {
-            reject_undecodable(f, j, &why, m);
-        } else {
-            send_dead_letter(f, j, m, &why);
-        }
-        return MR_OK;
-    }
-    if (merge(f, j)) return MR_OK;
-    j->age_ms = wall_ms > j->spec.received_ms ? wall_ms - j->spec.received_ms : 0;
-    mr_job_move(j, MR_JOB_DECODED, mr_clock_mono_ms());
-    if (mr_control_cancelled(f->control, j->spec.job_id)) {
-        end_before_start(f, j, MR_STATUS_CANCELLED);
-    } else if (j->spec.expires_ms && j->spec.expires_ms <= wall_ms) {
-        end_before_start(f, j, MR_STATUS_EXPIRED);
-    } else {
-        start(f, j);
-    }
+    j->at = at;
+    j->ran_before = mr_parts_was_started(parts, at);
+    j->deaths = mr_parts_deaths(parts, at);
+    take(f, j, m);
     return MR_OK;
 }
 
-/* ---- while the engine has it ---- */
+/* ---- what comes in between ---- */
 
-static void cancel_in_engine(mr_flow *f, mr_job *j) {
-    if (!j->in_engine || j->cancel_sent) return;
-    j->cancel_sent = true;
+void mr_flow_cancel_in_engine(mr_flow *f, mr_job *j) {
+    if (!j->in_engine || j->cancelled) return;
+    j->cancelled = true;
     mr_runner_cancel(f->runner, j->slot);
 }
 
 void mr_flow_cancel(mr_flow *f, const char *job_id) {
     mr_job *j = mr_jobs_find(f->jobs, job_id);
 
-    if (j) cancel_in_engine(f, j); /* what has ended, has ended */
-}
-
-/* Text of a token for the logprobs: itself, with half characters made visible. */
-static const char *token_text(mr_flow *f, mr_job *j, int32_t token) {
-    const mr_str piece = mr_tokenizer_piece(f->limits.tokenizer, token, true);
-    char *text = mr_arena_alloc(&j->arena, 3 * piece.len + 1);
-
-    if (text) mr_result_clean_utf8(text, piece.ptr, piece.len);
-    return text;
-}
-
-static bool add_logprob(mr_flow *f, mr_job *j, const mr_event *ev) {
-    mr_token_logprob *p = mr_job_add_logprob(j);
-    mr_token_logprob *top;
-
-    if (!p) return false;
-    *p = (mr_token_logprob){.token = ev->token, .logprob = ev->logprob, .n_top = ev->n_top};
-    p->text = token_text(f, j, ev->token);
-    top = mr_arena_calloc(&j->arena, ev->n_top, sizeof *top);
-    if (!p->text || !top) return false;
-    for (uint32_t i = 0; i < ev->n_top; i++) {
-        top[i] = (mr_token_logprob){.token = ev->top[i].token, .logprob = ev->top[i].logprob};
-        top[i].text = token_text(f, j, ev->top[i].token);
-        if (!top[i].text) return false;
-    }
-    if (ev->n_top) p->top = top;
-    return true;
-}
-
-static void take_token(mr_flow *f, mr_job *j, const mr_event *ev) {
-    if (j->n_generated == 0) {
-        j->first_token_ms = ev->at_ms;
+    if (!j || j->state >= MR_JOB_FLUSHING) return; /* what has ended, has ended */
+    if (mr_suspects_waits(f->suspects, j->slot)) {
+        end_cancelled(f, j);
+        mr_flow_move_on(f);
+    } else if (j->in_engine) {
+        mr_flow_cancel_in_engine(f, j);
     } else {
-        mr_metrics_token(f->metrics, ev->at_ms - j->last_token_ms);
-    }
-    j->last_token_ms = ev->at_ms;
-    j->n_generated++;
-    if (j->spec.params.logprobs && !add_logprob(f, j, ev)) j->too_large = true;
-    mr_stream_token(f->stream, j->slot, ev->index, ev->token,
-                    j->text_len ? j->text + j->frame_begin : "", j->text_len - j->frame_begin);
-    j->frame_begin = j->text_len;
-}
-
-static void take_text(mr_flow *f, mr_job *j, const mr_event *ev) {
-    if (j->orphan || j->too_large) return;
-    if (mr_job_add_text(j, ev->text, ev->text_len) != MR_OK) j->too_large = true;
-    if (!j->too_large && ev->kind == MR_EVENT_TOKEN) take_token(f, j, ev);
-    if (j->too_large) cancel_in_engine(f, j); /* mr_flow_event answers it at its end */
-}
-
-static void note_end(mr_job *j, const mr_event *ev) {
-    char text[128];
-
-    switch (ev->end) {
-    case MR_END_STOP: mr_job_end(j, MR_STATUS_SUCCEEDED, "stop", NULL, NULL, NULL); break;
-    case MR_END_LENGTH: mr_job_end(j, MR_STATUS_SUCCEEDED, "length", NULL, NULL, NULL); break;
-    case MR_END_CANCELLED:
-        snprintf(text, sizeof text, "cancelled after %u tokens", (unsigned)j->n_generated);
-        mr_job_end(j, MR_STATUS_CANCELLED, "cancelled", "cancelled", "", text);
-        break;
-    case MR_END_EXPIRED:
-        snprintf(text, sizeof text, "the deadline passed after %u tokens",
-                 (unsigned)j->n_generated);
-        mr_job_end(j, MR_STATUS_EXPIRED, "expired", "expired", "deadline_ms", text);
-        break;
-    case MR_END_REFUSED:
-        mr_job_end(j, MR_STATUS_REJECTED, "", "invalid_params", "params", ev->text);
-        break;
-    case MR_END_FAILED: mr_job_end(j, MR_STATUS_FAILED, "", "engine_error", "", ev->text); break;
+        j->cancelled = true; /* mr_flow_claimed sees it */
     }
 }
 
-static void take_end(mr_flow *f, mr_job *j, const mr_event *ev) {
-    j->in_engine = false;
-    f->n_active--;
-    if (j->orphan) {
-        f->metrics->jobs_dropped++;
-        free_slot(f, j);
-        return;
-    }
-    note_end(j, ev);
-    flush(f, j, ev->at_ms);
-    f->on_change(f->owner);
-    f->on_room(f->owner); /* its seat is free, its slot not yet */
+static void look_at(mr_flow *f, mr_job *j, uint64_t now_ms, uint64_t wall_ms) {
+    const bool waits = j->state == MR_JOB_ADMITTED && mr_suspects_waits(f->suspects, j->slot);
+
+    if (waits && j->spec.expires_ms && j->spec.expires_ms <= wall_ms) end_expired(f, j);
+    if (!mr_answer_again(&f->answers, j, now_ms)) mr_flow_give_up(f, j);
 }
 
-void mr_flow_event(mr_flow *f, const mr_event *ev) {
-    mr_job *j = mr_jobs_at(f->jobs, ev->slot);
+void mr_flow_tick(mr_flow *f) {
+    const uint64_t now_ms = mr_clock_mono_ms(), wall_ms = mr_clock_wall_ms();
 
-    MR_CHECK(j->in_engine);
-    switch (ev->kind) {
-    case MR_EVENT_STARTED:
-        mr_job_move(j, MR_JOB_RUNNING, ev->at_ms);
-        if (!j->orphan) mr_stream_begin(f->stream, j->slot, &j->spec);
-        break;
-    case MR_EVENT_TEXT:
-    case MR_EVENT_TOKEN: take_text(f, j, ev); break;
-    case MR_EVENT_END: take_end(f, j, ev); break;
-    case MR_EVENT_READY:
-    case MR_EVENT_STOPPED: MR_CHECK(!"an event of the thread, not of a job");
-    }
+    for (uint32_t s = 0; s < mr_jobs_n(f->jobs); s++)
+        look_at(f, mr_jobs_at(f->jobs, s), now_ms, wall_ms);
+    mr_flow_move_on(f);
 }
 
 /* ---- partitions that go away ---- */
 
-static void make_orphan(mr_flow *f, mr_job *j, mr_attempt_outcome outcome) {
-    if (j->state == MR_JOB_FREE || j->orphan) return;
-    j->orphan = true;
-    if (!j->in_engine) return; /* its answer is under way */
-    f->on_handed_back(f->owner, j, outcome);
-    mr_stream_drop(f->stream, j->slot);
-    cancel_in_engine(f, j);
+/* An answer that is under way already stays: the committer tells how it ends. */
+static void hand_over(mr_flow *f, mr_job *j, mr_attempt_outcome outcome, bool unmark) {
+    if (j->state == MR_JOB_FREE || j->orphan || j->sending) return;
+    if (unmark) mr_commit_unmark(f->commit, j->at);
+    if (j->in_engine) f->on_handed_back(f->owner, j, outcome);
+    make_orphan(f, j);
 }
 
-void mr_flow_revoke(mr_flow *f, const int32_t *partitions, size_t n) {
+void mr_flow_revoke(mr_flow *f, const char *topic, const int32_t *partitions, size_t n, bool lost) {
     for (uint32_t s = 0; s < mr_jobs_n(f->jobs); s++) {
         mr_job *j = mr_jobs_at(f->jobs, s);
         for (size_t i = 0; i < n; i++) {
-            if (j->partition == partitions[i]) make_orphan(f, j, MR_ATTEMPT_REVOKED);
+            if (j->partition == partitions[i]) hand_over(f, j, MR_ATTEMPT_REVOKED, !lost);
         }
     }
+    if (!lost && mr_commit_flush(f->commit, MR_FLOW_FLUSH_MS) != MR_OK)
+        mr_log(MR_LOG_WARN, "flow", "not all was committed in time: jobs of these partitions may "
+               "run again", "n=%zu limit_ms=%d", n, MR_FLOW_FLUSH_MS);
+    for (size_t i = 0; i < n; i++) mr_commit_revoke(f->commit, topic, partitions[i]);
+    mr_flow_move_on(f);
 }
 
 void mr_flow_abandon(mr_flow *f, mr_attempt_outcome outcome) {
+    f->stopped = true;
     for (uint32_t s = 0; s < mr_jobs_n(f->jobs); s++)
-        make_orphan(f, mr_jobs_at(f->jobs, s), outcome);
+        hand_over(f, mr_jobs_at(f->jobs, s), outcome, true);
+}
+
+/* ---- interface ---- */
+
+static void on_answer_fatal(void *owner, mr_status status, const char *text) {
+    mr_flow *f = owner;
+    f->on_fatal(f->owner, status, text);
+}
+
+mr_status mr_flow_init(mr_flow *f, mr_err *err) {
+    f->answers.owner = f;
+    f->answers.on_done = on_answered;
+    f->answers.on_fatal = on_answer_fatal;
+    return mr_suspects_open(&f->suspects, mr_jobs_n(f->jobs), err);
+}
+
+void mr_flow_deinit(mr_flow *f) {
+    mr_suspects_close(f->suspects);
+    f->suspects = NULL;
 }
 
 bool mr_flow_idle(const mr_flow *f) {
     return mr_jobs_n_free(f->jobs) == mr_jobs_n(f->jobs);
+}
+
+uint64_t mr_flow_commit_wait_ms(const mr_flow *f, uint64_t now_ms) {
+    uint64_t longest_ms = 0;
+
+    for (uint32_t s = 0; s < mr_jobs_n(f->jobs); s++) {
+        const mr_job *j = mr_jobs_at(f->jobs, s);
+        const bool asked = j->marking || j->sending || j->unsent;
+        if (asked && now_ms > j->asked_ms + longest_ms) longest_ms = now_ms - j->asked_ms;
+    }
+    return longest_ms;
 }

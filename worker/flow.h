@@ -1,9 +1,11 @@
-/* flow.h - one job's way through the worker, from its record to its acknowledged answer.
+/* flow.h - one job's way through the worker, from its record to its committed answer.
  *
- *     record > decode > admit > [engine thread] > stream > answer > free slot
+ *     record > decode > admit > turn > mark > claim > [engine thread] > stream > answer > free slot
  *
- * Each function is one station, called by the module that has something to say: source, control,
- * runner, stream, commit. Owner: caller. Thread: loop. */
+ * Turn: see suspects.h. Mark: Kafka knows that the job runs, so that a job which kills its worker is
+ * found. Claim: the job's stream in Redis is ours, with what an earlier worker left in it. Each
+ * function is one station, called by the module that has something to say: source, control, runner,
+ * stream, committer. Owner: caller. Thread: loop. */
 #ifndef MR_WORKER_FLOW_H
 #define MR_WORKER_FLOW_H
 
@@ -12,23 +14,27 @@
 #include <stdint.h>
 
 #include "worker/admit.h"
-#include "worker/commit.h"
+#include "worker/answer.h"
 #include "worker/control.h"
 #include "worker/job.h"
 #include "worker/metrics.h"
 #include "worker/runner.h"
 #include "worker/stream.h"
+#include "worker/suspects.h"
 
 /* Jobs taken beyond max_jobs, so that a seat that becomes free is filled in the very next step also
- * when jobs are short. What lies behind them stays in Kafka, where the dispatcher counts it as not
- * taken. */
+ * when jobs are short: their marks are under way meanwhile. What lies behind them stays in Kafka,
+ * where the dispatcher counts it as not taken. */
 #define MR_FLOW_AHEAD(max_jobs) (2 + (max_jobs) / 8)
 /* Slots of the job table: who generates or waits, and as many again on their way to Kafka. */
 #define MR_FLOW_SLOTS(max_jobs) (2 * ((max_jobs) + MR_FLOW_AHEAD(max_jobs)))
+/* The loop stands still so long at worst while what has ended is committed before partitions go. */
+#define MR_FLOW_FLUSH_MS 3000
 
-typedef struct mr_flow { /* all borrowed */
-    const char *model, *worker, *dead_topic;
+typedef struct mr_flow {
+    /* Borrowed; set by the owner. */
     uint32_t max_jobs;
+    unsigned max_deaths; /* of processes with a job; then it is not run again */
     mr_admit_limits limits;
     mr_jobs *jobs;
     mr_runner *runner;
@@ -36,26 +42,41 @@ typedef struct mr_flow { /* all borrowed */
     mr_commit *commit;
     const mr_control *control;
     mr_metrics *metrics;
+    mr_answers answers; /* but for owner and its callbacks */
     void *owner;
     void (*on_change)(void *owner); /* a job came or went */
-    void (*on_room)(void *owner);   /* a slot is free again */
+    void (*on_room)(void *owner);   /* a slot or a seat is free again */
     void (*on_fatal)(void *owner, mr_status status, const char *text);
     /* j goes to another worker without an answer from this one. */
     void (*on_handed_back)(void *owner, const mr_job *j, mr_attempt_outcome outcome);
 
-    uint32_t n_active; /* jobs that the engine thread has or will have */
+    /* The flow's own. */
+    mr_suspects *suspects;
+    uint32_t n_active; /* jobs that run or are about to */
+    bool stopped;      /* nothing starts any more */
 } mr_flow;
+
+/* Sets up the flow's own part; the rest has been filled in. */
+mr_status mr_flow_init(mr_flow *f, mr_err *err);
+void mr_flow_deinit(mr_flow *f); /* all zero is allowed */
 
 /* See mr_source_conf.on_record. */
 mr_status mr_flow_record(mr_flow *f, const mr_kafka_msg *m);
 void mr_flow_cancel(mr_flow *f, const char *job_id);
 void mr_flow_event(mr_flow *f, const mr_event *ev);
+/* See mr_stream_conf. */
+void mr_flow_claimed(mr_flow *f, uint32_t slot, const mr_takeover *t);
+void mr_flow_frame(mr_flow *f, uint32_t slot, uint64_t index, mr_stream_frame *out);
 void mr_flow_stream_closed(mr_flow *f, uint32_t slot, bool degraded);
-void mr_flow_acknowledged(mr_flow *f, mr_job *j);
-/* These partitions belong to somebody else now: their jobs end without a record. */
-void mr_flow_revoke(mr_flow *f, const int32_t *partitions, size_t n);
-/* The same for all jobs in hand: the worker is about to end. */
+/* Now and then: what waits is looked at, whether it can go on or its deadline has passed. */
+void mr_flow_tick(mr_flow *f);
+/* These partitions go to somebody else. Their jobs end without a record; what has ended before is
+ * committed first, and what runs is handed over in good order, unless they are lost already. */
+void mr_flow_revoke(mr_flow *f, const char *topic, const int32_t *partitions, size_t n, bool lost);
+/* All jobs in hand are handed over: the worker is about to end. */
 void mr_flow_abandon(mr_flow *f, mr_attempt_outcome outcome);
 bool mr_flow_idle(const mr_flow *f);
+/* How long the job that waits longest for the committer has waited. */
+uint64_t mr_flow_commit_wait_ms(const mr_flow *f, uint64_t now_ms);
 
 #endif

@@ -57,6 +57,10 @@ void mr_heartbeat_touch(mr_heartbeats *h) {
                    since_ms < MR_HEARTBEAT_MIN_MS ? MR_HEARTBEAT_MIN_MS - since_ms : 0, 0);
 }
 
+void mr_heartbeat_set_period(mr_heartbeats *h, uint64_t period_ms) {
+    h->conf.period_ms = period_ms;
+}
+
 mr_status mr_heartbeat_open(mr_heartbeats **out, uv_loop_t *loop, const mr_heartbeat_conf *conf,
                             mr_err *err) {
     mr_heartbeats *h = calloc(1, sizeof *h);

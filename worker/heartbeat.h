@@ -29,6 +29,8 @@ mr_status mr_heartbeat_open(mr_heartbeats **out, uv_loop_t *loop, const mr_heart
                             mr_err *err);
 /* Something changed: the next one comes soon. */
 void mr_heartbeat_touch(mr_heartbeats *h);
+/* From the next one on. */
+void mr_heartbeat_set_period(mr_heartbeats *h, uint64_t period_ms);
 void mr_heartbeat_send(mr_heartbeats *h);
 void mr_heartbeat_close(mr_heartbeats *h); /* NULL is allowed; the timer closes on the loop */
 

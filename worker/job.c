@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define TEXT_FIRST_BYTES 256 /* first piece of a job's text; doubled from there */
+#define TOKENS_FIRST     64
 #define LOGPROBS_FIRST   64
 
 struct mr_jobs {
@@ -102,8 +103,8 @@ void mr_jobs_put(mr_jobs *t, mr_job *j, uint64_t now_ms) {
 mr_job *mr_jobs_find(mr_jobs *t, const char *job_id) {
     for (uint32_t i = 0; i < t->n; i++) {
         mr_job *j = &t->jobs[i];
-        if (j->state == MR_JOB_FREE || strcmp(j->spec.job_id, job_id) != 0) continue;
-        if (!(j->orphan && j->in_engine)) return j;
+        if (j->state == MR_JOB_FREE || j->orphan) continue;
+        if (strcmp(j->spec.job_id, job_id) == 0) return j;
     }
     return NULL;
 }
@@ -132,6 +133,23 @@ mr_status mr_job_add_text(mr_job *j, const char *bytes, size_t n) {
     if (n) memcpy(j->text + j->text_len, bytes, n);
     j->text_len += n;
     return MR_OK;
+}
+
+mr_status mr_job_add_token(mr_job *j, int32_t token) {
+    if (j->n_generated == j->cap_made) {
+        const uint32_t cap = j->cap_made ? 2 * j->cap_made : TOKENS_FIRST;
+        mr_job_token *all = mr_arena_calloc(&j->arena, cap, sizeof *all);
+        if (!all) return MR_ELIMIT;
+        if (j->n_generated) memcpy(all, j->made, j->n_generated * sizeof *all);
+        j->made = all;
+        j->cap_made = cap;
+    }
+    j->made[j->n_generated++] = (mr_job_token){token, (uint32_t)j->text_len};
+    return MR_OK;
+}
+
+size_t mr_job_text_begin(const mr_job *j, uint32_t index) {
+    return index ? j->made[index - 1].text_end : 0;
 }
 
 mr_token_logprob *mr_job_add_logprob(mr_job *j) {

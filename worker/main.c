@@ -13,15 +13,6 @@
 
 #define EX_CONFIG_ERROR 78
 
-static mr_log_level level_of(const char *name) {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-
-    for (size_t i = 0; i < MR_COUNT(names); i++) {
-        if (strcmp(name, names[i]) == 0) return (mr_log_level)i;
-    }
-    return MR_LOG_INFO;
-}
-
 int main(int argc, char **argv) {
     mr_settings s;
     mr_err err = {0};
@@ -37,8 +28,8 @@ int main(int argc, char **argv) {
         mr_settings_free(&s);
         return 0;
     }
-    mr_log_setup(level_of(s.log_level), strcmp(s.log_format, "json") == 0);
-    code = mr_app_run(&s);
+    mr_log_setup(s.log_level, strcmp(s.log_format, "json") == 0);
+    code = mr_app_run(&s, argc, argv);
     mr_settings_free(&s);
     return code;
 }

@@ -87,13 +87,25 @@ static void write_jobs(writer *w, const mr_metrics *m, const mr_metrics_input *i
             "Jobs given up without an answer because their partition or this worker went away.");
     counter(w, "job_duplicates_total", m->duplicates, "Records of a job that was in hand already.");
     counter(w, "records_total", m->records, "Work records taken.");
+    counter(w, "jobs_poisoned_total", m->poisoned,
+            "Jobs not run again because too many workers died with them.");
+    gauge(w, "suspects", in->suspects ? 1 : 0,
+          "1 while a job that a worker died with runs alone or waits to.");
     gauge(w, "jobs_in_hand", in->jobs_in_hand, "Jobs between their record and its answer.");
     gauge(w, "job_slots", in->job_slots, "Jobs that can be in hand at one time.");
     gauge(w, "partitions", (double)in->partitions, "Partitions of the work topic owned.");
-    gauge(w, "offsets_unfinished", (double)in->commit.unfinished, "Offsets taken, not finished.");
-    counter(w, "results_total", in->commit.records, "Records acknowledged by Kafka.");
-    counter(w, "result_retries_total", in->commit.retries, "Records produced once more.");
-    counter(w, "commits_total", in->commit.commits, "Offset commits.");
+}
+
+static void write_commit(writer *w, const mr_commit_stats *c) {
+    counter(w, "commit_records_total", c->records, "Records committed.");
+    counter(w, "commit_batches_total", c->batches, "Batches of records and offsets committed.");
+    counter(w, "commit_aborts_total", c->aborts, "Batches that were aborted and formed anew.");
+    counter(w, "commit_rebuilds_total", c->rebuilds, "Producers made after one failed for good.");
+    counter(w, "commit_unknown_total", c->unknown, "Commits whose outcome had to be looked up.");
+    gauge(w, "commit_waiting_records", (double)c->waiting, "Records that are not committed yet.");
+    gauge(w, "commit_unfinished_offsets", (double)c->unfinished, "Offsets taken, not finished.");
+    gauge(w, "commit_last_batch_seconds", (double)c->last_batch_us / 1e6,
+          "Time that the newest batch took.");
 }
 
 static void write_engine(writer *w, const mr_metrics_input *in) {
@@ -122,7 +134,11 @@ static void write_stream(writer *w, const mr_stream_stats *s) {
     counter(w, "stream_frames_dropped_total", s->frames_dropped, "Token frames given up.");
     counter(w, "stream_calls_total", s->calls, "Script calls with frames.");
     counter(w, "stream_errors_total", s->errors, "Script calls that failed.");
-    gauge(w, "stream_buffered_bytes", (double)s->buffered_bytes, "Frames not yet confirmed.");
+    counter(w, "stream_claims_total", s->claims, "Streams claimed.");
+    counter(w, "stream_takeovers_total", s->takeovers, "Jobs gone on with behind another worker.");
+    counter(w, "stream_restarts_total", s->restarts, "Streams that readers were told to restart.");
+    counter(w, "stream_fenced_total", s->fenced, "Streams that another worker took over.");
+    gauge(w, "stream_lag_frames", (double)s->lag_frames, "Frames made and not yet confirmed.");
 }
 
 static void write_times(writer *w, const mr_metrics *m) {
@@ -143,6 +159,7 @@ char *mr_metrics_text(const mr_metrics *m, const mr_metrics_input *in, size_t *l
     w.f = open_memstream(&text, len);
     if (!w.f) return NULL;
     write_jobs(&w, m, in);
+    write_commit(&w, &in->commit);
     write_engine(&w, in);
     write_stream(&w, &in->stream);
     write_times(&w, m);

@@ -1,6 +1,6 @@
 /* metrics.h - counters and histograms of a worker, and their Prometheus text.
  *
- * Pure: numbers in, text out. What other modules count themselves (runner, stream, commit) is
+ * Pure: numbers in, text out. What other modules count themselves (runner, stream, committer) is
  * handed over when the text is made. Thread: loop. */
 #ifndef MR_WORKER_METRICS_H
 #define MR_WORKER_METRICS_H
@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "worker/commit.h"
+#include "base/commit.h"
 #include "worker/job.h"
 #include "worker/runner.h"
 #include "worker/stream.h"
@@ -23,7 +23,7 @@ typedef struct mr_histogram {
 
 typedef struct mr_metrics {
     mr_histogram first_token, inter_token, e2e, queue, prefill, decode;
-    uint64_t jobs[MR_N_STATUSES], jobs_dropped, records, duplicates;
+    uint64_t jobs[MR_N_STATUSES], jobs_dropped, records, duplicates, poisoned;
 } mr_metrics;
 
 typedef struct mr_metrics_input { /* state of the moment */
@@ -34,6 +34,7 @@ typedef struct mr_metrics_input { /* state of the moment */
     mr_commit_stats commit;
     uint32_t jobs_in_hand, job_slots;
     size_t partitions;
+    bool suspects; /* a job runs alone, or waits to */
 } mr_metrics_input;
 
 void mr_histogram_add(mr_histogram *h, uint64_t ms);

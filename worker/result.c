@@ -24,7 +24,7 @@ void mr_result_of(mr_result *out, const mr_job *j, const char *model, const char
         .logprobs = j->n_logprobs ? j->logprobs : NULL,
         .n_logprobs = j->n_logprobs,
         .error = j->error,
-        .attempt = j->spec.attempt,
+        .attempt = j->attempt,
         .worker = worker,
         .stream_degraded = j->degraded,
         .received_ms = j->spec.received_ms,
@@ -65,8 +65,12 @@ mr_status mr_result_build_too_large(mr_job *j, const char *model, const char *wo
              (unsigned)j->n_generated, MR_JOB_MAX_BYTES);
     mr_arena_drop(&j->arena); /* it may be what is full; of all in it only these names are needed */
     j->text = NULL;
+    j->made = NULL; /* their number stays, as that of the prompt's tokens */
     j->logprobs = NULL;
-    j->tokens = NULL; /* the number of prompt tokens stays */
+    j->tokens = NULL;
+    j->taken = NULL;
+    j->taken_text = NULL;
+    j->n_taken = j->taken_text_len = 0;
     j->text_len = j->text_cap = j->n_logprobs = j->cap_logprobs = 0;
     j->spec.metadata = NULL;
     j->spec.n_metadata = 0;

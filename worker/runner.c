@@ -11,6 +11,10 @@
  * string) has an event with less text, and the last token of an answer carries the rest. Texts of
  * all events joined are the text of the answer. After a cancel the held-back rest is not shown.
  *
+ * A job that goes on behind tokens made elsewhere has them told first, through the same text state
+ * and with the same ends as tokens made here; then its sequence is prompt and tokens, and sampling
+ * goes on at the next index. So nothing in what it tells shows where it was cut.
+ *
  * Bounds: inbox 4 orders per slot (between two of its readings a slot can see a cancel of the old
  * job and start and cancel of a new one), outbox 4 events per slot and 64. All memory is reserved
  * before MR_EVENT_READY, but for the text state of a job, which the loop makes and frees. */
@@ -52,7 +56,7 @@ typedef struct order {
 typedef struct lane { /* engine thread: one slot's job */
     bool used, running;
     uint32_t seq;
-    uint32_t n_generated;
+    uint32_t n_told; /* tokens of the answer, taken ones included */
     mr_work work;
     mr_text *text;
 } lane;
@@ -89,6 +93,7 @@ struct mr_runner {
     mr_engine_item *items;    /* [max_jobs] */
     mr_engine_out *outs;      /* [max_jobs] */
     mr_logit_bias *bias;      /* [MR_MAX_LOGIT_BIAS] */
+    int32_t *joined;          /* [n_ctx] prompt and taken tokens of a job that goes on */
 };
 
 /* ---- events, engine thread ---- */
@@ -109,6 +114,7 @@ static mr_event event_of(mr_event_kind kind, uint32_t slot) {
     ev.status = MR_OK;
     ev.token = -1;
     ev.index = 0;
+    ev.taken = false;
     ev.logprob = 0;
     ev.n_top = 0;
     ev.text_len = 0;
@@ -165,32 +171,24 @@ static bool is_stop_token(const mr_runner *r, const mr_params *p, int32_t token)
     return false;
 }
 
-static void take_token(mr_runner *r, uint32_t slot, const mr_engine_out *out) {
+/* Tells the next token of the answer with its text; the job may have ended with it. */
+static void tell_token(mr_runner *r, uint32_t slot, mr_event *ev) {
     lane *l = &r->lanes[slot];
-    mr_event ev = event_of(MR_EVENT_TOKEN, slot);
-    bool stop = is_stop_token(r, l->work.params, out->token);
+    const bool stop = is_stop_token(r, l->work.params, ev->token);
+    const bool last = l->n_told + 1 == l->work.max_new;
     bool cut = false;
-    const bool last = l->n_generated + 1 == l->work.max_new;
     mr_str shown = {0};
 
-    ev.token = out->token;
-    ev.index = l->n_generated++;
-    ev.logprob = out->logprob;
-    if (l->work.params->logprobs) {
-        ev.n_top = (uint32_t)out->n_top;
-        for (int i = 0; i < out->n_top; i++)
-            ev.top[i] = (mr_event_top){out->top[i].token, out->top[i].logprob};
-    }
+    ev->index = l->n_told++;
     if (!stop) {
-        cut = mr_text_push(l->text, out->token, &shown);
-        add_text(r, &ev, shown);
+        cut = mr_text_push(l->text, ev->token, &shown);
+        add_text(r, ev, shown);
     }
     if ((stop || last) && !cut) {
         mr_text_finish(l->text, &shown);
-        add_text(r, &ev, shown);
+        add_text(r, ev, shown);
     }
-    emit(r, &ev);
-    atomic_fetch_add_explicit(&r->stats.generated_tokens, 1, memory_order_relaxed);
+    emit(r, ev);
     if (stop || cut) {
         end_job(r, slot, MR_END_STOP, NULL);
     } else if (last) {
@@ -198,12 +196,39 @@ static void take_token(mr_runner *r, uint32_t slot, const mr_engine_out *out) {
     }
 }
 
+static void tell_made(mr_runner *r, uint32_t slot, const mr_engine_out *out) {
+    mr_event ev = event_of(MR_EVENT_TOKEN, slot);
+
+    ev.token = out->token;
+    ev.logprob = out->logprob;
+    if (r->lanes[slot].work.params->logprobs) {
+        ev.n_top = (uint32_t)out->n_top;
+        for (int i = 0; i < out->n_top; i++)
+            ev.top[i] = (mr_event_top){out->top[i].token, out->top[i].logprob};
+    }
+    atomic_fetch_add_explicit(&r->stats.generated_tokens, 1, memory_order_relaxed);
+    tell_token(r, slot, &ev);
+}
+
+/* The tokens that were made before; the job may have ended with one of them. */
+static void tell_taken(mr_runner *r, uint32_t slot) {
+    const lane *l = &r->lanes[slot];
+    const mr_work w = l->work;
+
+    for (size_t i = 0; i < w.n_taken && l->running; i++) {
+        mr_event ev = event_of(MR_EVENT_TOKEN, slot);
+        ev.token = w.taken[i];
+        ev.taken = true;
+        tell_token(r, slot, &ev);
+    }
+}
+
 static void take_result(mr_runner *r, const mr_sched_item *item, const mr_engine_out *out) {
     const lane *l = &r->lanes[item->id];
 
-    if (l->n_generated == 0)
+    if (l->n_told == l->work.n_taken)
         atomic_fetch_add_explicit(&r->stats.prompt_tokens, item->n_tokens, memory_order_relaxed);
-    if (out->token >= 0) take_token(r, item->id, out);
+    if (out->token >= 0) tell_made(r, item->id, out);
     if (l->running) mr_sched_computed(r->sched, item->id, mr_engine_pending(r->engine, l->seq));
 }
 
@@ -278,8 +303,24 @@ static void end_expired(mr_runner *r) {
     }
 }
 
+/* Prompt and taken tokens, as the engine wants them. */
+static mr_status join_tokens(mr_runner *r, const mr_work *w, const int32_t **tokens, mr_err *err) {
+    *tokens = w->tokens;
+    if (w->n_taken == 0) return MR_OK;
+    if (w->n_tokens + w->n_taken > r->model.n_ctx)
+        return mr_fail(err, MR_EINVAL, "%zu tokens and %zu taken over, the context is %u",
+                       w->n_tokens, w->n_taken, (unsigned)r->model.n_ctx);
+    memcpy(r->joined, w->tokens, w->n_tokens * sizeof *r->joined);
+    memcpy(r->joined + w->n_tokens, w->taken, w->n_taken * sizeof *r->joined);
+    *tokens = r->joined;
+    return MR_OK;
+}
+
 static mr_status add_sequence(mr_runner *r, lane *l, mr_err *err) {
-    const mr_params *p = l->work.params;
+    const mr_work *w = &l->work;
+    const mr_params *p = w->params;
+    const int32_t *tokens;
+    mr_status st;
     const mr_sampling sampling = {
         .temperature = p->temperature,
         .top_k = p->top_k,
@@ -288,7 +329,7 @@ static mr_status add_sequence(mr_runner *r, lane *l, mr_err *err) {
         .repetition_penalty = p->repetition_penalty,
         .frequency_penalty = p->frequency_penalty,
         .presence_penalty = p->presence_penalty,
-        .seed = l->work.seed,
+        .seed = w->seed,
         .logprobs = p->logprobs,
         .n_top_logprobs = p->logprobs ? p->top_logprobs : 0,
         .bias = r->bias,
@@ -299,8 +340,9 @@ static mr_status add_sequence(mr_runner *r, lane *l, mr_err *err) {
     MR_CHECK(p->n_logit_bias <= MR_MAX_LOGIT_BIAS);
     for (size_t i = 0; i < p->n_logit_bias; i++)
         r->bias[i] = (mr_logit_bias){p->logit_bias[i].token, p->logit_bias[i].bias};
-    return mr_engine_add(r->engine, l->work.tokens, l->work.n_tokens, 0, l->work.max_new, &sampling,
-                         &l->seq, err);
+    if ((st = join_tokens(r, w, &tokens, err)) != MR_OK) return st;
+    return mr_engine_add(r->engine, tokens, w->n_tokens + w->n_taken, w->n_taken,
+                         w->max_new - w->n_taken, &sampling, &l->seq, err);
 }
 
 static void start_waiting(mr_runner *r) {
@@ -319,6 +361,7 @@ static void start_waiting(mr_runner *r) {
         l->running = true;
         mr_sched_start(r->sched, slot, mr_engine_pending(r->engine, l->seq));
         emit(r, &ev);
+        tell_taken(r, slot);
     }
 }
 
@@ -346,7 +389,8 @@ static mr_status load(mr_runner *r, mr_err *err) {
     r->items = calloc(n, sizeof *r->items);
     r->outs = calloc(n, sizeof *r->outs);
     r->bias = calloc(MR_MAX_LOGIT_BIAS, sizeof *r->bias);
-    if (!r->lanes || !r->plan || !r->items || !r->outs || !r->bias)
+    r->joined = calloc(mr_engine_n_ctx(r->engine), sizeof *r->joined);
+    if (!r->lanes || !r->plan || !r->items || !r->outs || !r->bias || !r->joined)
         return mr_fail(err, MR_ENOMEM, "runner: no memory for %u jobs", (unsigned)n);
 
     m = mr_engine_model(r->engine);
@@ -432,6 +476,7 @@ static void runner_free(mr_runner *r) {
     free(r->items);
     free(r->outs);
     free(r->bias);
+    free(r->joined);
     free(r->texts);
     free(r);
 }
@@ -532,6 +577,7 @@ mr_status mr_runner_start(mr_runner *r, const mr_work *w, mr_err *err) {
     mr_status st;
 
     MR_CHECK(w->slot < r->conf.n_slots && p->n_stop <= MR_TEXT_MAX_STOPS);
+    MR_CHECK(w->n_taken <= w->max_new);
     t = &r->texts[w->slot];
     MR_CHECK(!t->text);
     for (size_t i = 0; i < p->n_stop; i++) t->stops[i] = (mr_str){p->stop[i], strlen(p->stop[i])};

@@ -25,9 +25,12 @@ typedef struct mr_runner mr_runner;
 
 typedef struct mr_work { /* a job, as far as the engine thread needs it */
     uint32_t slot;
-    const int32_t *tokens;
+    const int32_t *tokens; /* [n_tokens] the prompt */
     size_t n_tokens;
-    uint32_t max_new;
+    const int32_t *taken; /* [n_taken] of the answer, made before: it goes on behind them. Each is
+                             told once more, as a token event with `taken` set and no logprob */
+    size_t n_taken;
+    uint32_t max_new; /* of the whole answer, n_taken included */
     const mr_params *params;
     uint64_t seed;
     mr_priority priority;
@@ -66,6 +69,7 @@ typedef struct mr_event {
     mr_status status; /* READY */
     int32_t token;
     uint32_t index; /* of the token in the answer */
+    bool taken;     /* it was taken over, not made here */
     float logprob;
     uint32_t n_top;
     mr_event_top top[MR_JOB_MAX_TOP_LOGPROBS];

@@ -10,9 +10,8 @@
  * A partition whose committed offset is unknown has no position until its first record or its end
  * comes.
  *
- * The group uses the `range` assignor: every rebalance takes all partitions away and gives them
- * anew. Bounds: MAX_PARTS; HELD_RECORDS or HELD_BYTES per partition, whichever comes first, and one
- * record (MR_JOB_MAX_BYTES). Thread: loop. */
+ * Bounds: MR_SOURCE_MAX_PARTS; HELD_RECORDS or HELD_BYTES per partition, whichever comes first, and
+ * one record (MR_JOB_MAX_BYTES). Thread: loop. */
 #include "worker/source.h"
 
 #include <inttypes.h>
@@ -21,7 +20,6 @@
 
 #include "base/log.h"
 
-#define MAX_PARTS     4096
 #define HELD_RECORDS  32
 #define HELD_BYTES    (256u << 10)
 #define QUEUED_KBYTES 4096 /* fetched ahead by librdkafka; work topics are kept short */
@@ -42,7 +40,7 @@ typedef struct part {
 struct mr_source {
     mr_source_conf conf;
     mr_kafka_consumer *consumer;
-    part parts[MAX_PARTS]; /* [n_parts] in no order */
+    part parts[MR_SOURCE_MAX_PARTS]; /* [n_parts] in no order */
     size_t n_parts, next_turn;
     bool assigned, stopped;
 };
@@ -200,11 +198,11 @@ static void on_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
     for (size_t i = 0; i < n; i++) {
         const int64_t next = tp[i].offset >= 0 ? tp[i].offset : -1;
         mr_err err = {0};
-        if (s->n_parts == MAX_PARTS) {
+        if (s->n_parts == MR_SOURCE_MAX_PARTS) {
             s->conf.on_fatal(s->conf.owner, MR_ELIMIT, "source: too many partitions");
             return;
         }
-        if (s->conf.on_assign(s->conf.owner, tp[i].partition, next, &err) != MR_OK) {
+        if (s->conf.on_assign(s->conf.owner, &tp[i], &err) != MR_OK) {
             s->conf.on_fatal(s->conf.owner, err.status, err.text);
             return;
         }
@@ -216,7 +214,7 @@ static void on_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
 
 static void on_revoke(void *owner, const mr_kafka_tp *tp, size_t n, bool lost) {
     mr_source *s = owner;
-    int32_t partitions[MAX_PARTS];
+    int32_t partitions[MR_SOURCE_MAX_PARTS];
     size_t gone = 0;
 
     for (size_t i = 0; i < n; i++) {
@@ -257,6 +255,9 @@ mr_status mr_source_open(mr_source **out, uv_loop_t *loop, const mr_source_conf 
                                 &(mr_kafka_consumer_conf){
                                     .conn = conf->kafka,
                                     .group = conf->group,
+                                    .instance_id = conf->instance_id,
+                                    .strategy = conf->assignor,
+                                    .session_timeout_ms = conf->session_timeout_ms,
                                     .topics = topics,
                                     .read_committed = true,
                                     .reset_offset = MR_KAFKA_OFFSET_BEGIN,

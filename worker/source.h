@@ -12,17 +12,22 @@
 #include "base/kafka.h"
 #include "millrace/job.h"
 
+#define MR_SOURCE_MAX_PARTS 4096 /* partitions of a work topic */
+
 typedef struct mr_source mr_source;
 
 typedef struct mr_source_conf {
     mr_kafka_conf kafka;
     const char *topic, *group;
+    const char *instance_id; /* static membership; NULL: none */
+    const char *assignor;    /* see mr_kafka_consumer_conf.strategy */
+    int session_timeout_ms;
     void *owner;
     /* A record of an assigned partition. MR_OK: taken, for good. MR_ELIMIT: no room; the source
      * keeps it, pauses the partition, and offers it again at mr_source_retry. */
     mr_status (*on_record)(void *owner, const mr_kafka_msg *m);
-    /* A partition comes (next: first offset, negative when not known) or goes. */
-    mr_status (*on_assign)(void *owner, int32_t partition, int64_t next, mr_err *err);
+    /* A partition comes (its offset: the first one, negative when not known) or goes. */
+    mr_status (*on_assign)(void *owner, const mr_kafka_tp *tp, mr_err *err);
     void (*on_revoke)(void *owner, const int32_t *partitions, size_t n, bool lost);
     void (*on_change)(void *owner); /* positions or partitions are others now */
     void (*on_fatal)(void *owner, mr_status status, const char *text);

@@ -1,22 +1,23 @@
-/* stream.c - one Lua call per job and step.
+/* stream.c - a lane per slot: claim, then frames, one call at a time.
  *
- * A frame's entry has the ID <attempt>-<index>, and Redis refuses an ID that is not larger than the
- * last one. That makes sending again harmless: after a broken connection, or when another worker
- * died with the same attempt half written, entries that are already there are skipped (generation
- * is a function of the job, so they hold the same tokens). It also fences: when the last entry
- * belongs to a later attempt, this worker is a ghost, and the job's stream is left alone from then
- * on.
+ *   CLAIM -> OPEN -> (answered, and nothing is left)
+ *     ^_______/ lost          \-> SHUT: fenced, given up, over, or a job that does not stream
  *
- * At most one call per job is under way, so that an error reply cannot leave a gap behind which
- * later frames land; frames of later steps wait and go together. A call that failed is repeated
- * when Redis is back, or after RETRY_MS when it answered with an error.
+ * A lane keeps no frames. n_made is what the job has, n_there what the stream has, and whatever
+ * lies between goes with the next call, at most MR_STREAM_BATCH at a time; a call that failed is
+ * made again from what is there by then, when Redis is back, or after RETRY_MS when it answered
+ * with an error. One call per lane is under way, so an error cannot leave a gap.
+ *
+ * The first claim's tokens go to the owner, who goes on behind them. A claim that comes later, when
+ * the job runs already (Redis was away, or lost the stream), finds entries that the job makes or
+ * made by itself: they are compared with the job's own, one by one, and as long as they are equal
+ * they count as written. Readers are told to start again only when they differ, or when the stream
+ * is gone. A lane claims at most MAX_CLAIMS times.
  *
  * A job's result is produced after its last frame is confirmed, because `done` is written by
  * whoever reads the result and nothing may come behind it. The wait is bounded by
  * MR_STREAM_LINGER_MS, and there is none when Redis has been away for as long; then the rest of the
- * frames is dropped, and the result says stream_degraded.
- *
- * Bounds: buffer_bytes for all frames, MR_STREAM_BATCH frames per call. Thread: loop. */
+ * frames is dropped, and the result says stream_degraded. Thread: loop. */
 #include "worker/stream.h"
 
 #include <inttypes.h>
@@ -26,86 +27,63 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/redis.h"
 #include "schemas/codec.h"
-#include "worker/stream_buffer.h"
+#include "worker/stream_redis.h"
 
 #define RETRY_MS          200
-#define KEY_BYTES         160
-#define NUMBER_BYTES      24
-#define FRAME_FIRST_BYTES 1024
-#define FRAME_MAX_BYTES   (4u << 20) /* a frame that is larger ends its stream */
-#define FIXED_ARGS        8          /* two keys and six values before the frames */
+#define TICK_MS           50
+#define MAX_CLAIMS        16         /* of one lane */
+#define DROP_CALLS        8          /* calls that mr_stream_drop may send, of MR_STREAM_BATCH frames */
+#define FRAME_FIXED_BYTES 256        /* a frame without its text */
+#define JSON_GROWTH       6          /* bytes that one byte of text can become */
+#define BATCH_BYTES       (16u << 20) /* frames of one call, encoded */
+#define CLAIM_BYTES       (256u << 20) /* entries of one claim, taken apart */
 
-/* KEYS: stream, status hash. ARGV: channel, MAXLEN, TTL in ms, attempt, index of the first frame,
- * now in ms, frames. Returns how many were new, -1 when a later attempt owns the stream. */
-static const char frames_lua[] =
-    "local attempt, first, new = ARGV[4], tonumber(ARGV[5]), 0\n"
-    "for i = 7, #ARGV do\n"
-    "  local id = attempt .. '-' .. string.format('%d', first + i - 7)\n"
-    "  local r = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], id, 'f', ARGV[i])\n"
-    "  if type(r) == 'table' and r.err then\n"
-    "    if not string.find(r.err, 'equal or smaller', 1, true) then return r end\n"
-    "    local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)\n"
-    "    if last[1] and tonumber(string.match(last[1][1], '^%d+')) > tonumber(attempt) then\n"
-    "      return -1\n"
-    "    end\n"
-    "  else\n"
-    "    redis.call('PUBLISH', ARGV[1], ARGV[i])\n"
-    "    new = new + 1\n"
-    "  end\n"
-    "end\n"
-    "redis.call('PEXPIRE', KEYS[1], ARGV[3])\n"
-    "if redis.call('HGET', KEYS[2], 'state') == 'running' then\n"
-    "  local n = string.format('%d', first + #ARGV - 6)\n"
-    "  redis.call('HSET', KEYS[2], 'tokens', n, 'updated_ms', ARGV[6])\n"
-    "end\n"
-    "return new\n";
-
-/* KEYS: status hash. ARGV: attempt, model, tenant, worker, now in ms, TTL in ms for a new hash. A
- * status that is terminal, or of a later attempt, stays. */
-static const char running_lua[] =
-    "local h = redis.call('HMGET', KEYS[1], 'state', 'attempt')\n"
-    "local terminal = {succeeded=1, failed=1, rejected=1, cancelled=1, expired=1}\n"
-    "local known = tonumber(h[2] or '0') or 0\n"
-    "if known > tonumber(ARGV[1]) or (h[1] and terminal[h[1]]) then return 0 end\n"
-    "redis.call('HSET', KEYS[1], 'state', 'running', 'attempt', ARGV[1], 'model', ARGV[2],\n"
-    "  'tenant', ARGV[3], 'worker', ARGV[4], 'tokens', '0', 'updated_ms', ARGV[5])\n"
-    "if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end\n"
-    "return 1\n";
+typedef enum lane_state { CLAIM, OPEN, SHUT } lane_state;
 
 typedef struct lane { /* one slot's stream */
-    bool used, streams, ending, status_due, call_open, refusal_logged;
+    bool used, streams, ending, answered, call_open, refusal_logged;
+    lane_state state;
     uint32_t generation; /* tells a late reply from one of the present job */
-    uint32_t attempt;
-    uint64_t retry_at_ms, end_by_ms;
-    char job_id[MR_JOB_ID_LEN + 1];
-    char tenant[MR_JOB_MAX_NAME + 1];
-    mr_stream_buffer buffer;
+    uint32_t spec_attempt, attempt, max_tokens, n_claims;
+    char job_id[MR_JOB_ID_LEN + 1], tenant[MR_JOB_MAX_NAME + 1], claim[MR_UUID_LEN + 1];
+    uint64_t retry_at_ms, answer_by_ms, end_by_ms;
+
+    bool shown;       /* readers may have seen frames of this job */
+    bool restart_due; /* they are to be told to start again, before the next frame */
+    bool wrote;       /* a frame of this attempt was sent */
+    bool cut;         /* frames were given up */
+    uint64_t n_made, n_there;
+    char last_id[MR_STREAM_ID_BYTES]; /* of the stream, as far as we know */
+    struct {                          /* by the call that is under way */
+        bool restart;
+        uint64_t n_there;
+        char last_id[MR_STREAM_ID_BYTES];
+    } sent;
+
+    mr_arena arena; /* of `found` */
+    mr_takeover found; /* entries that are still compared with what the job makes */
+    size_t n_same, same_text_len; /* as far as they are equal */
 } lane;
 
 struct mr_stream {
     mr_stream_conf conf;
+    mr_stream_redis calls;
     mr_redis *redis;
-    uv_timer_t timer; /* runs while something is to be repeated or given up */
-    int frames_script, running_script;
+    uv_timer_t timer;       /* runs while something is to be repeated or given up */
     uint64_t down_since_ms; /* 0: up */
     bool state_known;       /* the log has said whether it is up */
-    mr_stream_budget budget;
     mr_stream_stats stats;
     lane *lanes;
-    char *scratch; /* one encoded frame */
-    size_t scratch_cap;
+    mr_arena batch; /* frames of one call */
 };
 
 static void on_timer(uv_timer_t *timer);
 
-static void arm(mr_stream *s) {
-    if (!uv_is_active((uv_handle_t *)&s->timer))
-        uv_timer_start(&s->timer, on_timer, RETRY_MS / 4, 0);
+static void arm(mr_stream *s, uint64_t ms) {
+    if (!uv_is_active((uv_handle_t *)&s->timer) || uv_timer_get_due_in(&s->timer) > ms)
+        uv_timer_start(&s->timer, on_timer, ms, 0);
 }
-
-/* ---- calls ---- */
 
 static void *cookie_of(const mr_stream *s, uint32_t slot) {
     return (void *)((uintptr_t)s->lanes[slot].generation * s->conf.n_slots + slot);
@@ -117,124 +95,367 @@ static lane *lane_of(mr_stream *s, void *cookie, uint32_t *slot) {
     return cookie_of(s, *slot) == cookie && s->lanes[*slot].used ? &s->lanes[*slot] : NULL;
 }
 
-static void lane_free(mr_stream *s, uint32_t slot) {
+/* The attempt stays readable until the next job. */
+static void lane_free(lane *l) {
+    const lane gone = *l;
+
+    mr_arena_drop(&l->arena);
+    *l = (lane){.generation = gone.generation + 1, .attempt = gone.attempt};
+}
+
+/* ---- what the lane knows ---- */
+
+static void forget_found(lane *l) {
+    mr_arena_drop(&l->arena);
+    l->found = (mr_takeover){.text = ""};
+    l->n_same = l->same_text_len = 0;
+}
+
+/* Everything is written again, behind a restart frame. */
+static void begin_again(mr_stream *s, lane *l, const char *why) {
+    mr_log(MR_LOG_WARN, "stream", "the stream starts again", "job=%s attempt=%u err=" MR_Q,
+           l->job_id, (unsigned)l->attempt, why);
+    s->stats.restarts++;
+    forget_found(l);
+    l->attempt += l->wrote ? 2 : 1; /* the number before it is the restart frame's */
+    l->wrote = false;
+    l->restart_due = true;
+    l->n_there = l->sent.n_there = 0;
+    l->sent.restart = false;
+}
+
+static void shut(mr_stream *s, lane *l, bool cut) {
+    if (cut && l->n_made > l->n_there) s->stats.frames_dropped += l->n_made - l->n_there;
+    forget_found(l);
+    l->state = SHUT;
+    l->cut = cut;
+}
+
+static bool is_same(const lane *l, const mr_stream_frame *fr) {
+    return fr->token == l->found.tokens[l->n_same] &&
+           fr->text_len <= l->found.text_len - l->same_text_len &&
+           (fr->text_len == 0 ||
+            memcmp(fr->text, l->found.text + l->same_text_len, fr->text_len) == 0);
+}
+
+/* Compares what was found with what the job has made since, and settles what follows from it. */
+static void look(mr_stream *s, uint32_t slot) {
     lane *l = &s->lanes[slot];
-    const uint32_t generation = l->generation + 1;
+    mr_stream_frame fr;
 
-    mr_stream_buffer_deinit(&l->buffer);
-    *l = (lane){.generation = generation};
+    if (l->state != OPEN) return;
+    while (l->n_same < l->found.n_tokens && l->n_same < l->n_made) {
+        s->conf.frame(s->conf.owner, slot, l->n_same, &fr);
+        if (!is_same(l, &fr)) {
+            begin_again(s, l, "what is there is not what this worker makes");
+            return;
+        }
+        l->n_same++;
+        l->same_text_len += fr.text_len;
+    }
+    if (l->found.n_tokens > 0 && l->n_same == l->found.n_tokens) {
+        const bool equal = l->same_text_len == l->found.text_len;
+        forget_found(l);
+        if (!equal) begin_again(s, l, "what is there has more text than this worker makes");
+    }
+    if (l->ending && l->n_made < l->n_there)
+        begin_again(s, l, "the answer ends before what readers were shown");
 }
 
-static void give_up(mr_stream *s, lane *l) {
-    s->stats.frames_dropped += mr_stream_buffer_frames(&l->buffer);
-    mr_stream_buffer_cut(&l->buffer);
+static bool is_complete(const lane *l) {
+    if (l->state == CLAIM) return !l->streams || (l->n_made == 0 && !l->shown);
+    return l->state == SHUT || (!l->call_open && !l->restart_due && l->n_there == l->n_made);
 }
+
+/* ---- frames ---- */
+
+/* Adds one frame to the batch; NULL: no room. */
+static const char *encode(mr_stream *s, const lane *l, mr_frame *fr, size_t *n) {
+    const size_t cap = FRAME_FIXED_BYTES + JSON_GROWTH * fr->text_len;
+    char *json = mr_arena_alloc(&s->batch, cap);
+
+    memcpy(fr->job_id, l->job_id, sizeof fr->job_id);
+    return json && mr_codec_frame_encode(fr, json, cap, n) == MR_OK ? json : NULL;
+}
+
+/* The frames that are next, restart included. */
+static size_t make_frames(mr_stream *s, uint32_t slot, const char **frames, size_t *lens) {
+    const lane *l = &s->lanes[slot];
+    mr_frame fr = {.type = MR_FRAME_RESTART, .attempt = l->attempt - 1, .text = ""};
+    size_t n = 0;
+
+    mr_arena_reset(&s->batch);
+    if (l->restart_due) {
+        if (!(frames[n] = encode(s, l, &fr, &lens[n]))) return 0;
+        n++;
+    }
+    for (uint64_t i = l->n_there; i < l->n_made && n < MR_STREAM_BATCH; i++, n++) {
+        mr_stream_frame t = {.text = ""};
+        s->conf.frame(s->conf.owner, slot, i, &t);
+        fr = (mr_frame){.type = MR_FRAME_TOKEN, .attempt = l->attempt, .index = i,
+                        .token = t.token, .text = t.text_len ? t.text : "",
+                        .text_len = t.text_len};
+        if (!(frames[n] = encode(s, l, &fr, &lens[n]))) break;
+    }
+    return n;
+}
+
+static void note_sent(lane *l, bool restart, uint64_t n_tokens) {
+    l->call_open = true;
+    l->shown = true; /* readers may see it though its answer gets lost */
+    l->wrote = l->wrote || n_tokens > 0;
+    l->sent.restart = restart;
+    l->sent.n_there = l->n_there + n_tokens;
+    if (n_tokens > 0) {
+        snprintf(l->sent.last_id, sizeof l->sent.last_id, "%" PRIu32 "-%" PRIu64, l->attempt,
+                 l->sent.n_there - 1);
+    } else {
+        snprintf(l->sent.last_id, sizeof l->sent.last_id, "%" PRIu32 "-0", l->attempt - 1);
+    }
+}
+
+/* The open call has got through. */
+static void note_there(lane *l) {
+    l->call_open = false;
+    l->n_there = l->sent.n_there;
+    if (l->sent.restart) l->restart_due = false;
+    memcpy(l->last_id, l->sent.last_id, sizeof l->last_id);
+}
+
+static void retry_later(mr_stream *s, lane *l) {
+    l->retry_at_ms = mr_clock_mono_ms() + RETRY_MS;
+    arm(s, TICK_MS);
+}
+
+static mr_redis_on_reply on_frames_reply, on_claim_reply;
+
+static void send_frames(mr_stream *s, uint32_t slot) {
+    lane *l = &s->lanes[slot];
+    const char *frames[MR_STREAM_BATCH];
+    size_t lens[MR_STREAM_BATCH];
+    mr_stream_frames call;
+    size_t n;
+
+    look(s, slot);
+    if (l->call_open || (l->n_made <= l->n_there && !l->restart_due)) return;
+    if ((n = make_frames(s, slot, frames, lens)) == 0) {
+        mr_log(MR_LOG_WARN, "stream", "a frame is too large: the live stream of this job ends",
+               "job=%s index=%" PRIu64, l->job_id, l->n_there);
+        shut(s, l, true);
+        return;
+    }
+    call = (mr_stream_frames){.job_id = l->job_id,
+                              .claim = l->claim,
+                              .attempt = l->attempt,
+                              .previous = l->last_id,
+                              .first_index = l->n_there,
+                              .restart = l->restart_due,
+                              .frames = frames,
+                              .lens = lens,
+                              .n = n};
+    if (mr_stream_redis_frames(&s->calls, &call, on_frames_reply, cookie_of(s, slot)) == MR_OK) {
+        note_sent(l, l->restart_due, n - l->restart_due);
+        s->stats.calls++;
+    } else { /* away, or its queue is full */
+        retry_later(s, l);
+    }
+}
+
+static void send_claim(mr_stream *s, uint32_t slot) {
+    lane *l = &s->lanes[slot];
+    const bool again = l->n_claims > 0;
+    const mr_stream_claim call = {.job_id = l->job_id,
+                                  .tenant = l->tenant,
+                                  .claim = l->claim,
+                                  .held = again ? l->attempt : 0,
+                                  .lowest = again ? l->attempt + 1 : l->spec_attempt,
+                                  .streams = l->streams,
+                                  .ran_before = l->shown};
+
+    if (l->call_open) return;
+    if (mr_stream_redis_claim(&s->calls, &call, on_claim_reply, cookie_of(s, slot)) == MR_OK) {
+        l->call_open = true;
+    } else {
+        retry_later(s, l);
+    }
+}
+
+/* Whatever the lane has to say now. */
+static void speak(mr_stream *s, uint32_t slot) {
+    const lane *l = &s->lanes[slot];
+
+    if (l->state == CLAIM) send_claim(s, slot);
+    if (l->state == OPEN) send_frames(s, slot);
+}
+
+/* ---- answers ---- */
 
 static void close_lane(mr_stream *s, uint32_t slot) {
-    const bool degraded = s->lanes[slot].buffer.cut;
+    const bool degraded = s->lanes[slot].cut;
 
-    lane_free(s, slot);
+    lane_free(&s->lanes[slot]);
     s->conf.on_closed(s->conf.owner, slot, degraded);
 }
 
-static void send_frames(mr_stream *s, uint32_t slot);
+/* Goes on after an answer: the next call, or the end. */
+static void go_on(mr_stream *s, uint32_t slot) {
+    speak(s, slot);
+    if (s->lanes[slot].ending && is_complete(&s->lanes[slot])) close_lane(s, slot);
+}
+
+static void fence(mr_stream *s, lane *l) {
+    mr_log(MR_LOG_WARN, "stream", "another worker has claimed the stream: left to it",
+           "job=%s attempt=%u", l->job_id, (unsigned)l->attempt);
+    s->stats.fenced++;
+    shut(s, l, true);
+}
+
+static void claim_again(mr_stream *s, lane *l) {
+    if (l->n_claims < MAX_CLAIMS) {
+        mr_log(MR_LOG_WARN, "stream", "the stream is not as it was left: claiming it again",
+               "job=%s attempt=%u", l->job_id, (unsigned)l->attempt);
+        l->state = CLAIM;
+        return;
+    }
+    mr_log(MR_LOG_WARN, "stream", "the stream was lost too often: it ends here",
+           "job=%s claims=%u", l->job_id, (unsigned)l->n_claims);
+    shut(s, l, true);
+}
+
+/* Not answered, or with an error: once more after a while. */
+static void note_trouble(mr_stream *s, lane *l, const char *said) {
+    s->stats.errors++;
+    if (said && !l->refusal_logged) {
+        l->refusal_logged = true;
+        mr_log(MR_LOG_WARN, "stream", "redis refused", "job=%s err=" MR_Q, l->job_id, said);
+    }
+    retry_later(s, l);
+}
 
 static void on_frames_reply(void *owner, void *cookie, mr_status status, const mr_reply *r) {
     mr_stream *s = owner;
     uint32_t slot;
     lane *l = lane_of(s, cookie, &slot);
+    uint64_t n_new = 0;
+    const mr_frames_end end = status == MR_OK ? mr_stream_redis_added(r, &n_new) : MR_FRAMES_ERROR;
 
+    s->stats.frames += n_new;
     if (!l) return;
     l->call_open = false;
-    if (status == MR_OK && r->type == MR_REPLY_INT) {
-        s->stats.frames += r->integer > 0 ? (uint64_t)r->integer : 0;
-        mr_stream_buffer_confirm(&l->buffer);
-        if (r->integer < 0) {
-            mr_log(MR_LOG_WARN, "stream", "a later attempt owns the stream", "job=%s attempt=%u",
-                   l->job_id, (unsigned)l->attempt);
-            give_up(s, l);
-        }
-    } else {
-        mr_stream_buffer_retry(&l->buffer);
-        s->stats.errors++;
-        l->retry_at_ms = mr_clock_mono_ms() + RETRY_MS;
-        if (status == MR_OK && !l->refusal_logged) {
-            l->refusal_logged = true;
-            mr_log(MR_LOG_WARN, "stream", "redis refused frames", "job=%s err=" MR_Q, l->job_id,
-                   r->text ? r->text : "unexpected reply");
-        }
-        arm(s);
+    switch (end) {
+    case MR_FRAMES_ADDED: note_there(l); break;
+    case MR_FRAMES_FENCED: fence(s, l); break;
+    case MR_FRAMES_LOST: claim_again(s, l); break;
+    case MR_FRAMES_ERROR: note_trouble(s, l, r ? r->text : NULL); return;
+    }
+    go_on(s, slot);
+}
+
+/* Answers mr_stream_begin; the lane may be gone afterwards, t's memory is the caller's. */
+static void answer(mr_stream *s, uint32_t slot, const mr_takeover *t) {
+    lane *l = &s->lanes[slot];
+    mr_takeover none = {.text = "", .attempt = l->attempt};
+
+    if (l->answered) return;
+    l->answered = true;
+    s->conf.on_claimed(s->conf.owner, slot, t ? t : &none);
+}
+
+/* What the stream has is the beginning of the job's answer: as the first claim it is handed to the
+ * owner, later it is compared. */
+static void take_found(mr_stream *s, uint32_t slot, mr_takeover *found) {
+    lane *l = &s->lanes[slot];
+    mr_arena memory;
+
+    l->n_there = found->n_tokens;
+    if (found->restart) begin_again(s, l, found->why);
+    found->attempt = l->attempt;
+    if (l->answered) {
+        l->found = *found;
         return;
     }
-    if (mr_stream_buffer_frames(&l->buffer) > 0) {
-        send_frames(s, slot);
-    } else if (l->ending) {
-        close_lane(s, slot);
-    }
+    if (found->n_tokens > 0) s->stats.takeovers++;
+    memory = l->arena; /* the owner may end the lane inside */
+    mr_arena_init(&l->arena, CLAIM_BYTES);
+    answer(s, slot, found);
+    mr_arena_drop(&memory);
 }
 
-static void send_frames(mr_stream *s, uint32_t slot) {
+static void take_claim(mr_stream *s, uint32_t slot, const mr_claim_reply *c) {
     lane *l = &s->lanes[slot];
-    const char *argv[FIXED_ARGS + MR_STREAM_BATCH];
-    size_t lens[FIXED_ARGS + MR_STREAM_BATCH];
-    char keys[3][KEY_BYTES], numbers[5][NUMBER_BYTES];
-    uint64_t first = 0;
-    size_t n;
+    mr_takeover found = {.text = ""};
 
-    if (l->call_open || mr_stream_buffer_frames(&l->buffer) == 0) return;
-    n = mr_stream_buffer_send(&l->buffer, argv + FIXED_ARGS, lens + FIXED_ARGS, &first);
-    snprintf(keys[0], KEY_BYTES, "%s:{%s}:s", s->conf.prefix, l->job_id);
-    snprintf(keys[1], KEY_BYTES, "%s:{%s}", s->conf.prefix, l->job_id);
-    snprintf(keys[2], KEY_BYTES, "%s:{%s}:t", s->conf.prefix, l->job_id);
-    snprintf(numbers[0], NUMBER_BYTES, "%" PRId64, s->conf.max_frames);
-    snprintf(numbers[1], NUMBER_BYTES, "%" PRIu64, s->conf.ttl_ms);
-    snprintf(numbers[2], NUMBER_BYTES, "%" PRIu32, l->attempt);
-    snprintf(numbers[3], NUMBER_BYTES, "%" PRIu64, first);
-    snprintf(numbers[4], NUMBER_BYTES, "%" PRIu64, mr_clock_wall_ms());
-    for (size_t i = 0; i < 3; i++) argv[i] = keys[i];
-    for (size_t i = 0; i < 5; i++) argv[3 + i] = numbers[i];
-    for (size_t i = 0; i < FIXED_ARGS; i++) lens[i] = strlen(argv[i]);
-    if (mr_redis_eval(s->redis, s->frames_script, 2, FIXED_ARGS + n, argv, lens, on_frames_reply,
-                      cookie_of(s, slot), NULL) == MR_OK) {
-        l->call_open = true;
-        s->stats.calls++;
-    } else { /* away, or its queue is full */
-        mr_stream_buffer_retry(&l->buffer);
-        l->retry_at_ms = mr_clock_mono_ms() + RETRY_MS;
-        arm(s);
+    s->stats.claims++;
+    l->n_claims++;
+    l->attempt = c->attempt;
+    l->shown = c->shown;
+    l->restart_due = l->wrote = false;
+    if (!l->streams) {
+        shut(s, l, false);
+        answer(s, slot, NULL);
+        return;
     }
+    l->state = OPEN;
+    snprintf(l->last_id, sizeof l->last_id, "%s", c->last_id);
+    if (c->too_many) {
+        found.restart = true;
+        snprintf(found.why, sizeof found.why, "more entries are there than a stream may have");
+    } else if (mr_takeover_read(&found, l->job_id, c->entries, c->n_entries, l->shown,
+                                s->conf.n_vocab, l->max_tokens, &l->arena) != MR_OK) {
+        found = (mr_takeover){.text = "", .restart = true, .why = "no memory to read what is there"};
+    }
+    take_found(s, slot, &found);
 }
 
-static void on_running_reply(void *owner, void *cookie, mr_status status, const mr_reply *r) {
+static void on_claim_reply(void *owner, void *cookie, mr_status status, const mr_reply *r) {
     mr_stream *s = owner;
     uint32_t slot;
     lane *l = lane_of(s, cookie, &slot);
+    const uint32_t generation = l ? l->generation : 0;
+    mr_claim_reply c = {.end = MR_CLAIM_ERROR};
 
-    if (!l || (status == MR_OK && r->type != MR_REPLY_ERROR)) return;
-    l->status_due = true;
-    l->retry_at_ms = mr_clock_mono_ms() + RETRY_MS;
-    s->stats.errors++;
-    arm(s);
-}
-
-static void send_running(mr_stream *s, uint32_t slot) {
-    lane *l = &s->lanes[slot];
-    char key[KEY_BYTES], attempt[NUMBER_BYTES], now[NUMBER_BYTES], ttl[NUMBER_BYTES];
-    const char *argv[] = {key, attempt, s->conf.model, l->tenant, s->conf.worker, now, ttl};
-
-    snprintf(key, sizeof key, "%s:{%s}", s->conf.prefix, l->job_id);
-    snprintf(attempt, sizeof attempt, "%" PRIu32, l->attempt);
-    snprintf(now, sizeof now, "%" PRIu64, mr_clock_wall_ms());
-    snprintf(ttl, sizeof ttl, "%" PRIu64, s->conf.ttl_ms);
-    l->status_due = mr_redis_eval(s->redis, s->running_script, 1, MR_COUNT(argv), argv, NULL,
-                                  on_running_reply, cookie_of(s, slot), NULL) != MR_OK;
+    if (!l) return;
+    l->call_open = false;
+    forget_found(l);
+    if (status == MR_OK && mr_stream_redis_claimed(&c, r, &l->arena) != MR_OK)
+        c = (mr_claim_reply){.end = MR_CLAIM_ERROR, .text = "no memory for the answer"};
+    switch (c.end) {
+    case MR_CLAIM_HELD: take_claim(s, slot, &c); break;
+    case MR_CLAIM_FENCED: fence(s, l); break;
+    case MR_CLAIM_OVER:
+        shut(s, l, false);
+        answer(s, slot, NULL);
+        break;
+    case MR_CLAIM_ERROR: note_trouble(s, l, c.text); return;
+    }
+    if (l->used && l->generation == generation) go_on(s, slot); /* the owner may have ended it */
 }
 
 /* ---- retries and ends ---- */
 
-static bool given_up(const mr_stream *s, const lane *l, uint64_t now_ms) {
-    return now_ms >= l->end_by_ms ||
-           (s->down_since_ms && now_ms >= s->down_since_ms + MR_STREAM_LINGER_MS);
+static bool is_late(const mr_stream *s, uint64_t by_ms, uint64_t patience_ms, uint64_t now_ms) {
+    return now_ms >= by_ms || (s->down_since_ms && now_ms >= s->down_since_ms + patience_ms);
+}
+
+/* False: nothing is left to do for this lane until somebody calls. */
+static bool tick(mr_stream *s, uint32_t slot, uint64_t now_ms) {
+    lane *l = &s->lanes[slot];
+
+    if (!l->used) return false;
+    if (!l->answered && is_late(s, l->answer_by_ms, MR_STREAM_CLAIM_MS, now_ms))
+        answer(s, slot, NULL);
+    if (!l->used) return false; /* the owner has ended it */
+    if (l->ending && is_late(s, l->end_by_ms, MR_STREAM_LINGER_MS, now_ms)) {
+        shut(s, l, true);
+        close_lane(s, slot);
+        return false;
+    }
+    if (mr_redis_up(s->redis) && now_ms >= l->retry_at_ms) {
+        go_on(s, slot);
+        if (!l->used) return false;
+    }
+    if (!l->answered || l->ending) return true;
+    return mr_redis_up(s->redis) && !l->call_open && (l->state == CLAIM || !is_complete(l));
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -242,24 +463,9 @@ static void on_timer(uv_timer_t *timer) {
     const uint64_t now_ms = mr_clock_mono_ms();
     bool again = false;
 
-    for (uint32_t i = 0; i < s->conf.n_slots; i++) {
-        lane *l = &s->lanes[i];
-        if (!l->used) continue;
-        if (l->ending && given_up(s, l, now_ms)) {
-            give_up(s, l);
-            close_lane(s, i);
-            continue;
-        }
-        if (mr_redis_up(s->redis) && now_ms >= l->retry_at_ms) {
-            if (l->status_due) send_running(s, i);
-            send_frames(s, i);
-        }
-        again = again || l->ending ||
-                (mr_redis_up(s->redis) &&
-                 (l->status_due || (!l->call_open && mr_stream_buffer_frames(&l->buffer) > 0)));
-    }
+    for (uint32_t i = 0; i < s->conf.n_slots; i++) again = tick(s, i, now_ms) || again;
     mr_redis_flush(s->redis);
-    if (again) arm(s);
+    if (again) arm(s, TICK_MS);
 }
 
 static void on_state(void *owner, bool up, const char *why) {
@@ -277,13 +483,13 @@ static void on_state(void *owner, bool up, const char *why) {
                why ? why : "connection closed");
         s->down_since_ms = mr_clock_mono_ms();
     }
-    arm(s);
+    arm(s, 0);
 }
 
 /* ---- interface ---- */
 
 mr_status mr_stream_open(mr_stream **out, uv_loop_t *loop, const mr_stream_conf *conf,
-                            mr_err *err) {
+                         mr_err *err) {
     mr_stream *s = calloc(1, sizeof *s);
     mr_status st = MR_OK;
     mr_redis_conf rc = {.url = conf->redis_url, .client_name = conf->client_name};
@@ -291,78 +497,73 @@ mr_status mr_stream_open(mr_stream **out, uv_loop_t *loop, const mr_stream_conf 
     *out = NULL;
     if (!s) return mr_fail(err, MR_ENOMEM, "stream: out of memory");
     s->conf = *conf;
-    s->budget.limit = conf->buffer_bytes;
     s->down_since_ms = mr_clock_mono_ms();
-    s->scratch_cap = FRAME_FIRST_BYTES;
-    s->scratch = malloc(s->scratch_cap);
     s->lanes = calloc(conf->n_slots, sizeof *s->lanes);
-    if (!s->scratch || !s->lanes) {
+    mr_arena_init(&s->batch, BATCH_BYTES);
+    if (!s->lanes) {
         st = mr_fail(err, MR_ENOMEM, "stream: no memory for %u slots", (unsigned)conf->n_slots);
         goto fail;
     }
     rc.owner = s;
     rc.on_state = on_state;
     if ((st = mr_redis_open(&s->redis, loop, &rc, err)) != MR_OK) goto fail;
-    if ((st = mr_redis_script(s->redis, frames_lua, &s->frames_script, err)) != MR_OK ||
-        (st = mr_redis_script(s->redis, running_lua, &s->running_script, err)) != MR_OK)
-        goto fail;
+    s->calls = (mr_stream_redis){.redis = s->redis,
+                                 .prefix = conf->prefix,
+                                 .worker = conf->worker,
+                                 .model = conf->model,
+                                 .max_frames = conf->max_frames,
+                                 .ttl_ms = conf->ttl_ms};
+    if ((st = mr_stream_redis_init(&s->calls, err)) != MR_OK) goto fail;
     uv_timer_init(loop, &s->timer); /* always 0 */
     s->timer.data = s;
     *out = s;
     return MR_OK;
 fail:
     mr_redis_close(s->redis);
-    free(s->scratch);
     free(s->lanes);
     free(s);
     return st;
 }
 
-void mr_stream_begin(mr_stream *s, uint32_t slot, const mr_job_spec *spec) {
+void mr_stream_set_ttl(mr_stream *s, uint64_t ttl_ms) {
+    s->calls.ttl_ms = ttl_ms;
+}
+
+void mr_stream_begin(mr_stream *s, uint32_t slot, const mr_job_spec *spec, bool ran_before,
+                     uint32_t max_tokens) {
     lane *l = &s->lanes[slot];
+    const uint64_t now_ms = mr_clock_mono_ms();
 
     MR_CHECK(slot < s->conf.n_slots && !l->used);
-    l->used = true;
-    l->streams = spec->stream;
-    l->attempt = spec->attempt;
+    *l = (lane){.used = true,
+                .streams = spec->stream,
+                .generation = l->generation,
+                .spec_attempt = spec->attempt,
+                .attempt = spec->attempt,
+                .max_tokens = max_tokens,
+                .shown = ran_before,
+                .answer_by_ms = now_ms + MR_STREAM_CLAIM_MS,
+                .found.text = ""};
     snprintf(l->job_id, sizeof l->job_id, "%s", spec->job_id);
     snprintf(l->tenant, sizeof l->tenant, "%s", spec->tenant);
-    mr_stream_buffer_init(&l->buffer, &s->budget);
-    send_running(s, slot);
+    mr_uuid_v7(l->claim, mr_clock_wall_ms());
+    mr_arena_init(&l->arena, CLAIM_BYTES);
+    if (mr_redis_up(s->redis)) send_claim(s, slot);
+    arm(s, is_late(s, UINT64_MAX, MR_STREAM_CLAIM_MS, now_ms) ? 0 : TICK_MS);
 }
 
-static mr_status encode_frame(mr_stream *s, const mr_frame *fr, size_t *n) {
-    mr_status st;
-
-    while ((st = mr_codec_frame_encode(fr, s->scratch, s->scratch_cap, n)) == MR_ELIMIT) {
-        const size_t cap = 2 * s->scratch_cap;
-        char *bigger = cap <= FRAME_MAX_BYTES ? realloc(s->scratch, cap) : NULL;
-        if (!bigger) return MR_ELIMIT;
-        s->scratch = bigger;
-        s->scratch_cap = cap;
-    }
-    return st;
-}
-
-void mr_stream_token(mr_stream *s, uint32_t slot, uint64_t index, int32_t token, const char *text,
-                     size_t len) {
+void mr_stream_restart(mr_stream *s, uint32_t slot, const char *why) {
     lane *l = &s->lanes[slot];
-    mr_frame fr = {.type = MR_FRAME_TOKEN, .index = index, .token = token};
-    const bool was_cut = l->buffer.cut;
-    size_t n = 0;
 
-    if (!l->used || !l->streams) return;
-    memcpy(fr.job_id, l->job_id, sizeof fr.job_id);
-    fr.attempt = l->attempt;
-    fr.text = len ? text : "";
-    fr.text_len = len;
-    if (encode_frame(s, &fr, &n) != MR_OK) l->buffer.cut = true;
-    if (mr_stream_buffer_add(&l->buffer, s->scratch, n)) return;
-    s->stats.frames_dropped++;
-    if (!was_cut)
-        mr_log(MR_LOG_WARN, "stream", "no room for more frames: the live stream of this job ends",
-               "job=%s index=%" PRIu64 " buffered_bytes=%zu limit=%zu", l->job_id, index,
-               s->budget.used, s->budget.limit);
+    MR_CHECK(l->used);
+    if (l->state == OPEN) begin_again(s, l, why);
+}
+
+void mr_stream_advance(mr_stream *s, uint32_t slot, uint64_t n_tokens) {
+    lane *l = &s->lanes[slot];
+
+    MR_CHECK(l->used && n_tokens >= l->n_made);
+    l->n_made = n_tokens;
 }
 
 void mr_stream_flush(mr_stream *s) {
@@ -370,10 +571,14 @@ void mr_stream_flush(mr_stream *s) {
 
     if (!mr_redis_up(s->redis)) return;
     for (uint32_t i = 0; i < s->conf.n_slots; i++) {
-        lane *l = &s->lanes[i];
-        if (l->used && !l->call_open && now_ms >= l->retry_at_ms) send_frames(s, i);
+        const lane *l = &s->lanes[i];
+        if (l->used && now_ms >= l->retry_at_ms) speak(s, i);
     }
     mr_redis_flush(s->redis);
+}
+
+uint32_t mr_stream_attempt(const mr_stream *s, uint32_t slot) {
+    return s->lanes[slot].attempt;
 }
 
 bool mr_stream_end(mr_stream *s, uint32_t slot, bool *degraded) {
@@ -382,35 +587,50 @@ bool mr_stream_end(mr_stream *s, uint32_t slot, bool *degraded) {
 
     *degraded = false;
     if (!l->used) return true;
+    l->ending = l->answered = true;
     l->end_by_ms = now_ms + MR_STREAM_LINGER_MS;
-    if (mr_stream_buffer_frames(&l->buffer) > 0) {
-        if (!given_up(s, l, now_ms)) {
-            l->ending = true;
-            arm(s);
+    look(s, slot);
+    if (!is_complete(l)) {
+        if (!is_late(s, l->end_by_ms, MR_STREAM_LINGER_MS, now_ms)) {
+            arm(s, TICK_MS);
             return false;
         }
-        give_up(s, l);
+        shut(s, l, true);
     }
-    *degraded = l->buffer.cut;
-    lane_free(s, slot);
+    *degraded = l->cut;
+    lane_free(l);
     return true;
 }
 
 void mr_stream_drop(mr_stream *s, uint32_t slot) {
-    if (s->lanes[slot].used) lane_free(s, slot);
+    lane *l = &s->lanes[slot];
+
+    if (!l->used) return;
+    for (int i = 0; i < DROP_CALLS && l->state == OPEN && mr_redis_up(s->redis); i++) {
+        /* Calls one behind the other: the script refuses one whose predecessor did not get through. */
+        if (l->call_open) note_there(l);
+        send_frames(s, slot);
+        if (!l->call_open) break;
+    }
+    mr_redis_flush(s->redis);
+    lane_free(l);
 }
 
 mr_stream_stats mr_stream_get_stats(const mr_stream *s) {
     mr_stream_stats stats = s->stats;
 
-    stats.buffered_bytes = s->budget.used;
+    for (uint32_t i = 0; i < s->conf.n_slots; i++) {
+        const lane *l = &s->lanes[i];
+        if (l->used && l->streams && l->state != SHUT && l->n_made > l->n_there)
+            stats.lag_frames += l->n_made - l->n_there;
+    }
     return stats;
 }
 
 static void on_timer_closed(uv_handle_t *handle) {
     mr_stream *s = handle->data;
 
-    free(s->scratch);
+    mr_arena_drop(&s->batch);
     free(s->lanes);
     free(s);
 }
@@ -418,7 +638,7 @@ static void on_timer_closed(uv_handle_t *handle) {
 void mr_stream_close(mr_stream *s) {
     if (!s) return;
     for (uint32_t i = 0; i < s->conf.n_slots; i++) {
-        if (s->lanes[i].used) lane_free(s, i);
+        if (s->lanes[i].used) lane_free(&s->lanes[i]);
     }
     mr_redis_close(s->redis);
     uv_close((uv_handle_t *)&s->timer, on_timer_closed);

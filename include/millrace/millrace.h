@@ -52,7 +52,8 @@ MR_API mr_status mr_poll(mr_client *c, int timeout_ms, mr_err *err);
 
 /* Tokens of one job from index `from` on (0: all that Redis still has): calls cb for every frame in order,
  * without gap or repeat, until done (also made from the status, when the stream has expired or belongs to
- * another attempt). cb returns false to stop. MR_EUNAVAIL: Redis is away;
+ * another attempt). After a restart frame throw away what you have: all tokens follow again, whatever
+ * `from` was. cb returns false to stop. MR_EUNAVAIL: Redis is away;
  * MR_ETIMEOUT: no frame for timeout_ms; MR_ENOTFOUND: no such job is known within timeout_ms. */
 typedef bool mr_on_frame(void *owner, const mr_frame *frame);
 MR_API mr_status mr_follow(mr_client *c, const char *job_id, uint64_t from, int timeout_ms,

@@ -67,11 +67,16 @@ def tail(path: pathlib.Path, n: int = 30) -> str:
 class Rig:
     """One temporary folder with a broker and a Redis; programs are started by the tests."""
 
-    def __init__(self, kafka: bool = True, redis: bool = True) -> None:
+    def __init__(self, kafka: bool = True, redis: bool = True, proxied: bool = False,
+                 broker: dict | None = None) -> None:
+        """broker: more of Kafka's properties. proxied: the broker also listens on proxied_port and tells
+        whoever comes there that it is reached at proxy_port, where a test starts a proxy.Proxy."""
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="millrace-test."))
         self.processes: dict[str, subprocess.Popen] = {}
         self.want_kafka, self.want_redis = kafka, redis
-        self.kafka_port, self.controller_port, self.redis_port = free_ports(3)
+        self.proxied, self.broker = proxied, broker or {}
+        (self.kafka_port, self.controller_port, self.redis_port, self.proxied_port,
+         self.proxy_port) = free_ports(5)
         self.brokers = f"127.0.0.1:{self.kafka_port}"
         self.redis_url = f"redis://127.0.0.1:{self.redis_port}"
 
@@ -147,17 +152,24 @@ class Rig:
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libs}/*", main, *args]
 
     def format_kafka(self) -> None:
+        listen, tell, kinds = "", "", ""
+        if self.proxied:
+            listen = f",PROXIED://127.0.0.1:{self.proxied_port}"
+            tell = f",PROXIED://127.0.0.1:{self.proxy_port}"
+            kinds = ("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT\n"
+                     "inter.broker.listener.name=PLAINTEXT\n")
         (self.dir / "server.properties").write_text(
             "process.roles=broker,controller\nnode.id=1\n"
             f"controller.quorum.voters=1@127.0.0.1:{self.controller_port}\n"
-            f"listeners=PLAINTEXT://127.0.0.1:{self.kafka_port},CONTROLLER://127.0.0.1:{self.controller_port}\n"
-            f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.kafka_port}\n"
+            f"listeners=PLAINTEXT://127.0.0.1:{self.kafka_port},CONTROLLER://127.0.0.1:{self.controller_port}{listen}\n"
+            f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.kafka_port}{tell}\n{kinds}"
             "controller.listener.names=CONTROLLER\n"
             f"log.dirs={self.dir}/kafka\n"
             "num.partitions=4\noffsets.topic.num.partitions=4\noffsets.topic.replication.factor=1\n"
             "transaction.state.log.num.partitions=4\ntransaction.state.log.replication.factor=1\n"
             "transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n"
-            "auto.create.topics.enable=false\n")
+            "auto.create.topics.enable=false\n" +
+            "".join(f"{name}={value}\n" for name, value in self.broker.items()))
         subprocess.run(self.java("kafka.tools.StorageTool", "format", "-t", uuid.uuid4().hex[:22], "-c",
                                  str(self.dir / "server.properties")), check=True, stdout=subprocess.DEVNULL)
 

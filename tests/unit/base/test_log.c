@@ -39,7 +39,7 @@ static const char *end(void) {
 }
 
 TEST(logfmt) {
-    mr_log_setup(MR_LOG_INFO, false);
+    mr_log_setup("info", false);
     begin();
     mr_log(MR_LOG_INFO, "worker", "job started", "job=%s part=%d err=" MR_Q, "0193-a", 3,
            "say \"hi\"\nand=go \\");
@@ -54,7 +54,7 @@ TEST(logfmt) {
 }
 
 TEST(json) {
-    mr_log_setup(MR_LOG_DEBUG, true);
+    mr_log_setup("debug", true);
     begin();
     mr_log(MR_LOG_WARN, "m", "a b", "n=%d f=%.1f z=007 id=%s t=" MR_Q, -12, 0.5, "1e5",
            "tab\t\x7F \xC3\xBC \xFF");
@@ -64,16 +64,16 @@ TEST(json) {
     begin();
     mr_log(MR_LOG_WARN, "m", "x", NULL);
     CHECK_STR(end(), "\"level\":\"warn\",\"mod\":\"m\",\"msg\":\"x\"}");
-    mr_log_setup(MR_LOG_INFO, false);
+    mr_log_setup("info", false);
 }
 
 TEST(levels_are_left_out) {
-    mr_log_setup(MR_LOG_WARN, false);
+    mr_log_setup("warn", false);
     CHECK(mr_log_on(MR_LOG_ERROR) && mr_log_on(MR_LOG_WARN) && !mr_log_on(MR_LOG_INFO));
     begin();
     mr_log(MR_LOG_INFO, "m", "x", NULL);
     CHECK_STR(end(), "");
-    mr_log_setup(MR_LOG_INFO, false);
+    mr_log_setup("info", false);
 }
 
 TEST(a_value_cannot_forge_a_pair) {
@@ -88,7 +88,7 @@ TEST(long_values_are_cut_and_lines_stay_whole) {
     memset(big, 'q', sizeof big - 1);
     big[sizeof big - 1] = 0;
     for (int json = 0; json < 2; json++) {
-        mr_log_setup(MR_LOG_INFO, json);
+        mr_log_setup("info", json);
         begin();
         mr_log(MR_LOG_INFO, "m", "x", "err=" MR_Q " after=1", "plain");
         const size_t base = strlen(end());
@@ -103,14 +103,14 @@ TEST(long_values_are_cut_and_lines_stay_whole) {
         CHECK(strlen(text) < 4096);
         CHECK(text[strlen(text) - 1] == (json ? '}' : '"'));
     }
-    mr_log_setup(MR_LOG_INFO, false);
+    mr_log_setup("info", false);
 }
 
 TEST(a_pair_too_many_is_left_out) {
     char big[901];
     memset(big, 'q', 900);
     big[900] = 0;
-    mr_log_setup(MR_LOG_INFO, true);
+    mr_log_setup("info", true);
     begin(); /* four fit into the format's buffer, but each quote doubles on the line */
     for (int i = 0; i < 900; i += 2) big[i] = '"';
     mr_log(MR_LOG_INFO, "m", "x", "a=" MR_Q " b=" MR_Q " c=" MR_Q " d=" MR_Q " e=1", big, big, big,
@@ -120,7 +120,7 @@ TEST(a_pair_too_many_is_left_out) {
     CHECK(strstr(text, "\"a\":") != NULL);
     CHECK(strstr(text, "\"d\":") == NULL);
     CHECK(strstr(text, ",\"e\":1}") != NULL);
-    mr_log_setup(MR_LOG_INFO, false);
+    mr_log_setup("info", false);
 }
 
 TEST(errno_is_left_alone) {

@@ -87,7 +87,7 @@ static void read_topic(arrived *a, const char *name, size_t n) {
 
     *a = (arrived){.n = 0};
     for (int32_t i = 0; i < N_PARTITIONS; i++)
-        tp[i] = (mr_kafka_tp){name, i, MR_KAFKA_OFFSET_BEGIN};
+        tp[i] = (mr_kafka_tp){.topic = name, .partition = i, .offset = MR_KAFKA_OFFSET_BEGIN};
     CHECK_I64(uv_loop_init(&loop), 0);
     uv_timer_init(&loop, &tick);
     uv_timer_start(&tick, on_tick, 20, 20);

@@ -50,7 +50,7 @@ static void store_and_publish(int attempt, int index, const char *f) {
 /* ---- what the reader sees ---- */
 
 typedef struct seen {
-    char text[512]; /* of the tokens since the last restart */
+    char text[2048]; /* of the tokens since the last restart */
     int n_frames, n_restarts, n_done;
     char reason[32];
     mr_job_status status;
@@ -149,13 +149,14 @@ TEST(a_gap_is_read_from_the_stream_and_a_repeat_is_dropped) {
 static bool start_again(seen *s, const mr_frame *fr) {
     if (fr->type == MR_FRAME_RESTART && s->n_restarts == 1) {
         publish(frame("restart", 2, 0, "")); /* again */
-        publish(token(1, 1));                /* of the attempt that is over */
+        publish(token(1, 0));                /* of the attempt that is over */
+        publish(token(2, 0));                /* the restart's number is nobody else's */
         publish(frame("restart", 1, 0, ""));
-        store_and_publish(2, 1, token(2, 0));
-        store_and_publish(2, 2, token(2, 1));
-    } else if (fr->type == MR_FRAME_TOKEN && fr->attempt == 2 && fr->index == 1) {
+        store_and_publish(3, 0, token(3, 0));
+        store_and_publish(3, 1, token(3, 1));
+    } else if (fr->type == MR_FRAME_TOKEN && fr->attempt == 3 && fr->index == 1) {
         usleep(1500 * 1000); /* silence: the stream is read again, from an older ID */
-        store_and_publish(2, 3, done(2, 2));
+        store_and_publish(3, 2, done(3, 2));
     }
     return true;
 }
@@ -167,8 +168,80 @@ TEST(a_restart_comes_once_and_nothing_of_before_after_it) {
     store("2-0", frame("restart", 2, 0, ""));
     CHECK_OK(follow(&s, 0, LONG_MS), err);
     CHECK_I64(s.n_restarts, 1);
-    CHECK_STR(s.text, "2.0 2.1 ");
+    CHECK_STR(s.text, "3.0 3.1 ");
     CHECK_I64(s.n_frames, 5);
+    world_close();
+}
+
+static bool take_over(seen *s, const mr_frame *fr) {
+    (void)s;
+    if (fr->type != MR_FRAME_TOKEN || fr->index != 1) return true;
+    publish(token(1, 2)); /* of the worker that died: not stored, and not next to anything */
+    store_and_publish(2, 2, token(2, 2));
+    publish(token(1, 1));
+    store_and_publish(2, 3, token(2, 3));
+    store_and_publish(2, 4, done(2, 4));
+    return true;
+}
+
+TEST(a_stream_that_another_worker_goes_on_with_has_no_seam) {
+    seen s = {.then = take_over};
+    world_open("");
+    store("1-0", token(1, 0));
+    store("1-1", token(1, 1));
+    CHECK_OK(follow(&s, 0, LONG_MS), err);
+    CHECK_STR(s.text, "1.0 1.1 1.2 2.3 "); /* texts of both workers are equal but in this test */
+    CHECK_I64(s.n_restarts, 0);
+    CHECK_I64(s.n_frames, 5);
+    world_close();
+}
+
+static bool stop_at_three(seen *s, const mr_frame *fr) {
+    (void)s;
+    return fr->index != 3;
+}
+
+static bool keep_reading(seen *s, const mr_frame *fr) {
+    (void)s;
+    (void)fr;
+    return true;
+}
+
+/* Who goes on at token 4 has four tokens of a text that is void. */
+TEST(who_comes_back_after_a_restart_gets_all_of_it) {
+    seen s = {.then = stop_at_three};
+    world_open("");
+    for (int i = 0; i < 6; i++) store(id_of(1, i), token(1, i));
+    CHECK_OK(follow(&s, 0, LONG_MS), err);
+    CHECK_STR(s.text, "1.0 1.1 1.2 1.3 ");
+    store("2-0", frame("restart", 2, 0, ""));
+    for (int i = 0; i < 5; i++) store(id_of(3, i), token(3, i));
+    store("3-5", done(3, 5));
+    s.then = keep_reading;
+    CHECK_OK(follow(&s, 4, LONG_MS), err);
+    CHECK_STR(s.text, "3.0 3.1 3.2 3.3 3.4 ");
+    CHECK_I64(s.n_restarts, 1);
+    world_close();
+}
+
+static bool wipe_redis(seen *s, const mr_frame *fr) {
+    if (fr->type != MR_FRAME_TOKEN || fr->attempt != 1 || fr->index != 2) return true;
+    if (s->n_restarts > 0) return true;
+    REDIS("FLUSHALL"); /* the connections stay, and the worker begins again */
+    store_and_publish(2, 0, frame("restart", 2, 0, ""));
+    for (int i = 0; i < 4; i++) store_and_publish(3, i, token(3, i));
+    store_and_publish(3, 4, done(3, 4));
+    return true;
+}
+
+TEST(a_wiped_redis_is_a_restart) {
+    seen s = {.then = wipe_redis};
+    world_open("");
+    for (int i = 0; i < 3; i++) store(id_of(1, i), token(1, i));
+    CHECK_OK(follow(&s, 0, LONG_MS), err);
+    CHECK_I64(s.n_restarts, 1);
+    CHECK_STR(s.text, "3.0 3.1 3.2 3.3 ");
+    CHECK_I64(s.n_done, 1);
     world_close();
 }
 
@@ -193,6 +266,38 @@ TEST(after_a_reconnect_it_goes_on_where_it_was) {
     world_close();
 }
 
+enum { LONG_STREAM = 120 };
+
+/* Each token brings the next; before every third one or two of the reader's connections are cut. */
+static bool cut_connections(seen *s, const mr_frame *fr) {
+    const int next = (int)fr->index + 1;
+    (void)s;
+    if (fr->type != MR_FRAME_TOKEN) return true;
+    if (next % 3 == 0) REDIS("CLIENT", "KILL", "TYPE", "pubsub");
+    if (next % 6 == 0) REDIS("CLIENT", "KILL", "TYPE", "normal");
+    if (next == LONG_STREAM)
+        store_and_publish(2, next, done(2, next));
+    else
+        store_and_publish(next > 50 ? 2 : 1, next, token(next > 50 ? 2 : 1, next));
+    return true;
+}
+
+TEST(a_reader_that_is_cut_off_again_and_again_misses_nothing) {
+    static seen s;
+    char want[sizeof s.text] = "";
+    s = (seen){.then = cut_connections};
+    world_open("");
+    store("1-0", token(1, 0));
+    CHECK_OK(follow(&s, 0, LONG_MS), err);
+    CHECK_I64(s.n_frames, LONG_STREAM + 1);
+    for (int i = 0; i < LONG_STREAM; i++) {
+        const size_t n = strlen(want);
+        snprintf(want + n, sizeof want - n, "%d.%d ", i > 50 ? 2 : 1, i);
+    }
+    CHECK_STR(s.text, want);
+    world_close();
+}
+
 TEST(what_was_trimmed_is_gone_and_reading_goes_on_behind_it) {
     seen s = {.n_frames = 0};
     world_open("");
@@ -206,7 +311,7 @@ TEST(what_was_trimmed_is_gone_and_reading_goes_on_behind_it) {
 TEST(bytes_that_are_no_frame_are_skipped) {
     seen s = {.n_frames = 0};
     world_open("");
-    mr_log_setup(MR_LOG_ERROR, false);
+    mr_log_setup("error", false);
     store("1-0", "{\"type\":\"tok");
     store("1-1", token(1, 1));
     store("1-2", done(1, 2));

@@ -114,7 +114,7 @@ static void world_end(void) {
 }
 
 static void world_begin(void) {
-    mr_log_setup(MR_LOG_ERROR, false);
+    mr_log_setup("error", false);
     strcpy(folder, "/tmp/mr-test-client-XXXXXX");
     CHECK(mkdtemp(folder) != NULL);
     snprintf(socket_path, sizeof socket_path, "%s/redis.sock", folder);

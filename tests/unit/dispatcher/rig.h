@@ -1,5 +1,5 @@
-/* rig.h - what the tests of the queue path share: a loop, the embedded broker, a reader of any
- * topic, and a redis-server of their own.
+/* rig.h - what the tests of the queue path share: a loop, the embedded broker, a committer, a
+ * reader of any topic, and a redis-server of their own.
  *
  * The embedded broker takes three seconds to form a group, so a file opens its consumers once, in
  * the first test, and closes them in the last. Every wait has a limit. */
@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/kafka.h"
+#include "base/commit.h"
 #include "base/log.h"
 #include "dispatcher/names.h"
 #include "schemas/codec.h"
@@ -27,22 +27,48 @@ static mr_kafka_conf kafka;
 static mr_names names;
 static mr_err err;
 
-static void rig_open(int32_t partitions) {
-    static const char extra[] = "session.timeout.ms=6000;heartbeat.interval.ms=200;fetch.wait.max.ms=10";
+static void rig_open(int32_t partitions, int32_t result_partitions) {
+    static const char extra[] =
+        "session.timeout.ms=6000;heartbeat.interval.ms=200;fetch.wait.max.ms=10";
     const char *topics[] = {names.jobs[0], names.jobs[1], names.jobs[2], names.results,
                             names.dead,    names.workers, names.control, "mr.work.m"};
-    mr_log_setup(MR_LOG_ERROR, false);
+    mr_log_setup("error", false);
     CHECK_I64(uv_loop_init(&loop), 0);
     CHECK_OK(mr_kafka_mock_open(&mock, 1, 1, &err), err);
     CHECK_OK(mr_names_init(&names, "mr", "mr", &err), err);
     for (size_t i = 0; i < MR_COUNT(topics); i++)
-        CHECK_OK(mr_kafka_mock_topic(mock, topics[i], partitions, &err), err);
+        CHECK_OK(mr_kafka_mock_topic(mock, topics[i],
+                                     topics[i] == names.results ? result_partitions : partitions,
+                                     &err),
+                 err);
     kafka = (mr_kafka_conf){mr_kafka_mock_brokers(mock), "test", extra};
 }
 
 static void rig_close(void) {
     CHECK_I64(close_loop(&loop), 0);
     mr_kafka_mock_close(mock);
+}
+
+/* ---- a committer: the embedded broker keeps no offsets of transactions, so plain ---- */
+
+static inline void on_commit_fatal(void *owner, mr_status status, const char *text) {
+    (void)owner;
+    fail_msg("committer: %s: %s", mr_status_name(status), text);
+}
+
+static inline mr_commit *commit_open(void) {
+    mr_commit *c = NULL;
+    const mr_commit_conf conf = {.kafka = kafka,
+                                 .linger_ms = 5,
+                                 .transaction_timeout_ms = 10000,
+                                 .window = MR_OFFSETS_MAX_WINDOW,
+                                 .on_fatal = on_commit_fatal};
+    CHECK_OK(mr_commit_open(&c, &loop, &conf, &err), err);
+    return c;
+}
+
+static inline size_t n_on_the_way(const mr_commit *c) {
+    return mr_commit_get_stats(c).waiting;
 }
 
 /* ---- a reader: keeps what one topic holds ---- */
@@ -79,7 +105,8 @@ static inline void reader_open(reader *r, const char *topic, int32_t partitions)
     const mr_kafka_consumer_conf cc = {
         .conn = kafka, .reset_offset = MR_KAFKA_OFFSET_BEGIN, .owner = r, .on_msg = on_read};
     *r = (reader){0};
-    for (int32_t i = 0; i < partitions; i++) tp[i] = (mr_kafka_tp){topic, i, MR_KAFKA_OFFSET_BEGIN};
+    for (int32_t i = 0; i < partitions; i++)
+        tp[i] = (mr_kafka_tp){.topic = topic, .partition = i, .offset = MR_KAFKA_OFFSET_BEGIN};
     CHECK_OK(mr_kafka_consumer_open(&r->c, &loop, &cc, &err), err);
     CHECK_OK(mr_kafka_assign(r->c, tp, (size_t)partitions, &err), err);
 }
@@ -129,13 +156,17 @@ static inline mr_kafka_producer *producer_open(void) {
     return p;
 }
 
+static inline void produce_to(mr_kafka_producer *p, const char *topic, int32_t partition,
+                              const char *type, const void *value, size_t len) {
+    const mr_kafka_header h = {"content-type", type, type ? strlen(type) : 0};
+    CHECK_OK(mr_kafka_send(p, topic, partition, NULL, 0, value, len, &h, type ? 1 : 0, NULL, &err),
+             err);
+}
+
 /* value NULL: a tombstone; type NULL: no header. */
 static inline void produce(mr_kafka_producer *p, const char *topic, const char *type,
                            const void *value, size_t len) {
-    const mr_kafka_header h = {"content-type", type, type ? strlen(type) : 0};
-    CHECK_OK(mr_kafka_send(p, topic, MR_KAFKA_ANY_PARTITION, NULL, 0, value, len, &h, type ? 1 : 0,
-                           NULL, &err),
-             err);
+    produce_to(p, topic, MR_KAFKA_ANY_PARTITION, type, value, len);
 }
 
 static inline void job_id(char out[MR_JOB_ID_LEN + 1], unsigned n) {
@@ -143,13 +174,18 @@ static inline void job_id(char out[MR_JOB_ID_LEN + 1], unsigned n) {
 }
 
 /* A JSON job with more fields, such as ",\"priority\":\"low\"". */
-static inline void produce_job(mr_kafka_producer *p, const char *topic, unsigned n,
-                               const char *more) {
+static inline void produce_job_to(mr_kafka_producer *p, const char *topic, int32_t partition,
+                                  unsigned n, const char *more) {
     char id[MR_JOB_ID_LEN + 1], json[1024];
     job_id(id, n);
     const int len =
         snprintf(json, sizeof json, "{\"job_id\":\"%s\",\"input\":{\"prompt\":\"x\"}%s}", id, more);
-    produce(p, topic, "application/json", json, (size_t)len);
+    produce_to(p, topic, partition, "application/json", json, (size_t)len);
+}
+
+static inline void produce_job(mr_kafka_producer *p, const char *topic, unsigned n,
+                               const char *more) {
+    produce_job_to(p, topic, MR_KAFKA_ANY_PARTITION, n, more);
 }
 
 /* ---- Redis ---- */

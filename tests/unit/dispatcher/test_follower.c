@@ -48,13 +48,15 @@ static bool holds_some(void *arg) {
 }
 
 static void follower_open(void) {
-    const mr_follower_conf conf = {
-        .kafka = &kafka, .group = "f", .topic = names.results, .view = view, .on_fatal = on_fatal};
+    const mr_follower_conf conf = {.member = {.kafka = &kafka, .group = "f"},
+                                   .topic = names.results,
+                                   .view = view,
+                                   .on_fatal = on_fatal};
     CHECK_OK(mr_follower_open(&follower, &loop, &conf, &err), err);
 }
 
 TEST(without_redis_kafka_keeps_the_rest) {
-    rig_open(PARTS);
+    rig_open(PARTS, PARTS);
     redis_prepare();
     producer = producer_open();
     const mr_status_conf vc = {redis_url, "mr", 60, NULL, on_up};
@@ -116,6 +118,20 @@ TEST(an_end_is_not_told_twice) {
     wait_told(before + 2);
     redis_ask(text, sizeof text, "XLEN 'mr:{00000000-0000-4000-8000-000000006000}:s'");
     CHECK_STR(text, "1");
+}
+
+/* A worker that had not claimed the stream wrote the result; another one had written frames. */
+TEST(an_end_comes_behind_what_an_earlier_attempt_left) {
+    const uint64_t before = mr_follower_told(follower);
+    redis_ask(text, sizeof text, "XADD 'mr:{00000000-0000-4000-8000-000000006100}:s' 2-5 f x");
+    produce_result(6100, ",\"usage\":{\"completion_tokens\":0}");
+    produce_result(6100, ",\"usage\":{\"completion_tokens\":0}");
+    wait_told(before + 2);
+    redis_ask(text, sizeof text, "XRANGE 'mr:{00000000-0000-4000-8000-000000006100}:s' 2-6 +");
+    CHECK(strncmp(text, "3-0\nf\n", 6) == 0);
+    CHECK(strstr(text, "\"attempt\":3,\"index\":0") != NULL);
+    redis_ask(text, sizeof text, "XLEN 'mr:{00000000-0000-4000-8000-000000006100}:s'");
+    CHECK_STR(text, "2");
 }
 
 TEST(redis_dies_and_comes_back) {

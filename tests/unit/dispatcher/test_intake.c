@@ -1,6 +1,6 @@
 /* Goal: every record of a lane gets its fate (queued, answered, or a dead letter) before its offset
  * is committed; cancels and deadlines end what waits, however many at once; limits pause and let
- * go. Method: the intake with window and outbox on the embedded broker, without release: what is
+ * go. Method: the intake with window and committer on the embedded broker, without release: what is
  * queued waits until the test ends it. The last test opens the intake once more and sees which
  * records come again. */
 #include "dispatcher/intake.h"
@@ -8,9 +8,10 @@
 #include "base/clock.h"
 #include "rig.h"
 
-#define WINDOW_JOBS 12000
+#define WINDOW_JOBS  12000
+#define RESULT_PARTS 4 /* the embedded broker keeps 5 MiB of each */
 
-static mr_outbox *outbox;
+static mr_commit *commit;
 static mr_window *window;
 static mr_intake *intake;
 static mr_kafka_producer *producer;
@@ -43,10 +44,9 @@ static bool is_assigned(void *arg) {
 }
 
 static void intake_open(int64_t window_jobs, int64_t window_bytes) {
-    const mr_intake_conf conf = {.kafka = &kafka,
-                                 .group = "g",
+    const mr_intake_conf conf = {.member = {.kafka = &kafka, .group = "g"},
                                  .names = &names,
-                                 .outbox = outbox,
+                                 .commit = commit,
                                  .window = window,
                                  .window_jobs = window_jobs,
                                  .window_bytes = window_bytes,
@@ -69,11 +69,10 @@ static void begin_test(void) {
     n_known = n_queued;
 }
 
-/* The result of job n, which must be the i-th record of results. */
-static void expect_result(unsigned n, const char *status, const char *code) {
+/* The result of job n has been read, and says so. */
+static void expect_known(unsigned n, const char *status, const char *code) {
     char id[MR_JOB_ID_LEN + 1], want[64];
     job_id(id, n);
-    read_n(&results, results.n + 1);
     const seen *s = read_key(&results, id);
     CHECK(s != NULL);
     snprintf(want, sizeof want, "\"status\":\"%s\"", status);
@@ -82,19 +81,25 @@ static void expect_result(unsigned n, const char *status, const char *code) {
     if (!strstr(s->value, want)) fail_msg("%s has no %s", s->value, want);
 }
 
+/* The next result is that of job n. */
+static void expect_result(unsigned n, const char *status, const char *code) {
+    read_n(&results, results.n + 1);
+    expect_known(n, status, code);
+}
+
 static size_t n_waiting(void) {
     return mr_window_len(window, MR_PRIORITY_HIGH) + mr_window_len(window, MR_PRIORITY_NORMAL) +
            mr_window_len(window, MR_PRIORITY_LOW);
 }
 
 TEST(opening) {
-    rig_open(1);
-    CHECK_OK(mr_outbox_open(&outbox, &loop, &kafka, &err), err);
+    rig_open(1, RESULT_PARTS);
+    commit = commit_open();
     CHECK_OK(mr_window_open(&window, &err), err);
     producer = producer_open();
-    reader_open(&results, names.results, 1);
+    reader_open(&results, names.results, RESULT_PARTS);
     reader_open(&dead, names.dead, 1);
-    intake_open(WINDOW_JOBS, 64 << 20);
+    intake_open(WINDOW_JOBS, 256 << 20);
 }
 
 TEST(the_topic_has_the_last_word_on_priority) {
@@ -194,31 +199,31 @@ static bool all_ended(void *arg) {
     return n_waiting() == 0;
 }
 
-/* More at once than the outbox holds: half by deadline, half by cancel, while the brokers are away.
- */
+/* More than the committer takes, in one turn of the loop: half by deadline, half by cancel. */
 TEST(a_mass_end_is_answered_one_by_one) {
-    const unsigned n = 10000;
+    const unsigned n = 15000, most = MR_COMMIT_MAX_RECORDS - MR_COMMIT_RESERVE;
     uint64_t later_ms = mr_clock_wall_ms() + 700000;
     const size_t before = results.n;
     char id[MR_JOB_ID_LEN + 1];
 
     begin_test();
-    for (unsigned i = 0; i < n; i++)
-        produce_job(producer, names.jobs[2], 10000 + i, i % 2 ? "" : ",\"deadline_ms\":600000");
+    for (unsigned i = 0; i < n; i++) {
+        produce_job(producer, names.jobs[i % 3], 100000 + i,
+                    i % 2 ? "" : ",\"deadline_ms\":600000");
+        if (i % 10000 == 0) CHECK_I64(mr_kafka_flush(producer, WAIT_MS), MR_OK);
+    }
     CHECK_I64(mr_kafka_flush(producer, WAIT_MS), MR_OK);
     wait_queued(n_known + n);
-    mr_kafka_mock_broker_up(mock, false);
     for (unsigned i = 1; i < n; i += 2) {
-        job_id(id, 10000 + i);
+        job_id(id, 100000 + i);
         mr_intake_cancel(intake, id);
     }
     mr_intake_tick(intake, later_ms);
-    CHECK_I64(mr_outbox_len(outbox), MR_OUTBOX_MAX - MR_OUTBOX_RESERVE);
-    CHECK_I64(n_waiting(),
-              n - (MR_OUTBOX_MAX - MR_OUTBOX_RESERVE)); /* the others wait for their turn */
-    mr_kafka_mock_broker_up(mock, true);
-    CHECK(run_until(&loop, all_ended, &later_ms, WAIT_MS));
-    read_n(&results, before + n);
+    CHECK_I64(n_on_the_way(commit), most);
+    CHECK_I64(n_waiting(), n - most); /* the others wait for their turn */
+    CHECK(run_until(&loop, all_ended, &later_ms, 3 * WAIT_MS));
+    CHECK_I64(mr_commit_flush(commit, 3 * WAIT_MS), MR_OK);
+    for (unsigned i = 1000; i <= n; i += 1000) read_n(&results, before + i); /* it reads slowly */
     size_t n_cancelled = 0, n_expired = 0;
     for (size_t i = before; i < results.n; i++) {
         n_cancelled += strstr(results.all[i].value, "\"status\":\"cancelled\"") != NULL;
@@ -229,31 +234,54 @@ TEST(a_mass_end_is_answered_one_by_one) {
     CHECK_I64(mr_intake_bytes(intake), 0);
 }
 
-/* Of five records the second and the fourth are not finished: the second and all behind it come
- * again. */
+/* The brokers refuse the record of an answer: a short one takes its place. */
+TEST(a_refused_answer_is_given_in_short) {
+    static const int too_large[] = {10, 10}; /* the committer tries it alone, too */
+    enum { PRODUCE = 0 };
+    char id[MR_JOB_ID_LEN + 1];
+    begin_test();
+    produce_job(producer, names.jobs[1], 450, ",\"metadata\":{\"k\":\"v\"}");
+    CHECK_I64(mr_kafka_flush(producer, WAIT_MS), MR_OK);
+    wait_queued(n_known + 1);
+    mr_kafka_mock_fail_next(mock, PRODUCE, too_large, 2);
+    job_id(id, 450);
+    mr_intake_cancel(intake, id);
+    const size_t want = results.n + 1;
+    while (results.n < want) {
+        run_until(&loop, NULL, NULL, 100);
+        mr_intake_tick(intake, mr_clock_wall_ms());
+    }
+    expect_known(450, "cancelled", "cancelled");
+    CHECK(strstr(read_key(&results, id)->value, "the whole record could not be written"));
+    CHECK(!strstr(read_key(&results, id)->value, "metadata"));
+}
+
+/* Of six records the second, the fourth and the last are not finished: those come again, and no
+ * other. */
 TEST(a_restart_reads_what_has_no_fate) {
     char id[MR_JOB_ID_LEN + 1];
     begin_test();
-    for (unsigned i = 500; i < 505; i++) produce_job(producer, names.jobs[1], i, "");
-    wait_queued(n_known + 5);
-    for (unsigned i = 500; i < 505; i++) {
-        if (i == 501 || i == 503) continue;
+    for (unsigned i = 500; i < 506; i++) produce_job(producer, names.jobs[1], i, "");
+    wait_queued(n_known + 6);
+    for (unsigned i = 500; i < 506; i++) {
+        if (i % 2) continue;
         job_id(id, i);
         mr_intake_cancel(intake, id);
         expect_result(i, "cancelled", "cancelled");
     }
-    mr_outbox_flush(outbox, WAIT_MS);
-    mr_outbox_close(outbox);
+    CHECK_I64(mr_commit_flush(commit, WAIT_MS), MR_OK);
+    mr_commit_close(commit);
     mr_intake_close(intake);
     CHECK_I64(n_waiting(), 0);
     n_queued = n_known = 0;
-    CHECK_OK(mr_outbox_open(&outbox, &loop, &kafka, &err), err);
+    commit = commit_open();
     intake_open(2, 64 << 20); /* pauses after two, and goes on when one is left */
     wait_queued(2);
     run_until(&loop, NULL, NULL, 300);
     CHECK_I64(n_queued, 2);
     job_id(id, 501);
     mr_intake_cancel(intake, id);
+    expect_result(501, "cancelled", "cancelled");
     mr_intake_tick(intake, mr_clock_wall_ms());
     wait_queued(3);
     run_until(&loop, NULL, NULL, 300);
@@ -262,8 +290,8 @@ TEST(a_restart_reads_what_has_no_fate) {
 
 TEST(closing) {
     mr_kafka_producer_close(producer);
-    mr_outbox_flush(outbox, WAIT_MS);
-    mr_outbox_close(outbox);
+    CHECK_I64(mr_commit_flush(commit, WAIT_MS), MR_OK);
+    mr_commit_close(commit);
     mr_intake_close(intake);
     mr_window_close(window);
     reader_close(&results);

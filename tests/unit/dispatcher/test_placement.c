@@ -108,6 +108,27 @@ TEST(a_busy_worker_keeps_its_backlog) {
     mr_placement_close(p);
 }
 
+/* Records that are committed one by one lie two offsets apart; only they take room. */
+TEST(markers_of_transactions_take_no_room) {
+    mr_placement *p = NULL;
+    const part start[] = {{0, 0}}, one_taken[] = {{0, 1}}, all_taken[] = {{0, 5}};
+    CHECK_I64(mr_placement_open(&p, 0, 5000, NULL), MR_OK);
+    beat(p, "w", "m", 8, start, 1, 0);
+    for (int64_t off = 0; off <= 4; off += 2) {
+        CHECK_I64(mr_placement_take(p, "m", 0), 0);
+        mr_placement_released(p, "m", 0, off);
+    }
+    CHECK_I64(mr_placement_room(p, 0), 5);
+    beat(p, "w", "m", 8, one_taken, 1, 0);
+    CHECK_I64(mr_placement_room(p, 0), 6);
+    beat(p, "w", "m", 8, all_taken, 1, 0);
+    CHECK_I64(mr_placement_room(p, 0), 8);
+    CHECK_I64(mr_placement_take(p, "m", 0), 0);
+    mr_placement_released(p, "m", 0, 6); /* behind the marker of the one before */
+    CHECK_I64(mr_placement_room(p, 0), 7);
+    mr_placement_close(p);
+}
+
 TEST(nonsense_in_a_heartbeat) {
     mr_placement *p = NULL;
     part many[MR_MAX_PARTS];

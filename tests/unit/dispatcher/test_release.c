@@ -1,7 +1,8 @@
 /* Goal: a job leaves the window only when somebody has room for it, whole and into a partition of
- * theirs; a job for nobody is answered, early when it can be known and late when it cannot. Method:
- * the rules of names on entries made by hand; then intake, window and outbox on the embedded
- * broker, with heartbeats by hand and a reader of the work topic. */
+ * theirs, once; a job for nobody, or for no record, is answered, early when it can be known and
+ * late when it cannot. Method: the rules of names on entries made by hand; then intake, window and
+ * committer on the embedded broker, with heartbeats by hand, a reader of the work topic, and a
+ * second member of the group that comes and goes. */
 #include "dispatcher/release.h"
 
 #include "base/clock.h"
@@ -12,7 +13,7 @@
 
 typedef struct mr_heartbeat_part part;
 
-static mr_outbox *outbox;
+static mr_commit *commit;
 static mr_window *window;
 static mr_intake *intake;
 static mr_release *release;
@@ -124,13 +125,13 @@ static void wait_queued(size_t n) {
 }
 
 TEST(opening) {
-    rig_open(PARTS);
-    CHECK_OK(mr_outbox_open(&outbox, &loop, &kafka, &err), err);
+    rig_open(PARTS, PARTS);
+    commit = commit_open();
     CHECK_OK(mr_window_open(&window, &err), err);
     const mr_status_conf vc = {NO_REDIS, "mr", 60, NULL, on_up}; /* a view that nobody sees */
     CHECK_OK(mr_status_open(&view, &loop, &vc, &err), err);
     const mr_release_conf rc = {.names = &names,
-                                .outbox = outbox,
+                                .commit = commit,
                                 .window = window,
                                 .view = view,
                                 .default_model = "",
@@ -139,10 +140,9 @@ TEST(opening) {
                                 .worker_timeout_ms = 60000,
                                 .lookahead = 2};
     CHECK_OK(mr_release_open(&release, &rc, mr_clock_mono_ms(), &err), err);
-    const mr_intake_conf ic = {.kafka = &kafka,
-                               .group = "g",
+    const mr_intake_conf ic = {.member = {.kafka = &kafka, .group = "g"},
                                .names = &names,
-                               .outbox = outbox,
+                               .commit = commit,
                                .window = window,
                                .window_jobs = 512,
                                .window_bytes = 64 << 20,
@@ -211,7 +211,7 @@ TEST(an_unknown_model_is_refused_when_the_grace_is_over) {
 TEST(a_sweep_refuses_what_turned_out_unknown) {
     mr_release_close(release);
     const mr_release_conf rc = {.names = &names,
-                                .outbox = outbox,
+                                .commit = commit,
                                 .window = window,
                                 .view = view,
                                 .default_model = "",
@@ -234,6 +234,88 @@ TEST(a_sweep_refuses_what_turned_out_unknown) {
     read_n(&results, 2);
 }
 
+/* A little less than a record may have, and no room for the dispatcher's fields. */
+TEST(a_job_without_a_work_record_is_refused_with_the_numbers) {
+    const size_t n = 1048200;
+    char id[MR_JOB_ID_LEN + 1], *json = malloc(n + 256);
+    const size_t before = results.n;
+    CHECK(json != NULL);
+    job_id(id, 35);
+    char *at =
+        json + sprintf(json, "{\"job_id\":\"%s\",\"model\":\"m\",\"input\":{\"prompt\":\"", id);
+    memset(at, 'x', n);
+    strcpy(at + n, "\"}}");
+    produce(producer, names.jobs[1], "application/json", json, strlen(json));
+    free(json);
+    read_n(&results, before + 1);
+    const seen *s = read_key(&results, id);
+    CHECK(s && strstr(s->value, "\"rejected\"") && strstr(s->value, "\"too_large\""));
+    CHECK(strstr(s->value, "at most 1047552"));
+}
+
+/* ---- a second member ---- */
+
+static void on_other_msg(void *owner, const mr_kafka_msg *m) {
+    (void)owner;
+    (void)m; /* it finishes nothing */
+}
+
+static void on_other_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
+    (void)tp;
+    *(size_t *)owner += n;
+}
+
+static bool is_some(void *arg) {
+    return *(size_t *)arg > 0;
+}
+
+static size_t n_window(void) {
+    return mr_window_len(window, MR_PRIORITY_NORMAL);
+}
+
+static bool has_all(void *arg) {
+    return n_window() == *(size_t *)arg;
+}
+
+/* Jobs of partitions that go are dropped and those that stay are read again; when the partitions
+ * come back so do their jobs, and each is released once. */
+TEST(partitions_go_and_come_back) {
+    const char *topics[] = {names.jobs[0], names.jobs[1], names.jobs[2], NULL};
+    size_t n = 40, n_other = 0, before = work.n;
+    mr_kafka_consumer *other = NULL;
+    const mr_kafka_consumer_conf cc = {.conn = kafka,
+                                       .group = "g",
+                                       .topics = topics,
+                                       .read_committed = true,
+                                       .reset_offset = MR_KAFKA_OFFSET_BEGIN,
+                                       .owner = &n_other,
+                                       .on_msg = on_other_msg,
+                                       .on_assign = on_other_assign};
+    beat(release, "w", "m", 0, NULL, 0, mr_clock_mono_ms()); /* nobody has room */
+    for (unsigned i = 0; i < n; i++)
+        produce_job_to(producer, names.jobs[1], (int32_t)i % PARTS, 1000 + i, ",\"model\":\"m\"");
+    CHECK(run_until(&loop, has_all, &n, WAIT_MS));
+    CHECK_OK(mr_kafka_consumer_open(&other, &loop, &cc, &err), err);
+    CHECK(run_until(&loop, is_some, &n_other, WAIT_MS));
+    run_until(&loop, NULL, NULL, 500);
+    CHECK_I64(n_window(), n / 2);
+    mr_kafka_consumer_close(other);
+    CHECK(run_until(&loop, has_all, &n, WAIT_MS));
+
+    const part parts[] = {{0, 100}, {1, 100}, {2, 100}, {3, 100}};
+    beat(release, "w", "m", 64, parts, PARTS, mr_clock_mono_ms());
+    mr_release_run(release, mr_clock_mono_ms());
+    read_n(&work, before + n);
+    run_until(&loop, NULL, NULL, 300);
+    CHECK_I64(work.n, before + n);
+    CHECK_I64(n_window(), 0);
+    for (unsigned i = 0; i < n; i++) {
+        char id[MR_JOB_ID_LEN + 1];
+        job_id(id, 1000 + i);
+        CHECK(read_key(&work, id) != NULL);
+    }
+}
+
 /* The topic's partition does not exist, as after a heartbeat from nowhere: others go on. */
 TEST(a_release_into_the_void_stops_nobody) {
     const part there[] = {{0, 0}}, nowhere[] = {{PARTS + 3, 0}};
@@ -250,7 +332,8 @@ TEST(a_release_into_the_void_stops_nobody) {
     wait_queued(queued + 2);
     mr_release_run(release, now_ms);
     read_n(&work, before + 1);
-    CHECK_I64(mr_outbox_len(outbox), 1); /* waits for its partition; its offset stays open */
+    CHECK_I64(mr_parts_pending(mr_commit_parts(commit)),
+              1); /* tried again; its offset stays open */
 }
 
 TEST(closing_with_a_release_on_its_way) {
@@ -261,10 +344,10 @@ TEST(closing_with_a_release_on_its_way) {
     mr_kafka_mock_broker_up(mock, false);
     beat(release, "w", "m", 8, there, 1, mr_clock_mono_ms());
     mr_release_run(release, mr_clock_mono_ms());
-    CHECK_I64(mr_outbox_len(outbox), 2);
+    CHECK(n_on_the_way(commit) >= 1); /* the one for nowhere may have its turn, too */
     mr_kafka_producer_close(producer);
-    mr_outbox_flush(outbox, 300);
-    mr_outbox_close(outbox);
+    CHECK_I64(mr_commit_flush(commit, 300), MR_ETIMEOUT);
+    mr_commit_close(commit);
     mr_kafka_mock_broker_up(mock, true); /* to leave the group in time */
     mr_intake_close(intake);
     mr_status_close(view);

@@ -6,7 +6,7 @@
 #include "tests/test.h"
 
 static mr_entry make(const char *model, mr_priority lane, int64_t offset) {
-    mr_entry e = {.lane = lane, .offset = offset};
+    mr_entry e = {.lane = lane, .at.offset = offset};
     e.job.model = model;
     return e;
 }
@@ -19,7 +19,7 @@ TEST(arrival_order_within_a_lane) {
         e[i] = make("m", MR_PRIORITY_NORMAL, i);
         CHECK_I64(mr_window_push(w, &e[i]), MR_OK);
     }
-    for (int i = 0; i < 50; i++) CHECK_I64(mr_window_pop(w, "m")->offset, i);
+    for (int i = 0; i < 50; i++) CHECK_I64(mr_window_pop(w, "m")->at.offset, i);
     CHECK(mr_window_pop(w, "m") == NULL);
     mr_window_close(w);
 }
@@ -56,11 +56,11 @@ TEST(a_lane_alone_gets_everything) {
         low[i] = make("m", MR_PRIORITY_LOW, i);
         mr_window_push(w, &low[i]);
     }
-    for (int i = 0; i < 4; i++) CHECK_I64(mr_window_pop(w, "m")->offset, i);
+    for (int i = 0; i < 4; i++) CHECK_I64(mr_window_pop(w, "m")->at.offset, i);
     high = make("m", MR_PRIORITY_HIGH, 100);
     mr_window_push(w, &high);
-    CHECK_I64(mr_window_pop(w, "m")->offset, 100); /* overtakes: no debt was piled up */
-    CHECK_I64(mr_window_pop(w, "m")->offset, 4);
+    CHECK_I64(mr_window_pop(w, "m")->at.offset, 100); /* overtakes: no debt was piled up */
+    CHECK_I64(mr_window_pop(w, "m")->at.offset, 4);
     mr_window_close(w);
 }
 
@@ -71,7 +71,7 @@ TEST(models_do_not_block_each_other) {
     mr_window_push(w, &a);
     mr_window_push(w, &b);
     CHECK(mr_window_has(w, "a") && mr_window_has(w, "b") && !mr_window_has(w, "c"));
-    CHECK_I64(mr_window_pop(w, "b")->offset, 2);
+    CHECK_I64(mr_window_pop(w, "b")->at.offset, 2);
     CHECK(!mr_window_has(w, "b"));
     CHECK_STR(mr_window_model(w, 0), "a");
     CHECK(mr_window_model(w, 1) == NULL);
@@ -91,9 +91,9 @@ TEST(unshift_and_remove) {
     mr_window_unshift(w, first);
     mr_window_remove(w, &e[2]);
     CHECK_I64(mr_window_len(w, MR_PRIORITY_NORMAL), 3);
-    CHECK_I64(mr_window_pop(w, "m")->offset, 0);
-    CHECK_I64(mr_window_pop(w, "m")->offset, 1);
-    CHECK_I64(mr_window_pop(w, "m")->offset, 3);
+    CHECK_I64(mr_window_pop(w, "m")->at.offset, 0);
+    CHECK_I64(mr_window_pop(w, "m")->at.offset, 1);
+    CHECK_I64(mr_window_pop(w, "m")->at.offset, 3);
     CHECK_I64(mr_window_len(w, MR_PRIORITY_NORMAL), 0);
     mr_window_close(w);
 }
@@ -108,7 +108,7 @@ TEST(too_many_models) {
         e[i] = make(names[i], MR_PRIORITY_NORMAL, i);
         CHECK_I64(mr_window_push(w, &e[i]), i < MR_MAX_MODELS ? MR_OK : MR_ELIMIT);
     }
-    CHECK_I64(mr_window_pop(w, "m0")->offset, 0);
+    CHECK_I64(mr_window_pop(w, "m0")->at.offset, 0);
     CHECK_I64(mr_window_push(w, &e[MR_MAX_MODELS]), MR_OK); /* a place is free again */
     mr_window_close(w);
 }

@@ -92,7 +92,8 @@ static void on_revoke(void *owner, const mr_kafka_tp *tp, size_t n, bool lost) {
     for (size_t i = 0; i < n; i++) {
         r->mine[tp[i].partition] = false;
         if (r->commit_at <= 0) continue;
-        const mr_kafka_tp at = {tp[i].topic, tp[i].partition, r->commit_at};
+        const mr_kafka_tp at = {
+            .topic = tp[i].topic, .partition = tp[i].partition, .offset = r->commit_at};
         CHECK_OK(mr_kafka_commit_sync(r->c, &at, 1, 5000, &r->err), r->err);
     }
 }

@@ -10,7 +10,7 @@ static void open_lone_reader(reader *r, int64_t from) {
     mr_kafka_tp tp[N_PARTS];
     const mr_kafka_consumer_conf conf = reader_conf(r, NULL);
     CHECK_OK(mr_kafka_consumer_open(&r->c, &loop, &conf, &err), err);
-    for (int32_t i = 0; i < N_PARTS; i++) tp[i] = (mr_kafka_tp){TOPIC, i, from};
+    for (int32_t i = 0; i < N_PARTS; i++) tp[i] = (mr_kafka_tp){.topic = TOPIC, .partition = i, .offset = from};
     CHECK_OK(mr_kafka_assign(r->c, tp, N_PARTS, &err), err);
 }
 
@@ -89,7 +89,8 @@ TEST(reading_without_a_group_starts_where_it_is_told) {
     mr_kafka_consumer_conf conf = reader_conf(&r, NULL);
     conf.on_eof = on_eof;
     CHECK_OK(mr_kafka_consumer_open(&r.c, &loop, &conf, &err), err);
-    const mr_kafka_tp tp[] = {{TOPIC, 1, 50}, {TOPIC, 2, MR_KAFKA_OFFSET_BEGIN}};
+    const mr_kafka_tp tp[] = {{.topic = TOPIC, .partition = 1, .offset = 50},
+                              {.topic = TOPIC, .partition = 2, .offset = MR_KAFKA_OFFSET_BEGIN}};
     r.next[1] = 50;
     CHECK_OK(mr_kafka_assign(r.c, tp, 2, &err), err);
     CHECK(run_until(&loop, got_all, &r, WAIT_MS));
@@ -98,7 +99,7 @@ TEST(reading_without_a_group_starts_where_it_is_told) {
     CHECK_I64(r.n_wrong, 0);
     CHECK(r.n_eof >= 2);
 
-    const mr_kafka_tp bad = {TOPIC, 1, -7};
+    const mr_kafka_tp bad = {.topic = TOPIC, .partition = 1, .offset = -7};
     CHECK(mr_kafka_assign(r.c, &bad, 1, &err) == MR_EINVAL);
     mr_kafka_consumer_close(r.c);
     stop();

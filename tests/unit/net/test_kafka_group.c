@@ -38,7 +38,7 @@ TEST(commits_decide_where_the_next_consumer_starts) {
     reader a = {.n_want = 400, .commit_at = 60};
     open_reader(&a, "g-commit", NULL);
     CHECK(run_until(&loop, got_all, &a, WAIT_MS));
-    const mr_kafka_tp at[] = {{TOPIC, 0, 30}};
+    const mr_kafka_tp at[] = {{.topic = TOPIC, .partition = 0, .offset = 30}};
     CHECK_OK(mr_kafka_commit(a.c, at, 1, &err), err);
     run_until(&loop, NULL, NULL, 200);
     CHECK_I64(a.n_errors, 0);

@@ -259,6 +259,47 @@ TEST(help_names_every_setting_of_the_program) {
     CHECK_STR(mr_settings_names(MR_PROGRAM_DISPATCHER)[0], "kafka_brokers");
 }
 
+static void note_change(void *owner, const char *name, bool applied) {
+    char *list = owner;
+    const size_t n = strlen(list);
+
+    snprintf(list + n, 256 - n, "%s%s ", name, applied ? "" : "(later)");
+}
+
+/* A changed file: reloadable ones change, others are named and wait, a mistake changes nothing. */
+TEST(a_reload_takes_over_what_may_change) {
+    char path[] = "/tmp/mr_settings_XXXXXX", seen[256] = "";
+    char *argv[] = {(char *)"prog", (char *)"--config", path, (char *)"--heartbeat-ms", (char *)"70"};
+    bool exit_now = false;
+    mr_settings s;
+    const int fd = mkstemp(path);
+
+    CHECK(fd >= 0);
+    const char *first = "drain_ms: 1000\nmax_jobs: 4\nlog_level: info\nheartbeat_ms: 90\n";
+    CHECK_I64(write(fd, first, strlen(first)), (long)strlen(first));
+    CHECK_OK(mr_settings_load(&s, MR_PROGRAM_WORKER, 5, argv, &exit_now, &err), err);
+    const char *second = "drain_ms: 2000\nmax_jobs: 8\nlog_level: debug\nheartbeat_ms: 95\n";
+    CHECK_I64(ftruncate(fd, 0), 0);
+    CHECK_I64(pwrite(fd, second, strlen(second), 0), (long)strlen(second));
+    CHECK_OK(mr_settings_reload(&s, MR_PROGRAM_WORKER, 5, argv, note_change, seen, &err), err);
+    CHECK_STR(seen, "log_level max_jobs(later) drain_ms ");
+    CHECK_I64(s.drain_ms, 2000);
+    CHECK_I64(s.max_jobs, 4);
+    CHECK_I64(s.heartbeat_ms, 70); /* the flag still has the last word */
+    CHECK_STR(s.log_level, "debug");
+
+    const char *wrong = "drain_ms: 3000\nmax_jobs: none\n";
+    CHECK_I64(ftruncate(fd, 0), 0);
+    CHECK_I64(pwrite(fd, wrong, strlen(wrong), 0), (long)strlen(wrong));
+    CHECK_I64(mr_settings_reload(&s, MR_PROGRAM_WORKER, 5, argv, note_change, seen, &err), MR_EINVAL);
+    CHECK(strstr(err.text, "max_jobs") != NULL);
+    CHECK_I64(s.drain_ms, 2000);
+    CHECK_STR(s.log_level, "debug");
+    mr_settings_free(&s);
+    close(fd);
+    unlink(path);
+}
+
 TEST(the_settings_page_is_up_to_date) {
     const char *source = getenv("MR_SOURCE");
     char path[4096];

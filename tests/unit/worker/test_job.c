@@ -105,7 +105,7 @@ TEST(a_job_never_moves_back) {
     CHECK(!aborts(MR_JOB_ADMITTED, MR_JOB_FLUSHING));
 }
 
-TEST(a_job_is_found_by_id_unless_it_is_an_orphan_in_the_engine) {
+TEST(a_job_is_found_by_id_unless_it_is_an_orphan) {
     mr_jobs *t = open_jobs(4);
     mr_job *a = mr_jobs_take(t), *b;
 
@@ -115,13 +115,32 @@ TEST(a_job_is_found_by_id_unless_it_is_an_orphan_in_the_engine) {
     CHECK(mr_jobs_find(t, ID_A) == a);
     CHECK(mr_jobs_find(t, ID_B) == NULL);
     a->orphan = true;
-    CHECK(mr_jobs_find(t, ID_A) == a); /* its answer is under way */
-    a->in_engine = true;
     CHECK(mr_jobs_find(t, ID_A) == NULL);
     b = mr_jobs_take(t);
     set_id(b, ID_A);
     mr_job_move(b, MR_JOB_DECODED, 1);
     CHECK(mr_jobs_find(t, ID_A) == b);
+    mr_jobs_close(t);
+}
+
+TEST(each_token_knows_its_text) {
+    mr_jobs *t = open_jobs(1);
+    mr_job *j = mr_jobs_take(t);
+    char piece[8];
+
+    for (int i = 0; i < 1000; i++) {
+        snprintf(piece, sizeof piece, "%d,", i);
+        if (i % 3) CHECK_I64(mr_job_add_text(j, piece, strlen(piece)), MR_OK); /* else: held back */
+        CHECK_I64(mr_job_add_token(j, 7 * i), MR_OK);
+    }
+    CHECK_I64(j->n_generated, 1000);
+    for (uint32_t i = 0; i < 1000; i++) {
+        const size_t from = mr_job_text_begin(j, i), n = j->made[i].text_end - from;
+        snprintf(piece, sizeof piece, "%d,", (int)i);
+        CHECK_I64(j->made[i].token, 7 * i);
+        CHECK_I64(n, i % 3 ? strlen(piece) : 0);
+        CHECK(memcmp(j->text + from, piece, n) == 0);
+    }
     mr_jobs_close(t);
 }
 

@@ -16,7 +16,8 @@ static mr_job *ended_job(mr_jobs **t, mr_format format) {
     snprintf(j->spec.job_id, sizeof j->spec.job_id, "%s", ID);
     j->spec.model = "";
     j->spec.tenant = mr_arena_copy(&j->arena, "acme", 4);
-    j->spec.attempt = 2;
+    j->spec.attempt = 1;
+    j->attempt = 2; /* that of its frames */
     j->spec.received_ms = 1767225600000;
     j->spec.reply_format = format;
     j->n_tokens = 7;

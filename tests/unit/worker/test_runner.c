@@ -1,6 +1,7 @@
-/* Goal: every started job ends exactly once, whatever happens to it, and what it generates does not
- * depend on its company. Method: a real engine thread with a tiny random model, a loop that runs
- * until what is expected has come, and a record of all events per slot. */
+/* Goal: every started job ends exactly once, whatever happens to it, and what it generates depends
+ * neither on its company nor on where another worker left it. Method: a real engine thread with a
+ * tiny random model, a loop that runs until what is expected has come, and a record of all events
+ * per slot. */
 #include "tests/unit/worker/tiny.h"
 
 #include "base/clock.h"
@@ -14,7 +15,7 @@ typedef struct seen { /* events of one slot since its start */
     int started, ended;
     mr_end end;
     int32_t tokens[MAX_NEW];
-    uint32_t n_tokens;
+    uint32_t n_tokens, n_taken;
     char why[MR_EVENT_TEXT_BYTES];
     char text[8192];
     size_t text_len;
@@ -57,6 +58,7 @@ static void on_event(void *owner, const mr_event *ev) {
     case MR_EVENT_TOKEN:
         CHECK(s->started && !s->ended);
         CHECK_I64(ev->index, s->n_tokens);
+        if (ev->taken) CHECK_I64(s->n_taken++, ev->index); /* before those that are made */
         s->tokens[s->n_tokens++] = ev->token;
         add_text(s, ev);
         break;
@@ -130,6 +132,24 @@ static void start(bench *b, uint32_t slot, size_t n_prompt, uint32_t max_new, co
                        .max_new = max_new,
                        .params = p,
                        .seed = 100 + slot,
+                       .priority = MR_PRIORITY_NORMAL};
+    mr_err err = {0};
+
+    b->slots[slot] = (seen){0};
+    CHECK_OK(mr_runner_start(b->r, &w, &err), err);
+}
+
+/* Goes on behind the first k tokens of `before`. */
+static void go_on(bench *b, uint32_t slot, const seen *before, size_t k, uint32_t max_new,
+                  const mr_params *p) {
+    const mr_work w = {.slot = slot,
+                       .tokens = prompt,
+                       .n_tokens = 10,
+                       .taken = before->tokens,
+                       .n_taken = k,
+                       .max_new = max_new,
+                       .params = p,
+                       .seed = 100,
                        .priority = MR_PRIORITY_NORMAL};
     mr_err err = {0};
 
@@ -294,6 +314,106 @@ TEST(a_stop_string_cuts_the_text_where_it_begins) {
     CHECK(b.slots[0].n_tokens < 60);
     CHECK_I64(b.slots[0].text_len, first);
     CHECK(memcmp(b.slots[0].text, whole, first) == 0);
+    close_bench(&b);
+    unlink(path);
+}
+
+/* Cut behind every token in turn: same tokens, same text, same end, and nothing made twice. */
+static void check_every_cut(bench *b, const mr_params *p, uint32_t max_new, mr_end end) {
+    static seen whole;
+
+    start(b, 0, 10, max_new, p);
+    run_until(b, &b->slots[0].ended);
+    whole = b->slots[0];
+    CHECK_I64(whole.end, end);
+    CHECK(whole.n_tokens > 3);
+    for (size_t k = 0; k <= whole.n_tokens; k++) {
+        const mr_runner_stats before = mr_runner_get_stats(b->r);
+        const seen *s = &b->slots[1];
+        go_on(b, 1, &whole, k, max_new, p);
+        run_until(b, &b->slots[1].ended);
+        CHECK_I64(s->n_taken, k);
+        CHECK_I64(s->n_tokens, whole.n_tokens);
+        CHECK(memcmp(s->tokens, whole.tokens, sizeof whole.tokens) == 0);
+        CHECK_I64(s->text_len, whole.text_len);
+        CHECK(memcmp(s->text, whole.text, whole.text_len) == 0);
+        CHECK_I64(s->end, whole.end);
+        CHECK_I64(mr_runner_get_stats(b->r).generated_tokens - before.generated_tokens,
+                  whole.n_tokens - k);
+        if (k == whole.n_tokens) /* it had ended already: not one step */
+            CHECK_I64(mr_runner_get_stats(b->r).steps, before.steps);
+    }
+}
+
+TEST(a_job_goes_on_where_another_worker_left_it) {
+    const char *path = tiny_model();
+    const mr_bias bias[2] = {{.token = 300, .bias = 4}, {.token = 301, .bias = -100}};
+    mr_params greedy = {.top_p = 1, .ignore_eos = true};
+    mr_params sampled = {.temperature = 1.3f, .top_p = 0.95f, .top_k = 200, .ignore_eos = true};
+    mr_params penalties = greedy;
+    mr_params biased = sampled;
+    bench b;
+
+    penalties.repetition_penalty = 1.4f;
+    penalties.frequency_penalty = 0.7f;
+    penalties.presence_penalty = 0.9f;
+    biased.logit_bias = bias;
+    biased.n_logit_bias = 2;
+    open_bench(&b, path, 0, 64);
+    check_every_cut(&b, &greedy, 24, MR_END_LENGTH);
+    check_every_cut(&b, &sampled, 24, MR_END_LENGTH);
+    check_every_cut(&b, &penalties, 24, MR_END_LENGTH);
+    check_every_cut(&b, &biased, 24, MR_END_LENGTH);
+    close_bench(&b);
+    unlink(path);
+}
+
+/* A stop string of three bytes lies across tokens, since those of this model are short: text that
+ * another worker held back is held back again. */
+TEST(a_job_that_goes_on_still_finds_its_stop) {
+    const char *path = tiny_model();
+    mr_params p = free_running;
+    char stop[4] = "";
+    const char *stops[1] = {stop};
+    int32_t token;
+    bench b;
+
+    open_bench(&b, path, 0, 64);
+    start(&b, 0, 10, 60, &p);
+    run_until(&b, &b.slots[0].ended);
+    memcpy(stop, b.slots[0].text + find_plain(&b.slots[0], b.slots[0].text_len / 3), 3);
+    token = b.slots[0].tokens[9];
+    p.stop = stops;
+    p.n_stop = 1;
+    check_every_cut(&b, &p, 60, MR_END_STOP);
+    p.n_stop = 0;
+    p.stop_token_ids = &token;
+    p.n_stop_token_ids = 1;
+    check_every_cut(&b, &p, 60, MR_END_STOP);
+    close_bench(&b);
+    unlink(path);
+}
+
+TEST(what_was_taken_over_must_fit_the_context) {
+    const char *path = tiny_model();
+    static int32_t taken[300];
+    const mr_work w = {.slot = 0,
+                       .tokens = prompt,
+                       .n_tokens = 10,
+                       .taken = taken,
+                       .n_taken = MR_COUNT(taken),
+                       .max_new = 400,
+                       .params = &free_running,
+                       .priority = MR_PRIORITY_NORMAL};
+    mr_err err = {0};
+    bench b;
+
+    open_bench(&b, path, 0, 64);
+    CHECK_OK(mr_runner_start(b.r, &w, &err), err);
+    run_until(&b, &b.slots[0].ended);
+    CHECK_I64(b.slots[0].end, MR_END_REFUSED);
+    CHECK_I64(b.slots[0].n_tokens, 0);
+    CHECK(strstr(b.slots[0].why, "300 taken over") != NULL);
     close_bench(&b);
     unlink(path);
 }

@@ -1,0 +1,184 @@
+#!/usr/bin/python3
+"""Goal: a machine that runs short of memory, file handles, disk or readers costs time, never a result.
+
+Method: worker and dispatcher run with tests/fault/preload.c, which makes the n-th allocation of their own
+code fail, n drawn from a seed; who ends is started again, as a supervisor does. Handles are taken away from
+running programs by prlimit and given back. The command line writes to a disk that is full, and to a pipe
+that nobody reads. In the end every job has exactly one terminal record, with the text of an undisturbed run.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import random
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import rig as servers
+from jobs import Results, make_job, produce, producer
+
+PRELOAD = servers.BIN.parent / "tests/libmr_preload.so"
+SEED = int(os.environ.get("MR_SEED", "1"))
+ROUNDS = int(os.environ.get("MR_ROUNDS", "6"))  # programs that lose memory, of each kind
+TEXTS = ["A tool that prints text files on printers.", "A library to read and write archives.",
+         "Fonts for people who like to read at night."]
+SANITIZED = b"__asan_init" in (servers.BIN / "millrace-dispatcher").read_bytes()
+
+
+def jobs(n: int) -> list[dict]:
+    return [make_job(TEXTS[i % len(TEXTS)], model="demo", params={"max_tokens": 12, "temperature": 0})
+            for i in range(n)]
+
+
+@unittest.skipIf(SANITIZED, "a sanitizer has its own malloc")
+class Resources(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.rig = servers.Rig().__enter__()
+        cls.addClassCleanup(cls.rig.__exit__, None, None, None)
+        cls.start("dispatcher")
+        cls.start("worker")
+        cls.producer = producer(cls.rig.brokers)
+        servers.wait_for("topics", cls.topics_there)
+        cls.results = Results(cls.rig.brokers)
+        cls.addClassCleanup(cls.results.close)
+        cls.texts = {}
+        for job, text in zip(jobs(len(TEXTS)), TEXTS):
+            cls.texts[text] = cls.results.wait([produce(cls.producer, job)], 60)[job["job_id"]]["text"]
+
+    @classmethod
+    def topics_there(cls) -> bool:
+        from confluent_kafka.admin import AdminClient
+        topics = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
+        return {"millrace.results", "millrace.jobs.normal", "millrace.work.demo"} <= topics.keys()
+
+    @classmethod
+    def start(cls, name: str, memory_fails_at: int = 0, **settings) -> None:
+        env = {"LD_PRELOAD": str(PRELOAD), "MR_FAULT_MALLOC": str(memory_fails_at)} if memory_fails_at else {}
+        with changed_environment(env):
+            if name == "dispatcher":
+                cls.rig.start_dispatcher(name, default_model="demo", session_timeout_ms=6000, **settings)
+            else:
+                cls.rig.start_worker(name, max_jobs=4, session_timeout_ms=6000, **settings)
+
+    def supervise(self, name: str) -> bool:
+        """Starts a program that has ended by itself again, with all its memory. True: it had ended."""
+        p = self.rig.processes.get(name)
+        if p is None or p.poll() is None:
+            return False
+        code = self.rig.processes.pop(name).returncode
+        self.assertGreater(code, 0, f"{name} died of signal {-code}:\n{servers.tail(self.rig.log(name))}")
+        self.start(name)
+        return True
+
+    def finish(self, batch: list[dict], limit_s: float = 120) -> None:
+        """All of batch end, once each, with the text of an undisturbed run or a clear error."""
+        ids = {j["job_id"]: j["input"]["messages"][0]["content"] for j in batch}
+        end = time.monotonic() + limit_s
+        while not ids.keys() <= self.results.by_id.keys():
+            self.assertLess(time.monotonic(), end, f"{len(ids.keys() - self.results.by_id.keys())} jobs missing")
+            self.results.read()
+            for name in ("dispatcher", "worker"):
+                self.supervise(name)
+        for i, text in ids.items():
+            self.assertEqual(len(self.results.by_id[i]), 1, f"{i}: {len(self.results.by_id[i])} terminal records")
+            r = self.results.by_id[i][0][0]
+            if r["status"] == "succeeded":
+                self.assertEqual(r["text"], self.texts[text])
+            else:
+                self.assertEqual(r["status"], "failed", r)
+                self.assertRegex(r["error"]["message"], "memory", r)
+
+    def lose_memory(self, name: str) -> None:
+        rng = random.Random(f"{SEED} {name}")
+        ended = 0
+        for _ in range(ROUNDS):
+            at = int(10 ** rng.uniform(0.5, 3.6))  # start, first jobs, and well into the run
+            self.rig.stop(name, signal.SIGKILL)
+            self.start(name, at)
+            batch = jobs(20)
+            for job in batch:
+                produce(self.producer, job)
+            self.producer.flush()
+            with self.subTest(program=name, allocation=at):
+                self.finish(batch)
+            ended += b"out of memory" in self.rig.log(name).read_bytes() or b"no memory" in self.rig.log(name).read_bytes()
+        self.assertGreater(ended, 0, "no allocation failed: the test tests nothing")
+
+    def test_worker_without_memory(self) -> None:
+        self.lose_memory("worker")
+
+    def test_dispatcher_without_memory(self) -> None:
+        self.lose_memory("dispatcher")
+
+    def test_no_file_handles(self) -> None:
+        """Neither can open anything while Redis and broker connections are cut; then the handles come back."""
+        batch = jobs(60)
+        pids = {name: self.rig.processes[name].pid for name in ("dispatcher", "worker")}
+        before = {name: resource.prlimit(pid, resource.RLIMIT_NOFILE) for name, pid in pids.items()}
+        for job in batch[:30]:
+            produce(self.producer, job)
+        self.producer.flush()
+        for pid in pids.values():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (4, before["worker"][1]))
+        self.rig.stop("redis", signal.SIGKILL)  # whoever wants it again needs a handle
+        self.rig.start_redis()
+        for job in batch[30:]:
+            produce(self.producer, job)
+        self.producer.flush()
+        time.sleep(4)
+        for name, pid in pids.items():
+            self.assertIsNone(self.rig.processes[name].poll(), f"{name} ended: {servers.tail(self.rig.log(name))}")
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before[name])
+        self.finish(batch)
+
+    def test_output_on_a_full_disk(self) -> None:
+        """The command line says so and stops; on a disk with room the same command goes on."""
+        lines = [json.dumps({"custom_id": f"c{i}", "method": "POST", "url": "/v1/chat/completions", "body": {
+            "model": "demo", "max_tokens": 8, "temperature": 0,
+            "messages": [{"role": "user", "content": TEXTS[i % 3]}]}}) for i in range(60)]
+        with tempfile.TemporaryDirectory() as d:
+            source, out = pathlib.Path(d, "in.jsonl"), pathlib.Path(d, "out.jsonl")
+            source.write_text("\n".join(lines) + "\n")
+
+            def small_files() -> None:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+            argv = [str(servers.BIN / "millrace"), "batch", str(source), "-o", str(out)]
+            env = {**os.environ, **self.rig.env()}
+            full = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, preexec_fn=small_files)
+            self.assertNotEqual(full.returncode, 0)
+            self.assertRegex(full.stderr, "(?i)cannot write|too large|no space")
+            again = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
+            self.assertEqual(again.returncode, 0, again.stderr)
+            answers = [json.loads(line) for line in out.read_text().splitlines()]
+            self.assertEqual(sorted(a["custom_id"] for a in answers), sorted(f"c{i}" for i in range(60)))
+
+    def test_a_reader_who_leaves(self) -> None:
+        """`millrace submit --stream | head -c 1`: a clean end, and the job ends all the same."""
+        p = subprocess.Popen([str(servers.BIN / "millrace"), "submit", "--stream", "--model", "demo", TEXTS[0]],
+                             env={**os.environ, **self.rig.env()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        p.stdout.read(1)
+        p.stdout.close()
+        self.assertNotIn(p.wait(60), (-signal.SIGPIPE, -signal.SIGSEGV, -signal.SIGABRT), p.stderr.read())
+        p.stderr.close()
+
+
+@contextlib.contextmanager
+def changed_environment(env: dict):
+    before = dict(os.environ)
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,273 @@
+#!/usr/bin/python3
+"""Goal: a token stream has no gap and no repeat, whoever reads it, and whoever dies while it runs.
+
+Method: a real broker and a real Redis, a dispatcher and two workers with the demo model, and jobs long enough
+to be hit in the middle. `Reader` is what docs/PROTOCOL.md tells a program of one's own to do; `millrace tail`
+is the library's way. Readers are cut off over and over, workers are killed, put to sleep and drained, Redis is
+wiped and restarted; what each reader has in the end is compared with the result, byte by byte.
+"""
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+import redis
+
+import rig as servers
+from jobs import Results, make_job, produce, producer, stream_frames, stream_text
+
+CUTS = 100
+SESSION_MS = 6000
+
+
+class Reader(threading.Thread):
+    """Follows one job. Cut off after every few messages, as rng says, when there is one."""
+
+    def __init__(self, port: int, job_id: str, rng: random.Random | None = None) -> None:
+        super().__init__(daemon=True)
+        self.redis = redis.Redis(port=port)
+        self.key, self.channel, self.last = f"mr:{{{job_id}}}:s", f"mr:{{{job_id}}}:t", "-"
+        self.text, self.index, self.restart, self.done = "", 0, 0, None
+        self.rng, self.restarts, self.cuts = rng, 0, 0
+        self.start()
+
+    def run(self) -> None:
+        while not self.done:
+            with contextlib.suppress(redis.ConnectionError, ConnectionError), self.redis.pubsub() as sub:
+                self.listen(sub)
+
+    def listen(self, sub) -> None:
+        sub.subscribe(self.channel)
+        while (sub.get_message(timeout=5) or {}).get("type") != "subscribe":
+            pass
+        self.catch_up()
+        left = self.rng.randint(1, 5) if self.rng else -1
+        while not self.done and left != 0:
+            message = sub.get_message(timeout=1)
+            left -= message is not None
+            if message is None or not self.take(json.loads(message["data"])):
+                self.catch_up()
+        self.cuts += not self.done
+
+    def catch_up(self) -> None:
+        for entry, fields in self.redis.xrange(self.key, self.last):
+            self.take(json.loads(fields[b"f"]), stored=True)
+            self.last = entry
+
+    def take(self, frame: dict, stored: bool = False) -> bool:
+        """False: something is missing before it."""
+        if frame["type"] == "restart":
+            if frame["attempt"] > self.restart:
+                self.text, self.index, self.restart = "", 0, frame["attempt"]
+                self.restarts += 1
+        elif frame["type"] == "token":
+            if frame["attempt"] <= self.restart or frame["index"] < self.index:
+                return True
+            if frame["index"] > self.index and not stored:
+                return False
+            assert frame["index"] == self.index, f"{frame['index']} follows {self.index - 1}"
+            self.text, self.index = self.text + frame["text"], self.index + 1
+        elif frame["index"] > self.index and not stored:
+            return False
+        else:
+            self.done = frame
+        return True
+
+
+class Stream(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.rig = servers.Rig().__enter__()
+        cls.addClassCleanup(cls.rig.__exit__, None, None, None)
+        cls.rig.start_dispatcher(session_timeout_ms=SESSION_MS)
+        cls.start("worker")
+        cls.start("worker-b")
+        cls.redis = redis.Redis(port=cls.rig.redis_port)
+        servers.wait_for("topics", cls.topics_there)
+        cls.results = Results(cls.rig.brokers)
+        cls.addClassCleanup(cls.results.close)
+        cls.producer = producer(cls.rig.brokers)
+        cls.results.wait([produce(cls.producer, make_job())], 60)
+
+    @classmethod
+    def start(cls, name: str) -> None:
+        cls.rig.start_worker(name, model_name="demo", max_jobs=8, session_timeout_ms=SESSION_MS, drain_ms=300)
+
+    def setUp(self) -> None:
+        for name in ("worker", "worker-b"):
+            if name not in self.rig.processes:
+                self.start(name)
+
+    @classmethod
+    def topics_there(cls) -> bool:
+        from confluent_kafka.admin import AdminClient
+        topics = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
+        return {"millrace.results", "millrace.jobs.low", "millrace.workers"} <= topics.keys()
+
+    def submit(self, n: int, max_tokens: int = 400, **params) -> list[str]:
+        """Each with a text of its own, since their seeds differ."""
+        ids = [produce(self.producer, make_job(params={"max_tokens": max_tokens, "temperature": 1,
+                                                       "ignore_eos": True, **params}))
+               for _ in range(n)]
+        self.producer.flush(30)
+        return ids
+
+    def follow(self, ids: list[str]) -> dict[str, Reader]:
+        return {i: Reader(self.rig.redis_port, i) for i in ids}
+
+    def wait_running(self, readers: dict[str, Reader], index: int = 20) -> None:
+        servers.wait_for("streams run", lambda: sum(r.index >= index for r in readers.values()) >= len(readers) // 2)
+
+    def worker_of(self, job_id: str) -> str:
+        return (self.redis.hget(f"mr:{{{job_id}}}", "worker") or b"").decode()
+
+    def check(self, readers: dict[str, Reader], limit_s: float = 120) -> dict[str, dict]:
+        """Every reader has the text of the result and the end; so has the stream itself."""
+        got = self.results.wait(list(readers), limit_s)
+        for job_id, reader in readers.items():
+            reader.join(30)
+            with self.subTest(job=job_id):
+                self.assertIsNotNone(reader.done, f"no end after {reader.index} tokens")
+                self.assertEqual(got[job_id]["status"], "succeeded")
+                self.assertFalse(got[job_id]["stream_degraded"])
+                self.assertEqual(reader.text, got[job_id]["text"])
+                self.assertEqual(reader.index, got[job_id]["usage"]["completion_tokens"])
+                self.assertEqual(stream_text(self.redis, job_id), got[job_id]["text"])
+                self.assertEqual(len(self.results.by_id[job_id]), 1)
+        return got
+
+    def tail(self, job_id: str) -> subprocess.Popen:
+        return subprocess.Popen([str(servers.BIN / "millrace"), "tail", job_id], text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, env={**servers.os.environ, **self.rig.env()})
+
+    def check_tail(self, tail: subprocess.Popen, text: str) -> None:
+        out, err = tail.communicate(timeout=60)
+        self.assertEqual(tail.returncode, 0, err)
+        self.assertEqual(out, text + "\n")
+
+    # ---- readers
+
+    def test_a_reader_cut_off_a_hundred_times(self) -> None:
+        rng, cuts, jobs = random.Random(3), 0, 0
+        while cuts < CUTS:
+            ids = self.submit(8)
+            readers = {i: Reader(self.rig.redis_port, i, random.Random(rng.random())) for i in ids}
+            self.check(readers)
+            cuts, jobs = cuts + min(r.cuts for r in readers.values()), jobs + 1
+        print(f"  each of 8 readers cut off {cuts} times or more in {jobs} jobs", flush=True)
+
+    def test_tail_cut_off_a_hundred_times(self) -> None:
+        rng, cuts, jobs = random.Random(4), 0, 0
+        while cuts < CUTS:
+            job_id, *others = self.submit(16)
+            tail = self.tail(job_id)
+            while tail.poll() is None:
+                for c in self.redis.client_list():
+                    if c["name"] in ("millrace-follow", "millrace-client") and rng.random() < 0.7:
+                        with contextlib.suppress(redis.ResponseError):  # gone by itself
+                            self.redis.client_kill(f"{c['addr']}")
+                            cuts += 1
+                time.sleep(rng.random() * 0.06)
+            jobs += 1
+            self.check_tail(tail, self.results.wait([job_id], 60)[job_id]["text"])
+            self.results.wait(others, 60)
+        print(f"  millrace tail cut off {cuts} times in {jobs} jobs", flush=True)
+
+    # ---- workers
+
+    def test_a_worker_killed_in_mid_stream(self) -> None:
+        ids = self.submit(16)
+        readers = self.follow(ids)
+        tail = self.tail(ids[0])
+        self.wait_running(readers)
+        victim = self.worker_of(ids[0])
+        self.rig.stop(victim, signal.SIGKILL)
+        got = self.check(readers)
+        self.check_tail(tail, got[ids[0]]["text"])
+        taken = [i for i in ids if got[i]["attempt"] > 1]
+        self.assertTrue(taken, "nobody was hit")
+        self.assertEqual(sum(r.restarts for r in readers.values()), 0)
+        seams = [len({f["attempt"] for _, f in stream_frames(self.redis, i)}) for i in taken]
+        self.assertGreater(max(seams), 1, "none had begun")
+
+    def test_a_worker_that_wakes_up(self) -> None:
+        ids = self.submit(16)
+        readers = self.follow(ids)
+        self.wait_running(readers)
+        victim = self.worker_of(ids[0])
+        p = self.rig.processes[victim]
+        p.send_signal(signal.SIGSTOP)
+        time.sleep(SESSION_MS / 1000 + 1.5)
+        p.send_signal(signal.SIGCONT)
+        self.check(readers)
+        self.assertEqual(sum(r.restarts for r in readers.values()), 0)
+        self.assertIsNone(p.poll())
+
+    def test_a_worker_that_hands_over(self) -> None:
+        ids = self.submit(16)
+        readers = self.follow(ids)
+        self.wait_running(readers)
+        victim = self.worker_of(ids[0])
+        self.assertEqual(self.rig.stop(victim, signal.SIGTERM), 0)
+        self.check(readers)
+        self.assertEqual(sum(r.restarts for r in readers.values()), 0)
+
+    def test_logprobs_are_whole_behind_a_seam(self) -> None:
+        """Frames carry none, so such a job is made again from its prompt; readers notice nothing."""
+        ids = self.submit(12, 300, logprobs=True, top_logprobs=2)
+        readers = self.follow(ids)
+        self.wait_running(readers)
+        victim = self.worker_of(ids[0])
+        self.rig.stop(victim, signal.SIGKILL)
+        got = self.check(readers)
+        self.assertEqual(sum(r.restarts for r in readers.values()), 0)
+        self.assertTrue([i for i in ids if got[i]["attempt"] > 1], "nobody was hit")
+        for r in got.values():
+            self.assertEqual(len(r["logprobs"]), 300)
+
+    # ---- Redis
+
+    def test_redis_wiped(self) -> None:
+        ids = self.submit(12)
+        readers = self.follow(ids)
+        tail = self.tail(ids[0])
+        self.wait_running(readers)
+        hit = [i for i, r in readers.items() if r.index > 0 and not r.done]
+        self.redis.flushall()
+        got = self.check(readers)
+        self.assertTrue(all(readers[i].restarts == 1 for i in hit if readers[i].index > 0), "nobody told them")
+        self.check_tail(tail, got[ids[0]]["text"])
+
+    def test_redis_restarted_empty(self) -> None:
+        ids = self.submit(12)
+        readers = self.follow(ids)
+        tail = self.tail(ids[0])
+        self.wait_running(readers)
+        self.rig.stop("redis", signal.SIGKILL)
+        time.sleep(0.2)
+        self.rig.start_redis()
+        got = self.check(readers)
+        self.check_tail(tail, got[ids[0]]["text"])
+        print(f"  {sum(r.restarts for r in readers.values())} of {len(ids)} streams started again", flush=True)
+
+    def test_redis_wiped_and_a_worker_killed(self) -> None:
+        """Nobody is left who knows what readers have seen."""
+        ids = self.submit(12)
+        readers = self.follow(ids)
+        tail = self.tail(ids[0])
+        self.wait_running(readers)
+        victim = self.worker_of(ids[0])
+        self.rig.stop(victim, signal.SIGKILL)
+        self.redis.flushall()
+        got = self.check(readers)
+        self.check_tail(tail, got[ids[0]]["text"])
+        self.assertGreaterEqual(readers[ids[0]].restarts, 1)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
