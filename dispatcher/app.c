@@ -24,9 +24,11 @@
 enum { TICK_MS = 100, SWEEP_MS = 1000, START_TIMEOUT_MS = 30000, FLUSH_MS = 10000 };
 
 typedef struct app {
-    const mr_settings *s;
+    mr_settings *s;
+    int argc;
+    char *const *argv;
     uv_loop_t loop;
-    uv_signal_t sigterm, sigint;
+    uv_signal_t sigterm, sigint, sighup;
     uv_timer_t tick;
     mr_names names;
     mr_kafka_conf kafka;
@@ -136,6 +138,31 @@ static void on_signal(uv_signal_t *h, int signum) {
     uv_signal_stop(&a->sigterm);
     uv_signal_stop(&a->sigint);
     uv_stop(&a->loop);
+}
+
+static void on_setting_changed(void *owner, const char *name, bool applied) {
+    (void)owner;
+    mr_log(MR_LOG_INFO, "app",
+           applied ? "setting changed" : "setting takes effect at the next start", "name=%s", name);
+}
+
+static void on_reload(uv_signal_t *h, int signum) {
+    app *a = h->data;
+    mr_settings *s = a->s;
+    mr_err err;
+
+    (void)signum;
+    if (mr_settings_reload(s, MR_PROGRAM_DISPATCHER, a->argc, a->argv, on_setting_changed, a,
+                           &err) != MR_OK) {
+        mr_log(MR_LOG_ERROR, "app", "settings not read again: nothing has changed", "err=" MR_Q,
+               err.text);
+        return;
+    }
+    mr_log_setup(s->log_level, strcmp(s->log_format, "json") == 0);
+    mr_intake_set_window(a->intake, s->window_jobs, s->window_bytes);
+    mr_release_set(a->release, (uint64_t)s->model_grace_ms, (uint64_t)s->worker_timeout_ms,
+                   (uint32_t)s->lookahead_jobs);
+    mr_status_set_ttl(a->view, s->status_ttl_s);
 }
 
 /* ---- HTTP ---- */
@@ -301,10 +328,10 @@ static void close_handle(uv_handle_t *h, void *arg) {
     if (!uv_is_closing(h)) uv_close(h, NULL);
 }
 
-static mr_status start_handle(app *a, uv_signal_t *h, int signum) {
+static mr_status start_handle(app *a, uv_signal_t *h, uv_signal_cb cb, int signum) {
     uv_signal_init(&a->loop, h);
     h->data = a;
-    return uv_signal_start(h, on_signal, signum) == 0 ? MR_OK : MR_EINTERNAL;
+    return uv_signal_start(h, cb, signum) == 0 ? MR_OK : MR_EINTERNAL;
 }
 
 /* Records of one loop turn are released together, not one by one as they are decoded. */
@@ -315,12 +342,14 @@ static void on_prepare(uv_prepare_t *p) {
     mr_release_run(a->release, mr_clock_mono_ms());
 }
 
-mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err) {
+mr_status mr_dispatcher_run(mr_settings *s, int argc, char *const *argv, mr_err *err) {
     app *a = calloc(1, sizeof *a);
     uv_prepare_t prepare;
 
     if (!a) return mr_fail(err, MR_ENOMEM, "dispatcher: out of memory");
     a->s = s;
+    a->argc = argc;
+    a->argv = argv;
     MR_CHECK(uv_loop_init(&a->loop) == 0);
     mr_status st = mr_names_init(&a->names, s->topic_prefix, s->redis_prefix, err);
     a->kafka = (mr_kafka_conf){s->kafka_brokers, "millrace-dispatcher", s->kafka_extra};
@@ -333,8 +362,9 @@ mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err) {
         uv_prepare_init(&a->loop, &prepare);
         prepare.data = a;
         uv_prepare_start(&prepare, on_prepare);
-        if (start_handle(a, &a->sigterm, SIGTERM) != MR_OK ||
-            start_handle(a, &a->sigint, SIGINT) != MR_OK)
+        if (start_handle(a, &a->sigterm, on_signal, SIGTERM) != MR_OK ||
+            start_handle(a, &a->sigint, on_signal, SIGINT) != MR_OK ||
+            start_handle(a, &a->sighup, on_reload, SIGHUP) != MR_OK)
             st = mr_fail(err, MR_EINTERNAL, "cannot watch for signals");
     }
     if (st == MR_OK) {

@@ -4,7 +4,8 @@
 
 #include "schemas/settings.h"
 
-/* Runs until SIGTERM or SIGINT (a second one ends at once). MR_OK: an orderly stop. */
-mr_status mr_dispatcher_run(const mr_settings *s, mr_err *err);
+/* Runs until SIGTERM or SIGINT (a second one ends at once). MR_OK: an orderly stop. argv: where s was
+ * loaded from; SIGHUP reads it again into s. */
+mr_status mr_dispatcher_run(mr_settings *s, int argc, char *const *argv, mr_err *err);
 
 #endif

@@ -444,6 +444,11 @@ void mr_intake_tick(mr_intake *in, uint64_t now_ms) {
             mr_member_pause(in->consumer, in->parts, i, false);
 }
 
+void mr_intake_set_window(mr_intake *in, int64_t jobs, int64_t bytes) {
+    in->conf.window_jobs = jobs;
+    in->conf.window_bytes = bytes;
+}
+
 const mr_intake_counts *mr_intake_counters(const mr_intake *in) {
     return &in->counts;
 }

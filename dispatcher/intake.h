@@ -45,6 +45,8 @@ void mr_intake_drop(mr_intake *in, mr_entry *e);
 void mr_intake_refuse(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why);
 /* Ends the job if it waits; if it is not here yet, its cancel is remembered, see recent.h. */
 void mr_intake_cancel(mr_intake *in, const char *job_id);
+/* Changes the bounds of conf from now on. */
+void mr_intake_set_window(mr_intake *in, int64_t jobs, int64_t bytes);
 /* End what has expired by now_ms (wall clock), try refused answers again, resume what was paused
  * and has room again. Cheap when there is nothing to do. */
 void mr_intake_tick(mr_intake *in, uint64_t now_ms);

@@ -19,7 +19,7 @@ int main(int argc, char **argv) {
     }
     if (exit_now) return EX_OK;
     mr_log_setup(s.log_level, strcmp(s.log_format, "json") == 0);
-    const mr_status st = mr_dispatcher_run(&s, &err);
+    const mr_status st = mr_dispatcher_run(&s, argc, argv, &err);
     if (st != MR_OK) mr_log(MR_LOG_ERROR, "main", "stopped", "err=" MR_Q, err.text);
     mr_settings_free(&s);
     return mr_status_exit_code(st);

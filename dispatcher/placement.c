@@ -53,6 +53,11 @@ mr_status mr_placement_open(mr_placement **out, uint32_t lookahead, uint64_t tim
     return MR_OK;
 }
 
+void mr_placement_set(mr_placement *p, uint32_t lookahead, uint64_t timeout_ms) {
+    p->lookahead = lookahead;
+    p->timeout_ms = timeout_ms;
+}
+
 void mr_placement_close(mr_placement *p) {
     if (!p) return;
     for (size_t i = 0; i < p->n_models; i++) free(p->models[i].parts);

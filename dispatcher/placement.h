@@ -21,6 +21,7 @@ typedef struct mr_placement mr_placement;
 mr_status mr_placement_open(mr_placement **out, uint32_t lookahead, uint64_t timeout_ms,
                             mr_err *err);
 void mr_placement_close(mr_placement *p);
+void mr_placement_set(mr_placement *p, uint32_t lookahead, uint64_t timeout_ms); /* as open */
 
 /* A heartbeat arrived at now_ms (monotonic). MR_ELIMIT: too many workers or models; it is ignored.
  * MR_EINVAL: a partition outside 0..MR_MAX_PARTS-1, or a position below 0. */

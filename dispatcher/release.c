@@ -74,6 +74,12 @@ void mr_release_close(mr_release *r) {
     free(r);
 }
 
+void mr_release_set(mr_release *r, uint64_t model_grace_ms, uint64_t worker_timeout_ms,
+                    uint32_t lookahead) {
+    r->conf.model_grace_ms = model_grace_ms;
+    mr_placement_set(r->placement, lookahead, worker_timeout_ms);
+}
+
 void mr_release_attach(mr_release *r, mr_intake *in) {
     r->intake = in;
 }

@@ -26,6 +26,9 @@ mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_
                           mr_err *err);
 /* The committer must be closed before: it reports to what dies here. */
 void mr_release_close(mr_release *r);
+/* Changes these settings from now on. */
+void mr_release_set(mr_release *r, uint64_t model_grace_ms, uint64_t worker_timeout_ms,
+                    uint32_t lookahead);
 /* intake and release know each other; set once before the loop runs. */
 void mr_release_attach(mr_release *r, mr_intake *in);
 

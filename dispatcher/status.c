@@ -58,13 +58,17 @@ static void on_state(void *owner, bool up, const char *why) {
     if (up) v->conf.on_up(v->conf.owner);
 }
 
+void mr_status_set_ttl(mr_status_view *v, int64_t ttl_s) {
+    snprintf(v->ttl, sizeof v->ttl, "%" PRId64, ttl_s);
+}
+
 mr_status mr_status_open(mr_status_view **out, uv_loop_t *loop, const mr_status_conf *conf,
                          mr_err *err) {
     mr_status_view *v = calloc(1, sizeof *v);
     *out = NULL;
     if (!v) return mr_fail(err, MR_ENOMEM, "status: out of memory");
     v->conf = *conf;
-    snprintf(v->ttl, sizeof v->ttl, "%" PRId64, conf->ttl_s);
+    mr_status_set_ttl(v, conf->ttl_s);
     const mr_redis_conf rc = {.url = conf->redis_url,
                               .client_name = "millrace-dispatcher",
                               .owner = v,

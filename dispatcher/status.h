@@ -20,6 +20,7 @@ typedef struct mr_status_conf {
 mr_status mr_status_open(mr_status_view **out, uv_loop_t *loop, const mr_status_conf *conf,
                          mr_err *err);
 void mr_status_close(mr_status_view *v);
+void mr_status_set_ttl(mr_status_view *v, int64_t ttl_s);
 bool mr_status_up(const mr_status_view *v);
 
 /* state: "queued" or "released". */

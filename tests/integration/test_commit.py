@@ -100,12 +100,13 @@ class Commit(unittest.TestCase):
             return [p.offset for p in c.committed(
                 [TopicPartition(topic or f"in.{self.name}", i) for i in range(PARTITIONS)], 20)]
 
-    def audit(self, limit_s: float = 60, out: str | None = None, inputs: int | None = None) -> None:
-        """Waits until as many outputs as inputs are visible, then for more that must not come."""
+    def audit(self, limit_s: float = 60, out: str | None = None, inputs: int | None = None,
+              quiet_s: float = 1) -> None:
+        """Waits until as many outputs as inputs are visible, then quiet_s for more that must not come."""
         inputs = self.inputs if inputs is None else inputs
         with contextlib.closing(Topic(self.rig.brokers, out or f"out.{self.name}")) as topic:
             servers.wait_for(f"{inputs} outputs", lambda: topic.read() or len(topic.messages) >= inputs, limit_s)
-            end = time.monotonic() + 1
+            end = time.monotonic() + quiet_s
             while time.monotonic() < end:
                 topic.read()
             keys = [m.key().decode() for m in topic.messages]
@@ -241,8 +242,10 @@ class Commit(unittest.TestCase):
             self.assertTrue(enough)
             proxy.rules.clear()
             for name in names:
-                self.audit(60, f"out.{self.name}.{name}", per_driver)
+                servers.wait_for("the last jobs", lambda n=name: self.stats(n)["done"] >= per_driver, 60)
             stats = [self.finish(name) for name in names]
+        for name in names:
+            self.audit(30, f"out.{self.name}.{name}", per_driver, 0.1)
         batches, unknown, found, aborts = (
             sum(s[f] for s in stats) for f in ("batches", "unknown", "found_committed", "aborts"))
         print(f"  {batches} transactions, {unknown} of unknown outcome: {found} found committed, "

@@ -67,6 +67,14 @@ class Pipeline(unittest.TestCase):
         job_id = produce(self.producer, make_job(**fields), lane=lane)
         return self.results.wait([job_id], limit_s)[job_id]
 
+    def check_once(self, got: dict) -> None:
+        """All succeeded, each with one answer, and each stream says the same as its answer."""
+        self.results.read()
+        for job_id, r in got.items():
+            self.assertEqual((r["status"], len(self.results.by_id[job_id])), ("succeeded", 1))
+            servers.wait_for("done", lambda: self.state(job_id) == "succeeded", 20)
+            self.assertEqual(stream_text(self.redis, job_id), r["text"])
+
     def state(self, job_id: str) -> str:
         return (self.redis.hget(f"mr:{{{job_id}}}", "state") or b"").decode()
 
@@ -191,7 +199,7 @@ class Pipeline(unittest.TestCase):
         servers.wait_for("late ends", lambda: all(self.state(i) == "succeeded" for i in ids), 30)
 
     def test_worker_killed_and_drained(self) -> None:
-        """kill -9 in mid-job: each job still ends. SIGTERM: the worker finishes what runs and leaves."""
+        """kill -9 in mid-job: each job still ends once. SIGTERM: the worker finishes what runs and leaves."""
         ids = [produce(self.producer, make_job(params={"max_tokens": 40, "temperature": 0, "ignore_eos": True}))
                for _ in range(80)]
         self.producer.flush()
@@ -199,15 +207,14 @@ class Pipeline(unittest.TestCase):
         self.rig.stop("worker", signal.SIGKILL)
         self.rig.start_worker(max_jobs=16)
         got = self.results.wait(ids, 120)
-        self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
+        self.check_once(got)
         self.assertEqual(len({r["text"] for r in got.values()}), 1)
         more = [produce(self.producer, make_job(params={"max_tokens": 40, "temperature": 0})) for _ in range(40)]
         self.producer.flush()
         servers.wait_for("some done", lambda: self.results.read() or len(set(more) & self.results.by_id.keys()) > 5, 60)
         self.assertEqual(self.rig.stop("worker", signal.SIGTERM), 0)
         self.rig.start_worker(max_jobs=16)
-        got = self.results.wait(more, 120)
-        self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
+        self.check_once(self.results.wait(more, 120))
 
     def test_dispatcher_restart(self) -> None:
         ids = [produce(self.producer, make_job(params={"max_tokens": 30, "temperature": 0, "ignore_eos": True}))
@@ -216,8 +223,32 @@ class Pipeline(unittest.TestCase):
         servers.wait_for("some done", lambda: self.results.read() or len(set(ids) & self.results.by_id.keys()) > 10, 60)
         self.assertEqual(self.rig.stop("dispatcher", signal.SIGTERM), 0)
         self.rig.start_dispatcher()
-        got = self.results.wait(ids, 120)
-        self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
+        self.check_once(self.results.wait(ids, 120))
+
+    def test_settings_read_again(self) -> None:
+        """SIGHUP: what can change does so at once; a file with a mistake changes nothing."""
+        config = self.rig.dir / "reload.yaml"
+        config.write_text("default_max_tokens: 3\n")
+        self.rig.stop("worker")
+        p = self.rig.start_worker(max_jobs=16, config=config)
+        log = self.rig.log("worker").read_text
+
+        def tokens() -> int:
+            return self.one(params={"temperature": 0, "ignore_eos": True})["usage"]["completion_tokens"]
+
+        def reload(text: str, words: str) -> None:
+            config.write_text(text)
+            p.send_signal(signal.SIGHUP)
+            servers.wait_for(words, lambda: words in log(), 10)
+
+        self.assertEqual(tokens(), 3)
+        reload("default_max_tokens: 7\nmax_step_tokens: 300\n", "setting takes effect at the next start")
+        self.assertIn("setting changed", log())
+        self.assertEqual(tokens(), 7)
+        reload("default_max_tokens: many\n", "nothing has changed")
+        self.assertEqual(tokens(), 7)
+        self.assertEqual(self.rig.stop("worker"), 0)
+        self.rig.start_worker(max_jobs=16)
 
     def test_a_high_job_overtakes_a_backlog(self) -> None:
         backlog = [produce(self.producer, make_job(params={"max_tokens": 60, "temperature": 0, "ignore_eos": True}),
