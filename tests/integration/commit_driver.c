@@ -2,10 +2,10 @@
  *
  *   commit_driver brokers=HOST:PORT in=TOPIC out=TOPIC group=NAME [name=value ...]
  *
- * Each record of `in` is marked, rests for a random time, and is answered by one record of `out` whose
- * key is "<partition>:<offset>"; so jobs end in any order, and whoever reads `out` can tell what is
- * missing or there twice. Once in STATS_MS, and at the end, a JSON line on stdout has the counts.
- * SIGTERM ends it in good order. */
+ * Each record of `in` is marked, rests for a random time, and is answered by one record of `out`
+ * whose key is "<partition>:<offset>"; so jobs end in any order, and whoever reads `out` can tell
+ * what is missing or there twice. Once in STATS_MS, and at the end, a JSON line on stdout has the
+ * counts. SIGTERM ends it in good order, SIGUSR1 takes the brakes off. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,13 +31,20 @@ typedef struct job {
 } job;
 
 static struct settings {
-    const char *brokers, *in, *out, *group, *id, *instance, *small, *extra;
-    int rest_ms, per_tick, linger_ms, timeout_ms, session_ms, depth, odd_every, mark;
-} set = {.rest_ms = 20, .per_tick = 1000, .linger_ms = 5, .timeout_ms = 10000, .session_ms = 10000, .depth = 7000, .mark = 1};
+    const char *brokers, *in, *out, *group, *id, *instance, *small, *extra, *assignor;
+    int rest_ms, per_tick, linger_ms, timeout_ms, session_ms, depth, odd_every, mark, tick_ms;
+} set = {.rest_ms = 20,
+         .per_tick = 1000,
+         .linger_ms = 5,
+         .timeout_ms = 10000,
+         .session_ms = 10000,
+         .depth = 7000,
+         .mark = 1,
+         .tick_ms = 1};
 
 static uv_loop_t loop;
 static uv_timer_t tick, stats_timer;
-static uv_signal_t on_term;
+static uv_signal_t on_term, on_usr1;
 static mr_commit *commit;
 static mr_kafka_consumer *consumer;
 static job jobs[MAX_JOBS];
@@ -130,8 +137,12 @@ static void answer(job *j) {
     char key[64];
     mr_err err;
     const int n = snprintf(key, sizeof key, "%d:%" PRId64, (int)j->partition, j->at.offset);
-    mr_commit_record r = {.topic = set.out, .partition = MR_KAFKA_ANY_PARTITION, .key = key,
-                          .key_len = (size_t)n, .value = key, .len = (size_t)n};
+    mr_commit_record r = {.topic = set.out,
+                          .partition = MR_KAFKA_ANY_PARTITION,
+                          .key = key,
+                          .key_len = (size_t)n,
+                          .value = key,
+                          .len = (size_t)n};
     if (j->oddity == MISSING_TOPIC) r.topic = "no.such.topic";
     if (j->oddity == TOO_LARGE) {
         r.topic = set.small;
@@ -242,6 +253,7 @@ static void finish(void) {
     uv_close((uv_handle_t *)&tick, NULL);
     uv_close((uv_handle_t *)&stats_timer, NULL);
     uv_close((uv_handle_t *)&on_term, NULL);
+    uv_close((uv_handle_t *)&on_usr1, NULL);
 }
 
 static void on_end(uv_timer_t *t) {
@@ -273,20 +285,41 @@ static void on_signal(uv_signal_t *s, int sig) {
     finish();
 }
 
+static void on_hurry(uv_signal_t *s, int sig) {
+    (void)s;
+    (void)sig;
+    set.per_tick = 1000;
+}
+
 static void on_stats(uv_timer_t *t) {
     (void)t;
     print_stats();
 }
 
 static void parse(int argc, char **argv) {
-    const struct { const char *name; const char **text; int *number; } known[] = {
-        {"brokers", &set.brokers, NULL}, {"in", &set.in, NULL}, {"out", &set.out, NULL},
-        {"group", &set.group, NULL}, {"id", &set.id, NULL}, {"instance", &set.instance, NULL},
-        {"small", &set.small, NULL}, {"extra", &set.extra, NULL},
-        {"rest", NULL, &set.rest_ms}, {"per_tick", NULL, &set.per_tick},
-        {"linger", NULL, &set.linger_ms}, {"timeout", NULL, &set.timeout_ms},
-        {"session", NULL, &set.session_ms}, {"depth", NULL, &set.depth},
-        {"odd_every", NULL, &set.odd_every}, {"mark", NULL, &set.mark},
+    const struct {
+        const char *name;
+        const char **text;
+        int *number;
+    } known[] = {
+        {"brokers", &set.brokers, NULL},
+        {"in", &set.in, NULL},
+        {"out", &set.out, NULL},
+        {"group", &set.group, NULL},
+        {"id", &set.id, NULL},
+        {"instance", &set.instance, NULL},
+        {"small", &set.small, NULL},
+        {"assignor", &set.assignor, NULL},
+        {"extra", &set.extra, NULL},
+        {"rest", NULL, &set.rest_ms},
+        {"per_tick", NULL, &set.per_tick},
+        {"linger", NULL, &set.linger_ms},
+        {"timeout", NULL, &set.timeout_ms},
+        {"session", NULL, &set.session_ms},
+        {"depth", NULL, &set.depth},
+        {"odd_every", NULL, &set.odd_every},
+        {"mark", NULL, &set.mark},
+        {"tick", NULL, &set.tick_ms},
     };
     for (int i = 1; i < argc; i++) {
         const char *eq = strchr(argv[i], '=');
@@ -308,17 +341,27 @@ int main(int argc, char **argv) {
     parse(argc, argv);
     srand((unsigned)mr_clock_mono_us());
     for (n_unused = 0; n_unused < MAX_JOBS; n_unused++) unused[n_unused] = n_unused;
-    for (size_t i = 0; i < sizeof large; i++) large[i] = (char)rand(); /* compresses to nothing less */
+    for (size_t i = 0; i < sizeof large; i++)
+        large[i] = (char)rand(); /* compresses to nothing less */
     uv_loop_init(&loop);
-    const mr_commit_conf conf = {.kafka = {set.brokers, set.id, set.extra}, .transactional_id = set.id,
-                                 .linger_ms = (uint32_t)set.linger_ms, .window = 4096,
-                                 .transaction_timeout_ms = (uint32_t)set.timeout_ms, .on_fatal = on_fatal};
+    const mr_commit_conf conf = {.kafka = {set.brokers, set.id, set.extra},
+                                 .transactional_id = set.id,
+                                 .linger_ms = (uint32_t)set.linger_ms,
+                                 .window = 4096,
+                                 .transaction_timeout_ms = (uint32_t)set.timeout_ms,
+                                 .on_fatal = on_fatal};
     const char *const topics[] = {set.in, NULL};
-    const mr_kafka_consumer_conf in = {.conn = {set.brokers, set.id, set.extra}, .group = set.group,
-                                       .instance_id = set.instance, .topics = topics, .read_committed = true,
+    const mr_kafka_consumer_conf in = {.conn = {set.brokers, set.id, set.extra},
+                                       .group = set.group,
+                                       .instance_id = set.instance,
+                                       .strategy = set.assignor,
+                                       .topics = topics,
+                                       .read_committed = true,
                                        .reset_offset = MR_KAFKA_OFFSET_BEGIN,
-                                       .session_timeout_ms = set.session_ms, .on_msg = on_msg,
-                                       .on_assign = on_assign, .on_revoke = on_revoke,
+                                       .session_timeout_ms = set.session_ms,
+                                       .on_msg = on_msg,
+                                       .on_assign = on_assign,
+                                       .on_revoke = on_revoke,
                                        .on_error = on_consumer_error};
     if (mr_commit_open(&commit, &loop, &conf, &err) != MR_OK ||
         mr_kafka_consumer_open(&consumer, &loop, &in, &err) != MR_OK) {
@@ -330,9 +373,11 @@ int main(int argc, char **argv) {
     uv_timer_init(&loop, &tick);
     uv_timer_init(&loop, &stats_timer);
     uv_signal_init(&loop, &on_term);
-    uv_timer_start(&tick, on_tick, 1, 1);
+    uv_signal_init(&loop, &on_usr1);
+    uv_timer_start(&tick, on_tick, 1, (uint64_t)set.tick_ms);
     uv_timer_start(&stats_timer, on_stats, STATS_MS, STATS_MS);
     uv_signal_start(&on_term, on_signal, SIGTERM);
+    uv_signal_start(&on_usr1, on_hurry, SIGUSR1);
     uv_run(&loop, UV_RUN_DEFAULT);
     return uv_loop_close(&loop) == 0 ? exit_code : 5;
 }
