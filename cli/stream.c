@@ -13,8 +13,8 @@ enum { FRAME_MAX = 1 << 20, TEXT_FIRST = 4096 };
 typedef struct printer {
     bool json, broken, no_memory;
     uint64_t from, next; /* first token that is wanted; next token that is expected */
-    char *frame; /* [FRAME_MAX] */
-    size_t at;   /* so much of the text that stands there has come (again) */
+    char *frame;         /* [FRAME_MAX] */
+    size_t at;           /* so much of the text that stands there has come (again) */
     mr_cli_streamed *out;
 } printer;
 
@@ -97,7 +97,7 @@ static void note(printer *p, const mr_frame *fr) {
         return;
     }
     if (fr->index > p->next && fr->index > p->from) o->whole = false; /* some are missing */
-    if (fr->index < p->next && p->next > p->from) o->whole = false; /* there were too many */
+    if (fr->index < p->next && p->next > p->from) o->whole = false;   /* there were too many */
     p->next = fr->index + 1;
     if (fr->type != MR_FRAME_DONE) return;
     o->done = true;
@@ -119,8 +119,7 @@ static bool on_frame(void *owner, const mr_frame *fr) {
 
 mr_status mr_cli_stream(mr_client *c, const char *job_id, uint64_t from, int timeout_ms, bool json,
                         mr_cli_streamed *out, mr_err *err) {
-    printer p = {
-        .json = json, .from = from, .next = from, .frame = malloc(FRAME_MAX), .out = out};
+    printer p = {.json = json, .from = from, .next = from, .frame = malloc(FRAME_MAX), .out = out};
     *out = (mr_cli_streamed){.whole = true};
     if (!p.frame) return mr_fail(err, MR_ENOMEM, "out of memory");
     const mr_status st = mr_follow(c, job_id, from, timeout_ms, on_frame, &p, err);

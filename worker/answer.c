@@ -1,9 +1,9 @@
 /* answer.c - build, send, and shorten what is refused.
  *
  * The committer refuses a record at once when it is larger than any may be, and later when the
- * brokers' own limit is lower. Both lead to the same: first the payload of a dead letter goes (it is
- * whole where it came from), then the text of a result. What is refused even so (no such topic, a
- * very low limit) is logged as an error and tried again; only the offset of its own record stays
+ * brokers' own limit is lower. Both lead to the same: first the payload of a dead letter goes (it
+ * is whole where it came from), then the text of a result. What is refused even so (no such topic,
+ * a very low limit) is logged as an error and tried again; only the offset of its own record stays
  * open, and others go on.
  *
  * An answer that waits keeps its slot; with all slots used the source is paused, so what waits is
@@ -188,8 +188,7 @@ bool mr_answer_dead(mr_answers *a, mr_job *j) {
 /* Room for it is what the committer keeps in reserve: the source asks whether it is full. */
 void mr_answer_none(mr_answers *a, mr_origin at) {
     mr_err err = {0};
-    const mr_status st =
-        mr_commit_send(a->commit, at, NULL, 0, on_nothing_decided, a, NULL, &err);
+    const mr_status st = mr_commit_send(a->commit, at, NULL, 0, on_nothing_decided, a, NULL, &err);
 
     if (st != MR_OK && st != MR_ECANCELED) a->on_fatal(a->owner, st, err.text);
 }

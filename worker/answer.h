@@ -1,9 +1,9 @@
 /* answer.h - the records that answer a job, and their way to the committer.
  *
- * A job that has ended gets a result; a record that cannot be read so far that its job is known gets
- * a dead letter; a job that killed its workers gets both. They become visible together with the
- * job's offset, all or nothing. What is larger than a record may be is replaced by something shorter
- * that says so: each record that was taken has its answer.
+ * A job that has ended gets a result; a record that cannot be read so far that its job is known
+ * gets a dead letter; a job that killed its workers gets both. They become visible together with
+ * the job's offset, all or nothing. What is larger than a record may be is replaced by something
+ * shorter that says so: each record that was taken has its answer.
  *
  * Owner: caller. Thread: loop; on_done comes from the committer, never from within a call here. */
 #ifndef MR_WORKER_ANSWER_H

@@ -60,7 +60,7 @@ static void on_stuck_over(uv_timer_t *timer) {
 static void on_stuck(app *a) {
     a->engine_stuck = true;
     a->flow.stopped = true;
-    mr_log(MR_LOG_ERROR, "app", "an engine step does not end: the process does, to be started again",
+    mr_log(MR_LOG_ERROR, "app", "an engine step does not end: the process does, to start again",
            "limit_ms=%" PRId64 " jobs=%u", a->s->step_timeout_ms, (unsigned)a->flow.n_active);
     mr_source_stop(a->source);
     uv_timer_start(&a->limit, on_stuck_over, STUCK_GRACE_MS, 0);
@@ -144,8 +144,8 @@ static void apply_settings(app *a) {
 
 static void on_setting_changed(void *owner, const char *name, bool applied) {
     (void)owner;
-    mr_log(MR_LOG_INFO, "app", applied ? "setting changed" : "setting takes effect at the next start",
-           "name=%s", name);
+    mr_log(MR_LOG_INFO, "app",
+           applied ? "setting changed" : "setting takes effect at the next start", "name=%s", name);
 }
 
 static void on_reload(uv_signal_t *handle, int signum) {
@@ -459,7 +459,7 @@ static void on_idle(void *owner) {
 /* ---- closing ---- */
 
 /* All jobs were handed over before, which is committed here, while we are still in the group; so
- * whoever gets the partitions finds what has ended, and no job that would count as one more death. */
+ * whoever gets the partitions finds what has ended, and no job that counts as one more death. */
 static void close_kafka(app *a) {
     if (a->source && mr_commit_flush(a->commit, FLUSH_TIMEOUT_MS) != MR_OK)
         mr_log(MR_LOG_WARN, "app", "not all was committed before the end: jobs may run again",

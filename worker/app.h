@@ -7,8 +7,8 @@
 #include "millrace/error.h"
 #include "schemas/settings.h"
 
-/* Runs until a signal or a fatal error ends it. argv: where s was loaded from; SIGHUP reads it again
- * into s. Returns the exit code for the process; why it could not go on has been logged. */
+/* Runs until a signal or a fatal error ends it. argv: where s was loaded from; SIGHUP reads it
+ * again into s. Returns the exit code for the process; why it could not go on has been logged. */
 int mr_app_run(mr_settings *s, int argc, char *const *argv);
 
 #endif

@@ -38,7 +38,7 @@ typedef struct mr_app {
     uv_signal_t sigterm, sigint, sighup;
     uv_timer_t timer;  /* the next thing of the phase */
     uv_timer_t limit;  /* the process ends when it fires */
-    uv_timer_t ticker;  /* every MR_WATCHDOG_TICK_MS */
+    uv_timer_t ticker; /* every MR_WATCHDOG_TICK_MS */
     mr_app_phase phase;
     int exit_code, connect_tries;
     bool engine_ready, engine_stopped, engine_stuck;

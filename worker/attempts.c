@@ -9,11 +9,14 @@
 
 #define NOTE_BYTES 65536 /* more than a record of bounded names needs */
 
-void mr_attempts_note(mr_kafka_producer *p, const char *topic, const char *worker, const char *model,
-                      const mr_job *j, mr_attempt_outcome outcome) {
+void mr_attempts_note(mr_kafka_producer *p, const char *topic, const char *worker,
+                      const char *model, const mr_job *j, mr_attempt_outcome outcome) {
     const mr_kafka_header type = {"content-type", "application/json", 16};
-    mr_attempt note = {.attempt = j->attempt, .outcome = outcome, .worker = worker,
-                       .model = model, .completion_tokens = j->n_generated,
+    mr_attempt note = {.attempt = j->attempt,
+                       .outcome = outcome,
+                       .worker = worker,
+                       .model = model,
+                       .completion_tokens = j->n_generated,
                        .time_ms = mr_clock_wall_ms()};
     mr_arena arena;
     const void *bytes = NULL;

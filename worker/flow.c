@@ -8,9 +8,9 @@
  * group, so a worker that was presumed dead and wakes up takes no stream away from its new owner.
  * While Kafka is away no mark comes through and nothing starts; what runs goes on.
  *
- * A job whose partition is taken away is an orphan: the engine is told to end it, and whatever comes
- * of it is ignored; its slot is free when all who have it have answered. When the partition comes
- * back and brings the same record, it is a new job. */
+ * A job whose partition is taken away is an orphan: the engine is told to end it, and whatever
+ * comes of it is ignored; its slot is free when all who have it have answered. When the partition
+ * comes back and brings the same record, it is a new job. */
 #include "worker/flow_internal.h"
 
 #include <inttypes.h>
@@ -164,9 +164,9 @@ void mr_flow_claimed(mr_flow *f, uint32_t slot, const mr_takeover *t) {
     MR_CHECK(j->state == MR_JOB_ADMITTED && j->streaming);
     j->attempt = t->attempt;
     if (t->n_tokens > 0) {
-        mr_log(MR_LOG_INFO, "flow", "job taken over", "job=%s part=%d off=%" PRId64
-               " attempt=%u tokens=%zu", j->spec.job_id, (int)j->partition, j->at.offset,
-               (unsigned)j->attempt, t->n_tokens);
+        mr_log(MR_LOG_INFO, "flow", "job taken over",
+               "job=%s part=%d off=%" PRId64 " attempt=%u tokens=%zu", j->spec.job_id,
+               (int)j->partition, j->at.offset, (unsigned)j->attempt, t->n_tokens);
         if (!keep_taken(j, t)) mr_stream_restart(f->stream, slot, "no memory to go on with it");
     }
     if (!j->cancelled) {
@@ -210,8 +210,8 @@ static void end_poison(mr_flow *f, mr_job *j, const mr_kafka_msg *m) {
              "(max_deaths=%u, partition %d, offset %" PRId64 " of %s, found by worker %s)",
              j->deaths, f->max_deaths, (int)m->partition, m->offset, m->topic, f->answers.worker);
     mr_log(MR_LOG_ERROR, "flow", "a job kills its workers: not run again",
-           "job=%s part=%d off=%" PRId64 " deaths=%u", j->spec.job_id, (int)m->partition,
-           m->offset, j->deaths);
+           "job=%s part=%d off=%" PRId64 " deaths=%u", j->spec.job_id, (int)m->partition, m->offset,
+           j->deaths);
     f->metrics->poisoned++;
     if (mr_answer_keep_dead(&f->answers, j, "poison", text, m->value, m->len) != MR_OK) {
         f->on_fatal(f->owner, MR_ENOMEM, "flow: no memory for a dead letter");
@@ -343,8 +343,8 @@ mr_status mr_flow_record(mr_flow *f, const mr_kafka_msg *m) {
     mr_origin at;
     mr_job *j;
 
-    if (f->n_active >= f->max_jobs + MR_FLOW_AHEAD(f->max_jobs) ||
-        mr_jobs_n_free(f->jobs) == 0 || mr_commit_full(f->commit))
+    if (f->n_active >= f->max_jobs + MR_FLOW_AHEAD(f->max_jobs) || mr_jobs_n_free(f->jobs) == 0 ||
+        mr_commit_full(f->commit))
         return MR_ELIMIT;
     if (part < 0) return MR_OK; /* it was revoked meanwhile */
     if (mr_parts_full(parts, part, false)) return MR_ELIMIT;
@@ -418,8 +418,9 @@ void mr_flow_revoke(mr_flow *f, const char *topic, const int32_t *partitions, si
         }
     }
     if (!lost && mr_commit_flush(f->commit, MR_FLOW_FLUSH_MS) != MR_OK)
-        mr_log(MR_LOG_WARN, "flow", "not all was committed in time: jobs of these partitions may "
-               "run again", "n=%zu limit_ms=%d", n, MR_FLOW_FLUSH_MS);
+        mr_log(MR_LOG_WARN, "flow",
+               "not all was committed in time: jobs of these partitions may run again",
+               "n=%zu limit_ms=%d", n, MR_FLOW_FLUSH_MS);
     for (size_t i = 0; i < n; i++) mr_commit_revoke(f->commit, topic, partitions[i]);
     mr_flow_move_on(f);
 }

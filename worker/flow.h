@@ -2,8 +2,8 @@
  *
  *     record > decode > admit > turn > mark > claim > [engine thread] > stream > answer > free slot
  *
- * Turn: see suspects.h. Mark: Kafka knows that the job runs, so that a job which kills its worker is
- * found. Claim: the job's stream in Redis is ours, with what an earlier worker left in it. Each
+ * Turn: see suspects.h. Mark: Kafka knows that the job runs, so that a job which kills its worker
+ * is found. Claim: the job's stream in Redis is ours, with what an earlier worker left in it. Each
  * function is one station, called by the module that has something to say: source, control, runner,
  * stream, committer. Owner: caller. Thread: loop. */
 #ifndef MR_WORKER_FLOW_H

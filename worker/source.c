@@ -243,7 +243,7 @@ static void on_error(void *owner, mr_status status, const char *text, bool fatal
 /* ---- interface ---- */
 
 mr_status mr_source_open(mr_source **out, uv_loop_t *loop, const mr_source_conf *conf,
-                            mr_err *err) {
+                         mr_err *err) {
     mr_source *s = calloc(1, sizeof *s);
     const char *const topics[] = {conf->topic, NULL};
     mr_status st;

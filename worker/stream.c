@@ -28,15 +28,16 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "schemas/codec.h"
+#include "worker/stream_book.h"
 #include "worker/stream_redis.h"
 
 #define RETRY_MS          200
 #define TICK_MS           50
-#define MAX_CLAIMS        16         /* of one lane */
-#define DROP_CALLS        8          /* calls that mr_stream_drop may send, of MR_STREAM_BATCH frames */
-#define FRAME_FIXED_BYTES 256        /* a frame without its text */
-#define JSON_GROWTH       6          /* bytes that one byte of text can become */
-#define BATCH_BYTES       (16u << 20) /* frames of one call, encoded */
+#define MAX_CLAIMS        16  /* of one lane */
+#define DROP_CALLS        8   /* calls that mr_stream_drop may send, of MR_STREAM_BATCH frames */
+#define FRAME_FIXED_BYTES 256 /* a frame without its text */
+#define JSON_GROWTH       6   /* bytes that one byte of text can become */
+#define BATCH_BYTES       (16u << 20)  /* frames of one call, encoded */
 #define CLAIM_BYTES       (256u << 20) /* entries of one claim, taken apart */
 
 typedef enum lane_state { CLAIM, OPEN, SHUT } lane_state;
@@ -45,25 +46,11 @@ typedef struct lane { /* one slot's stream */
     bool used, streams, ending, answered, call_open, refusal_logged;
     lane_state state;
     uint32_t generation; /* tells a late reply from one of the present job */
-    uint32_t spec_attempt, attempt, max_tokens, n_claims;
+    uint32_t spec_attempt, max_tokens, n_claims;
     char job_id[MR_JOB_ID_LEN + 1], tenant[MR_JOB_MAX_NAME + 1], claim[MR_UUID_LEN + 1];
     uint64_t retry_at_ms, answer_by_ms, end_by_ms;
-
-    bool shown;       /* readers may have seen frames of this job */
-    bool restart_due; /* they are to be told to start again, before the next frame */
-    bool wrote;       /* a frame of this attempt was sent */
-    bool cut;         /* frames were given up */
-    uint64_t n_made, n_there;
-    char last_id[MR_STREAM_ID_BYTES]; /* of the stream, as far as we know */
-    struct {                          /* by the call that is under way */
-        bool restart;
-        uint64_t n_there;
-        char last_id[MR_STREAM_ID_BYTES];
-    } sent;
-
-    mr_arena arena; /* of `found` */
-    mr_takeover found; /* entries that are still compared with what the job makes */
-    size_t n_same, same_text_len; /* as far as they are equal */
+    bool cut; /* frames were given up */
+    mr_stream_book book;
 } lane;
 
 struct mr_stream {
@@ -97,74 +84,44 @@ static lane *lane_of(mr_stream *s, void *cookie, uint32_t *slot) {
 
 /* The attempt stays readable until the next job. */
 static void lane_free(lane *l) {
-    const lane gone = *l;
+    const uint32_t attempt = l->book.attempt, generation = l->generation;
 
-    mr_arena_drop(&l->arena);
-    *l = (lane){.generation = gone.generation + 1, .attempt = gone.attempt};
+    mr_stream_book_deinit(&l->book);
+    *l = (lane){.generation = generation + 1, .book.attempt = attempt};
 }
 
-/* ---- what the lane knows ---- */
+/* ---- what is there, and what is not ---- */
 
-static void forget_found(lane *l) {
-    mr_arena_drop(&l->arena);
-    l->found = (mr_takeover){.text = ""};
-    l->n_same = l->same_text_len = 0;
-}
-
-/* Everything is written again, behind a restart frame. */
 static void begin_again(mr_stream *s, lane *l, const char *why) {
     mr_log(MR_LOG_WARN, "stream", "the stream starts again", "job=%s attempt=%u err=" MR_Q,
-           l->job_id, (unsigned)l->attempt, why);
+           l->job_id, (unsigned)l->book.attempt, why);
     s->stats.restarts++;
-    forget_found(l);
-    l->attempt += l->wrote ? 2 : 1; /* the number before it is the restart frame's */
-    l->wrote = false;
-    l->restart_due = true;
-    l->n_there = l->sent.n_there = 0;
-    l->sent.restart = false;
+    mr_stream_book_restart(&l->book);
 }
 
 static void shut(mr_stream *s, lane *l, bool cut) {
-    if (cut && l->n_made > l->n_there) s->stats.frames_dropped += l->n_made - l->n_there;
-    forget_found(l);
+    if (cut && l->book.n_made > l->book.n_there)
+        s->stats.frames_dropped += l->book.n_made - l->book.n_there;
+    mr_stream_book_forget_found(&l->book);
     l->state = SHUT;
     l->cut = cut;
 }
 
-static bool is_same(const lane *l, const mr_stream_frame *fr) {
-    return fr->token == l->found.tokens[l->n_same] &&
-           fr->text_len <= l->found.text_len - l->same_text_len &&
-           (fr->text_len == 0 ||
-            memcmp(fr->text, l->found.text + l->same_text_len, fr->text_len) == 0);
-}
-
-/* Compares what was found with what the job has made since, and settles what follows from it. */
+/* What follows from what is made by now. */
 static void look(mr_stream *s, uint32_t slot) {
     lane *l = &s->lanes[slot];
-    mr_stream_frame fr;
+    const char *why;
 
     if (l->state != OPEN) return;
-    while (l->n_same < l->found.n_tokens && l->n_same < l->n_made) {
-        s->conf.frame(s->conf.owner, slot, l->n_same, &fr);
-        if (!is_same(l, &fr)) {
-            begin_again(s, l, "what is there is not what this worker makes");
-            return;
-        }
-        l->n_same++;
-        l->same_text_len += fr.text_len;
-    }
-    if (l->found.n_tokens > 0 && l->n_same == l->found.n_tokens) {
-        const bool equal = l->same_text_len == l->found.text_len;
-        forget_found(l);
-        if (!equal) begin_again(s, l, "what is there has more text than this worker makes");
-    }
-    if (l->ending && l->n_made < l->n_there)
+    if ((why = mr_stream_book_compare(&l->book, s->conf.frame, s->conf.owner, slot)) != NULL)
+        begin_again(s, l, why);
+    if (l->ending && l->book.n_made < l->book.n_there)
         begin_again(s, l, "the answer ends before what readers were shown");
 }
 
 static bool is_complete(const lane *l) {
-    if (l->state == CLAIM) return !l->streams || (l->n_made == 0 && !l->shown);
-    return l->state == SHUT || (!l->call_open && !l->restart_due && l->n_there == l->n_made);
+    if (l->state == CLAIM) return !l->streams || (l->book.n_made == 0 && !l->book.shown);
+    return l->state == SHUT || (!l->call_open && mr_stream_book_is_written(&l->book));
 }
 
 /* ---- frames ---- */
@@ -181,45 +138,26 @@ static const char *encode(mr_stream *s, const lane *l, mr_frame *fr, size_t *n) 
 /* The frames that are next, restart included. */
 static size_t make_frames(mr_stream *s, uint32_t slot, const char **frames, size_t *lens) {
     const lane *l = &s->lanes[slot];
-    mr_frame fr = {.type = MR_FRAME_RESTART, .attempt = l->attempt - 1, .text = ""};
+    mr_frame fr = {.type = MR_FRAME_RESTART, .attempt = l->book.attempt - 1, .text = ""};
     size_t n = 0;
 
     mr_arena_reset(&s->batch);
-    if (l->restart_due) {
+    if (l->book.restart_due) {
         if (!(frames[n] = encode(s, l, &fr, &lens[n]))) return 0;
         n++;
     }
-    for (uint64_t i = l->n_there; i < l->n_made && n < MR_STREAM_BATCH; i++, n++) {
+    for (uint64_t i = l->book.n_there; i < l->book.n_made && n < MR_STREAM_BATCH; i++, n++) {
         mr_stream_frame t = {.text = ""};
         s->conf.frame(s->conf.owner, slot, i, &t);
-        fr = (mr_frame){.type = MR_FRAME_TOKEN, .attempt = l->attempt, .index = i,
-                        .token = t.token, .text = t.text_len ? t.text : "",
+        fr = (mr_frame){.type = MR_FRAME_TOKEN,
+                        .attempt = l->book.attempt,
+                        .index = i,
+                        .token = t.token,
+                        .text = t.text_len ? t.text : "",
                         .text_len = t.text_len};
         if (!(frames[n] = encode(s, l, &fr, &lens[n]))) break;
     }
     return n;
-}
-
-static void note_sent(lane *l, bool restart, uint64_t n_tokens) {
-    l->call_open = true;
-    l->shown = true; /* readers may see it though its answer gets lost */
-    l->wrote = l->wrote || n_tokens > 0;
-    l->sent.restart = restart;
-    l->sent.n_there = l->n_there + n_tokens;
-    if (n_tokens > 0) {
-        snprintf(l->sent.last_id, sizeof l->sent.last_id, "%" PRIu32 "-%" PRIu64, l->attempt,
-                 l->sent.n_there - 1);
-    } else {
-        snprintf(l->sent.last_id, sizeof l->sent.last_id, "%" PRIu32 "-0", l->attempt - 1);
-    }
-}
-
-/* The open call has got through. */
-static void note_there(lane *l) {
-    l->call_open = false;
-    l->n_there = l->sent.n_there;
-    if (l->sent.restart) l->restart_due = false;
-    memcpy(l->last_id, l->sent.last_id, sizeof l->last_id);
 }
 
 static void retry_later(mr_stream *s, lane *l) {
@@ -231,30 +169,32 @@ static mr_redis_on_reply on_frames_reply, on_claim_reply;
 
 static void send_frames(mr_stream *s, uint32_t slot) {
     lane *l = &s->lanes[slot];
+    mr_stream_book *b = &l->book;
     const char *frames[MR_STREAM_BATCH];
     size_t lens[MR_STREAM_BATCH];
     mr_stream_frames call;
     size_t n;
 
     look(s, slot);
-    if (l->call_open || (l->n_made <= l->n_there && !l->restart_due)) return;
+    if (l->call_open || mr_stream_book_is_written(b)) return;
     if ((n = make_frames(s, slot, frames, lens)) == 0) {
         mr_log(MR_LOG_WARN, "stream", "a frame is too large: the live stream of this job ends",
-               "job=%s index=%" PRIu64, l->job_id, l->n_there);
+               "job=%s index=%" PRIu64, l->job_id, l->book.n_there);
         shut(s, l, true);
         return;
     }
     call = (mr_stream_frames){.job_id = l->job_id,
                               .claim = l->claim,
-                              .attempt = l->attempt,
-                              .previous = l->last_id,
-                              .first_index = l->n_there,
-                              .restart = l->restart_due,
+                              .attempt = l->book.attempt,
+                              .previous = l->book.last_id,
+                              .first_index = l->book.n_there,
+                              .restart = l->book.restart_due,
                               .frames = frames,
                               .lens = lens,
                               .n = n};
     if (mr_stream_redis_frames(&s->calls, &call, on_frames_reply, cookie_of(s, slot)) == MR_OK) {
-        note_sent(l, l->restart_due, n - l->restart_due);
+        mr_stream_book_sent(b, n - b->restart_due);
+        l->call_open = true;
         s->stats.calls++;
     } else { /* away, or its queue is full */
         retry_later(s, l);
@@ -267,10 +207,10 @@ static void send_claim(mr_stream *s, uint32_t slot) {
     const mr_stream_claim call = {.job_id = l->job_id,
                                   .tenant = l->tenant,
                                   .claim = l->claim,
-                                  .held = again ? l->attempt : 0,
-                                  .lowest = again ? l->attempt + 1 : l->spec_attempt,
+                                  .held = again ? l->book.attempt : 0,
+                                  .lowest = again ? l->book.attempt + 1 : l->spec_attempt,
                                   .streams = l->streams,
-                                  .ran_before = l->shown};
+                                  .ran_before = l->book.shown};
 
     if (l->call_open) return;
     if (mr_stream_redis_claim(&s->calls, &call, on_claim_reply, cookie_of(s, slot)) == MR_OK) {
@@ -305,7 +245,7 @@ static void go_on(mr_stream *s, uint32_t slot) {
 
 static void fence(mr_stream *s, lane *l) {
     mr_log(MR_LOG_WARN, "stream", "another worker has claimed the stream: left to it",
-           "job=%s attempt=%u", l->job_id, (unsigned)l->attempt);
+           "job=%s attempt=%u", l->job_id, (unsigned)l->book.attempt);
     s->stats.fenced++;
     shut(s, l, true);
 }
@@ -313,12 +253,12 @@ static void fence(mr_stream *s, lane *l) {
 static void claim_again(mr_stream *s, lane *l) {
     if (l->n_claims < MAX_CLAIMS) {
         mr_log(MR_LOG_WARN, "stream", "the stream is not as it was left: claiming it again",
-               "job=%s attempt=%u", l->job_id, (unsigned)l->attempt);
+               "job=%s attempt=%u", l->job_id, (unsigned)l->book.attempt);
         l->state = CLAIM;
         return;
     }
-    mr_log(MR_LOG_WARN, "stream", "the stream was lost too often: it ends here",
-           "job=%s claims=%u", l->job_id, (unsigned)l->n_claims);
+    mr_log(MR_LOG_WARN, "stream", "the stream was lost too often: it ends here", "job=%s claims=%u",
+           l->job_id, (unsigned)l->n_claims);
     shut(s, l, true);
 }
 
@@ -343,10 +283,18 @@ static void on_frames_reply(void *owner, void *cookie, mr_status status, const m
     if (!l) return;
     l->call_open = false;
     switch (end) {
-    case MR_FRAMES_ADDED: note_there(l); break;
-    case MR_FRAMES_FENCED: fence(s, l); break;
-    case MR_FRAMES_LOST: claim_again(s, l); break;
-    case MR_FRAMES_ERROR: note_trouble(s, l, r ? r->text : NULL); return;
+    case MR_FRAMES_ADDED:
+        mr_stream_book_added(&l->book);
+        break;
+    case MR_FRAMES_FENCED:
+        fence(s, l);
+        break;
+    case MR_FRAMES_LOST:
+        claim_again(s, l);
+        break;
+    case MR_FRAMES_ERROR:
+        note_trouble(s, l, r ? r->text : NULL);
+        return;
     }
     go_on(s, slot);
 }
@@ -354,7 +302,7 @@ static void on_frames_reply(void *owner, void *cookie, mr_status status, const m
 /* Answers mr_stream_begin; the lane may be gone afterwards, t's memory is the caller's. */
 static void answer(mr_stream *s, uint32_t slot, const mr_takeover *t) {
     lane *l = &s->lanes[slot];
-    mr_takeover none = {.text = "", .attempt = l->attempt};
+    mr_takeover none = {.text = "", .attempt = l->book.attempt};
 
     if (l->answered) return;
     l->answered = true;
@@ -367,16 +315,16 @@ static void take_found(mr_stream *s, uint32_t slot, mr_takeover *found) {
     lane *l = &s->lanes[slot];
     mr_arena memory;
 
-    l->n_there = found->n_tokens;
+    l->book.n_there = found->n_tokens;
     if (found->restart) begin_again(s, l, found->why);
-    found->attempt = l->attempt;
+    found->attempt = l->book.attempt;
     if (l->answered) {
-        l->found = *found;
+        l->book.found = *found;
         return;
     }
     if (found->n_tokens > 0) s->stats.takeovers++;
-    memory = l->arena; /* the owner may end the lane inside */
-    mr_arena_init(&l->arena, CLAIM_BYTES);
+    memory = l->book.arena; /* the owner may end the lane inside */
+    mr_arena_init(&l->book.arena, CLAIM_BYTES);
     answer(s, slot, found);
     mr_arena_drop(&memory);
 }
@@ -387,22 +335,20 @@ static void take_claim(mr_stream *s, uint32_t slot, const mr_claim_reply *c) {
 
     s->stats.claims++;
     l->n_claims++;
-    l->attempt = c->attempt;
-    l->shown = c->shown;
-    l->restart_due = l->wrote = false;
+    mr_stream_book_claimed(&l->book, c->attempt, c->shown, c->last_id);
     if (!l->streams) {
         shut(s, l, false);
         answer(s, slot, NULL);
         return;
     }
     l->state = OPEN;
-    snprintf(l->last_id, sizeof l->last_id, "%s", c->last_id);
     if (c->too_many) {
         found.restart = true;
         snprintf(found.why, sizeof found.why, "more entries are there than a stream may have");
-    } else if (mr_takeover_read(&found, l->job_id, c->entries, c->n_entries, l->shown,
-                                s->conf.n_vocab, l->max_tokens, &l->arena) != MR_OK) {
-        found = (mr_takeover){.text = "", .restart = true, .why = "no memory to read what is there"};
+    } else if (mr_takeover_read(&found, l->job_id, c->entries, c->n_entries, l->book.shown,
+                                s->conf.n_vocab, l->max_tokens, &l->book.arena) != MR_OK) {
+        found =
+            (mr_takeover){.text = "", .restart = true, .why = "no memory to read what is there"};
     }
     take_found(s, slot, &found);
 }
@@ -416,17 +362,23 @@ static void on_claim_reply(void *owner, void *cookie, mr_status status, const mr
 
     if (!l) return;
     l->call_open = false;
-    forget_found(l);
-    if (status == MR_OK && mr_stream_redis_claimed(&c, r, &l->arena) != MR_OK)
+    mr_stream_book_forget_found(&l->book);
+    if (status == MR_OK && mr_stream_redis_claimed(&c, r, &l->book.arena) != MR_OK)
         c = (mr_claim_reply){.end = MR_CLAIM_ERROR, .text = "no memory for the answer"};
     switch (c.end) {
-    case MR_CLAIM_HELD: take_claim(s, slot, &c); break;
-    case MR_CLAIM_FENCED: fence(s, l); break;
+    case MR_CLAIM_HELD:
+        take_claim(s, slot, &c);
+        break;
+    case MR_CLAIM_FENCED:
+        fence(s, l);
+        break;
     case MR_CLAIM_OVER:
         shut(s, l, false);
         answer(s, slot, NULL);
         break;
-    case MR_CLAIM_ERROR: note_trouble(s, l, c.text); return;
+    case MR_CLAIM_ERROR:
+        note_trouble(s, l, c.text);
+        return;
     }
     if (l->used && l->generation == generation) go_on(s, slot); /* the owner may have ended it */
 }
@@ -539,15 +491,12 @@ void mr_stream_begin(mr_stream *s, uint32_t slot, const mr_job_spec *spec, bool 
                 .streams = spec->stream,
                 .generation = l->generation,
                 .spec_attempt = spec->attempt,
-                .attempt = spec->attempt,
                 .max_tokens = max_tokens,
-                .shown = ran_before,
-                .answer_by_ms = now_ms + MR_STREAM_CLAIM_MS,
-                .found.text = ""};
+                .answer_by_ms = now_ms + MR_STREAM_CLAIM_MS};
     snprintf(l->job_id, sizeof l->job_id, "%s", spec->job_id);
     snprintf(l->tenant, sizeof l->tenant, "%s", spec->tenant);
     mr_uuid_v7(l->claim, mr_clock_wall_ms());
-    mr_arena_init(&l->arena, CLAIM_BYTES);
+    mr_stream_book_init(&l->book, spec->attempt, ran_before, CLAIM_BYTES);
     if (mr_redis_up(s->redis)) send_claim(s, slot);
     arm(s, is_late(s, UINT64_MAX, MR_STREAM_CLAIM_MS, now_ms) ? 0 : TICK_MS);
 }
@@ -562,8 +511,8 @@ void mr_stream_restart(mr_stream *s, uint32_t slot, const char *why) {
 void mr_stream_advance(mr_stream *s, uint32_t slot, uint64_t n_tokens) {
     lane *l = &s->lanes[slot];
 
-    MR_CHECK(l->used && n_tokens >= l->n_made);
-    l->n_made = n_tokens;
+    MR_CHECK(l->used && n_tokens >= l->book.n_made);
+    l->book.n_made = n_tokens;
 }
 
 void mr_stream_flush(mr_stream *s) {
@@ -578,7 +527,7 @@ void mr_stream_flush(mr_stream *s) {
 }
 
 uint32_t mr_stream_attempt(const mr_stream *s, uint32_t slot) {
-    return s->lanes[slot].attempt;
+    return s->lanes[slot].book.attempt;
 }
 
 bool mr_stream_end(mr_stream *s, uint32_t slot, bool *degraded) {
@@ -607,8 +556,9 @@ void mr_stream_drop(mr_stream *s, uint32_t slot) {
 
     if (!l->used) return;
     for (int i = 0; i < DROP_CALLS && l->state == OPEN && mr_redis_up(s->redis); i++) {
-        /* Calls one behind the other: the script refuses one whose predecessor did not get through. */
-        if (l->call_open) note_there(l);
+        /* One call behind the other: the script refuses one whose predecessor failed. */
+        if (l->call_open) mr_stream_book_added(&l->book);
+        l->call_open = false;
         send_frames(s, slot);
         if (!l->call_open) break;
     }
@@ -621,8 +571,8 @@ mr_stream_stats mr_stream_get_stats(const mr_stream *s) {
 
     for (uint32_t i = 0; i < s->conf.n_slots; i++) {
         const lane *l = &s->lanes[i];
-        if (l->used && l->streams && l->state != SHUT && l->n_made > l->n_there)
-            stats.lag_frames += l->n_made - l->n_there;
+        if (l->used && l->streams && l->state != SHUT && l->book.n_made > l->book.n_there)
+            stats.lag_frames += l->book.n_made - l->book.n_there;
     }
     return stats;
 }

@@ -1,8 +1,8 @@
 /* stream.h - token frames and the status `running` to Redis, as the job is generated.
  *
  * A lane per slot. It first claims the job's stream: an atomic script makes this worker its only
- * writer (an earlier one that wakes up is refused) and returns what is there, so that the job goes on
- * behind it. Frames are not copied: the lane knows how far Redis has confirmed, and asks for the
+ * writer (an earlier one that wakes up is refused) and returns what is there, so that the job goes
+ * on behind it. Frames are not copied: the lane knows how far Redis has confirmed, and asks for the
  * frames behind that whenever it can write; so after an outage the stream is completed from the
  * job's own memory, and a stream that Redis lost is begun again, after a `restart` frame.
  *
@@ -42,7 +42,8 @@ typedef struct mr_stream_conf {
     void *owner;
     /* Answers mr_stream_begin, once, never inside it, unless the slot's stream is ended or dropped
      * before. t is borrowed until the callback returns. Without a claim: attempt of the spec, no
-     * tokens, no restart; when it comes later, what is there is compared with what the job makes. */
+     * tokens, no restart; when it comes later, what is there is compared with what the job makes.
+     */
     void (*on_claimed)(void *owner, uint32_t slot, const mr_takeover *t);
     /* Token `index` of the slot's job; index is below what mr_stream_advance said. */
     void (*frame)(void *owner, uint32_t slot, uint64_t index, mr_stream_frame *out);

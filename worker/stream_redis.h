@@ -13,8 +13,7 @@
 #include "base/uuid.h"
 #include "worker/takeover.h"
 
-#define MR_STREAM_BATCH    64 /* frames of one call */
-#define MR_STREAM_ID_BYTES 48
+#define MR_STREAM_BATCH 64 /* frames of one call */
 
 typedef struct mr_stream_redis { /* what is the same for all jobs; texts are borrowed */
     mr_redis *redis;
@@ -26,9 +25,9 @@ typedef struct mr_stream_redis { /* what is the same for all jobs; texts are bor
 
 typedef struct mr_stream_claim {
     const char *job_id, *tenant;
-    const char *claim;       /* name of this claim, made up anew for each run of a job */
-    uint32_t held;           /* attempt that this claim had before it lost the stream; 0: first time */
-    uint32_t lowest;         /* number of the attempt, at least */
+    const char *claim; /* name of this claim, made up anew for each run of a job */
+    uint32_t held;     /* attempt that this claim had before it lost the stream; 0: first time */
+    uint32_t lowest;   /* number of the attempt, at least */
     bool streams, ran_before; /* streams: false: only the status is written */
 } mr_stream_claim;
 

@@ -44,8 +44,7 @@ void mr_suspects_close(mr_suspects *s) {
 static void move(mr_suspects *s, row *r, place to) {
     s->n_waiting += (uint32_t)(to == WAITING) - (uint32_t)(r->place == WAITING);
     s->n_running += (uint32_t)(to == RUNNING) - (uint32_t)(r->place == RUNNING);
-    if (r->deaths > 0)
-        s->n_suspects += (uint32_t)(to != NOWHERE) - (uint32_t)(r->place != NOWHERE);
+    if (r->deaths > 0) s->n_suspects += (uint32_t)(to != NOWHERE) - (uint32_t)(r->place != NOWHERE);
     r->place = to;
 }
 
@@ -76,7 +75,7 @@ bool mr_suspects_next(mr_suspects *s, uint32_t *id_out) {
     row *first = NULL;
 
     if (s->n_waiting == 0) return false;
-    if (s->n_suspects > 0 && s->n_running > 0) return false; /* one of them runs, or waits for these */
+    if (s->n_suspects > 0 && s->n_running > 0) return false; /* one runs, or waits for these */
     for (uint32_t i = 0; i < s->n; i++) {
         row *r = &s->rows[i];
         if (r->place == WAITING && (!first || goes_before(r, first))) first = r;

@@ -1,9 +1,10 @@
-/* suspects.h - which of the waiting jobs may start now, so that a job that kills its worker is found.
+/* suspects.h - which waiting job may start now, so that one that kills its worker is found.
  *
  * A job with which a process died is a suspect. It runs alone: when the process dies again, only
- * that job can have done it. While a suspect waits, nobody else starts, so its turn comes as soon as
- * what runs has ended; among suspects the one with the fewest deaths is first, so that the innocent
- * are through before the guilty has its next try. Without suspects all start in order of arrival.
+ * that job can have done it. While a suspect waits, nobody else starts, so its turn comes as soon
+ * as what runs has ended; among suspects the one with the fewest deaths is first, so that the
+ * innocent are through before the guilty has its next try. Without suspects all start in order of
+ * arrival.
  *
  * A job counts as running from its start until it is dropped: as long as a mark of it may stand in
  * Kafka. Pure: no clock, no I/O, no allocation after open. Thread: loop. */

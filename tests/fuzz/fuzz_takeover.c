@@ -1,9 +1,9 @@
 /* fuzz_takeover.c - a job's stream as somebody else may have left it in Redis.
  *
  * Goal: whatever stands there, only tokens of the vocabulary are taken over, no more than the job
- * may have, with no more text than the frames hold; or nothing, and readers are told. Method: a line
- * of the input is an entry: its ID, a blank, its frame. What was taken is written as frames of one
- * worker and read again: it must come out the same. */
+ * may have, with no more text than the frames hold; or nothing, and readers are told. Method: a
+ * line of the input is an entry: its ID, a blank, its frame. What was taken is written as frames of
+ * one worker and read again: it must come out the same. */
 #include <stdio.h>
 #include <string.h>
 
@@ -47,8 +47,12 @@ static void check_again(const mr_takeover *t, mr_arena *arena) {
 
     for (size_t i = 0; i < t->n_tokens; i++) {
         const size_t cap = 6 * t->text_len + 256;
-        mr_frame fr = {.type = MR_FRAME_TOKEN, .job_id = JOB, .attempt = 1, .index = i,
-                       .token = t->tokens[i], .text = ""};
+        mr_frame fr = {.type = MR_FRAME_TOKEN,
+                       .job_id = JOB,
+                       .attempt = 1,
+                       .index = i,
+                       .token = t->tokens[i],
+                       .text = ""};
         char *json = mr_arena_alloc(arena, cap);
         if (i + 1 == t->n_tokens) {
             fr.text = t->text;

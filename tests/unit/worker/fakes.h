@@ -60,7 +60,7 @@ static struct mr_runner runner;
 static struct mr_control control;
 static char trace[8192];
 
-static void note(const char *word) {
+static inline void note(const char *word) {
     const size_t n = strlen(trace);
 
     snprintf(trace + n, sizeof trace - n, "%s%s", n ? " " : "", word);
@@ -76,7 +76,7 @@ bool mr_commit_full(const mr_commit *c) {
     return c->full;
 }
 
-static asked *ask(mr_commit *c, mr_origin at, mr_commit_done *done, void *owner, void *arg) {
+static inline asked *ask(mr_commit *c, mr_origin at, mr_commit_done *done, void *owner, void *arg) {
     asked *a = &c->items[c->n++];
 
     CHECK(c->n <= MAX_ASKED);
@@ -120,7 +120,7 @@ mr_status mr_commit_send(mr_commit *c, mr_origin at, const mr_commit_record *rec
     return MR_OK;
 }
 
-static void decide_item(asked *a, mr_status status) {
+static inline void decide_item(asked *a, mr_status status) {
     CHECK(!a->decided);
     a->decided = true;
     a->committed = status == MR_OK;
@@ -129,7 +129,7 @@ static void decide_item(asked *a, mr_status status) {
 }
 
 /* Answers all that was asked so far; returns how much that was. */
-static size_t decide(mr_status status) {
+static inline size_t decide(mr_status status) {
     const size_t n = commit.n;
     size_t n_decided = 0;
 

@@ -120,8 +120,8 @@ static int32_t token_of(uint64_t i) {
 static const char *text_of(uint64_t i) {
     static char text[32];
 
-    snprintf(text, sizeof text, i % 5 == 3 ? "" : "t%llu\xC3\xA9\" ", (unsigned long long)i);
-    return text;
+    snprintf(text, sizeof text, "t%llu\xC3\xA9\" ", (unsigned long long)i);
+    return i % 5 == 3 ? "" : text;
 }
 
 /* ---- workers ---- */
@@ -834,8 +834,8 @@ static worker *move_on(worker *old, int kind) {
 }
 
 /* Everything at random: workers die, wake up and hand over, connections break, Redis forgets. What
- * the last worker leaves is whole. A sleeper does not wake between a loss and the owner's next frame:
- * there Redis does not know who owns the stream. */
+ * the last worker leaves is whole. A sleeper does not wake between a loss and the owner's next
+ * frame: there Redis does not know who owns the stream. */
 TEST(whatever_happens_the_stream_is_whole_in_the_end) {
     unsigned seed = 7, n_wiped = 0;
     uint64_t n_fenced = 0;
@@ -852,13 +852,17 @@ TEST(whatever_happens_the_stream_is_whole_in_the_end) {
             if (rand_r(&seed) % 2) known = run_until(&loop, has_caught_up, w, WAIT_MS);
             if (known && rand_r(&seed) % 4 == 0) wake_sleepers(w);
             switch (rand_r(&seed) % 10) {
-            case 0: REDIS("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"); break;
+            case 0:
+                REDIS("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+                break;
             case 1:
                 REDIS("FLUSHALL");
                 n_wiped++;
                 known = false;
                 break;
-            case 2: REDIS("SCRIPT", "FLUSH"); break;
+            case 2:
+                REDIS("SCRIPT", "FLUSH");
+                break;
             case 3:
                 REDIS("DEL", rand_r(&seed) % 2 ? STREAM : STATUS);
                 known = false;
@@ -868,7 +872,8 @@ TEST(whatever_happens_the_stream_is_whole_in_the_end) {
                 w = move_on(w, rand_r(&seed) % 3);
                 known = true;
                 break;
-            default: break;
+            default:
+                break;
             }
         }
         make(w, ++w->made); /* so that a loss is noticed */

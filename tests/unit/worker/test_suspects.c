@@ -1,6 +1,6 @@
 /* Goal: a suspect runs alone, everybody's turn comes, and the job that kills its workers is found
- * with few deaths of the others. Method: small cases; then a model of a worker that starts, ends and
- * kills jobs at random and restores what the marks would say after each death. */
+ * with few deaths of the others. Method: small cases; then a model of a worker that starts, ends
+ * and kills jobs at random and restores what the marks would say after each death. */
 #include "tests/test.h"
 
 #include "worker/suspects.h"

@@ -1,7 +1,7 @@
 /* Goal: tokens are taken over only from a stream that a worker left whole, and a stream that cannot
- * be gone on with is never mistaken for one that can. Method: streams as workers write them, then the
- * same with one thing wrong at each place; a case is good when tokens and text are what the frames
- * say, or nothing at all is taken and a restart is asked for with a reason. */
+ * be gone on with is never mistaken for one that can. Method: streams as workers write them, then
+ * the same with one thing wrong at each place; a case is good when tokens and text are what the
+ * frames say, or nothing at all is taken and a restart is asked for with a reason. */
 #include "tests/test.h"
 
 #include "schemas/codec.h"
@@ -67,8 +67,9 @@ static void begin(void) {
 }
 
 static void read_it(bool ran_before, uint32_t max_tokens) {
-    CHECK_I64(mr_takeover_read(&t, JOB, entries, n_entries, ran_before, N_VOCAB, max_tokens, &arena),
-              MR_OK);
+    CHECK_I64(
+        mr_takeover_read(&t, JOB, entries, n_entries, ran_before, N_VOCAB, max_tokens, &arena),
+        MR_OK);
     CHECK_I64(t.attempt, 0); /* the caller's */
 }
 
