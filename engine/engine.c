@@ -9,7 +9,7 @@
  * All memory is reserved at open and compared with what the machine has; add takes a slot and every
  * KV block that the sequence can come to need, so a step cannot run out of anything.
  *
- * Limits: MAX_SEQS, MAX_STEP_TOKENS, MAX_THREADS, MAX_SAMPLERS; the others in the options.
+ * Limits: MAX_SEQS, MAX_STEP_TOKENS, MAX_THREADS; the others in the options.
  * Thread: one. Model, tokenizer and template may be read from any. */
 #include "millrace/engine.h"
 
@@ -31,7 +31,6 @@
 #define MAX_SEQS            1024u
 #define MAX_STEP_TOKENS     65536u
 #define MAX_THREADS         256
-#define MAX_SAMPLERS        8 /* threads that sample; each has scratch of the vocabulary's size */
 
 typedef struct seq {
     bool used, in_step;
@@ -59,7 +58,7 @@ struct mr_engine {
     mr_pool *pool;
     mr_kv kv;
     mr_forward *forward;
-    mr_sampler *samplers[MAX_SAMPLERS];
+    mr_sampler *samplers[MAX_THREADS]; /* one per thread: pages that none needs stay untouched */
     int n_samplers;
     int32_t *eog;
     size_t n_eog;
@@ -151,7 +150,7 @@ static mr_status open_samplers(mr_engine *e, mr_err *err) {
     const int n_threads = mr_pool_size(e->pool);
     mr_status st = list_eog(e, err);
 
-    while (st == MR_OK && e->n_samplers < n_threads && e->n_samplers < MAX_SAMPLERS) {
+    while (st == MR_OK && e->n_samplers < n_threads) {
         st = mr_sampler_open(&e->samplers[e->n_samplers], e->n_vocab, e->eog, e->n_eog, e->n_ctx,
                              err);
         if (st == MR_OK) e->n_samplers++;
@@ -454,33 +453,25 @@ typedef struct sampling_run {
     mr_engine *e;
     const mr_engine_item *items;
     mr_engine_out *outs;
-    uint32_t n_todo;
 } sampling_run;
 
-static void sample_one(const sampling_run *r, uint32_t i, mr_sampler *sampler) {
+static void on_sample(void *arg, uint32_t piece, int ith) {
+    const sampling_run *r = arg;
     mr_engine *e = r->e;
+    const uint32_t i = e->todo[piece];
     const seq *s = &e->seqs[r->items[i].seq];
     float *logits = e->logits + (size_t)s->logits_row * e->n_vocab;
 
-    if (mr_sampler_pick(sampler, &s->sampling, logits, s->tokens, s->n_tokens, s->n_prompt,
+    if (mr_sampler_pick(e->samplers[ith], &s->sampling, logits, s->tokens, s->n_tokens, s->n_prompt,
                         &r->outs[i], NULL) != MR_OK)
         r->outs[i].token = MR_ENGINE_SPOILED;
-}
-
-static void on_sample(void *arg, int ith, int nth) {
-    const sampling_run *r = arg;
-    mr_engine *e = r->e;
-
-    (void)nth;
-    if (ith >= e->n_samplers) return;
-    for (uint32_t i; (i = (uint32_t)mr_pool_next(e->pool)) < r->n_todo;)
-        sample_one(r, e->todo[i], e->samplers[ith]);
 }
 
 /* A token for each sequence that is through with its tokens and may have more. */
 static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                         mr_err *err) {
-    sampling_run r = {e, items, outs, 0};
+    sampling_run r = {e, items, outs};
+    uint32_t n_todo = 0;
 
     for (size_t i = 0; i < n; i++) {
         const seq *s = &e->seqs[items[i].seq];
@@ -488,12 +479,9 @@ static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_
         outs[i].token = -1;
         outs[i].logprob = 0;
         outs[i].n_top = 0;
-        if (items[i].n_tokens == pending(s) && s->n_left > 0) e->todo[r.n_todo++] = (uint32_t)i;
+        if (items[i].n_tokens == pending(s) && s->n_left > 0) e->todo[n_todo++] = (uint32_t)i;
     }
-    if (r.n_todo == 1)
-        sample_one(&r, e->todo[0], e->samplers[0]);
-    else if (r.n_todo > 1)
-        mr_pool_run(e->pool, on_sample, &r);
+    mr_pool_run(e->pool, n_todo, on_sample, &r);
     for (size_t i = 0; i < n; i++)
         if (outs[i].token == MR_ENGINE_SPOILED)
             return mr_fail(err, MR_EINTERNAL,

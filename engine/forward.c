@@ -73,21 +73,17 @@ typedef void piece_fn(mr_forward *f, uint32_t piece, void *scratch);
 typedef struct phase {
     mr_forward *f;
     piece_fn *fn;
-    uint32_t n_pieces;
 } phase;
 
-static void on_thread(void *arg, int ith, int nth) {
+static void on_piece(void *arg, uint32_t piece, int ith) {
     const phase *p = arg;
-    void *scratch = p->f->scratch + (size_t)ith * p->f->scratch_bytes;
 
-    (void)nth;
-    for (uint32_t i; (i = (uint32_t)mr_pool_next(p->f->pool)) < p->n_pieces;)
-        p->fn(p->f, i, scratch);
+    p->fn(p->f, piece, p->f->scratch + (size_t)ith * p->f->scratch_bytes);
 }
 
 static void share(mr_forward *f, piece_fn *fn, uint32_t n_pieces, uint64_t work) {
-    if (n_pieces > 1 && work >= MIN_SHARED_WORK) {
-        mr_pool_run(f->pool, on_thread, &(phase){f, fn, n_pieces});
+    if (work >= MIN_SHARED_WORK) {
+        mr_pool_run(f->pool, n_pieces, on_piece, &(phase){f, fn});
         return;
     }
     for (uint32_t i = 0; i < n_pieces; i++) fn(f, i, f->scratch);
