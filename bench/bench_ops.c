@@ -6,7 +6,8 @@
  * RANGE_ROWS as a step does, so weights come from memory when N is beyond the caches. gflops counts
  * 2 operations per weight and token; weights_gbs is bytes of the weights as stored, per second.
  * matmul_cached: the same on weights that stay in the first-level cache: near the peak of the core.
- * attn: 32 query heads over 8 key/value heads of 128; kv_gbs is bytes of the cache per second.
+ * attn: all heads of one layer, one row (decode) or a block of 16 (prompt), behind len positions of
+ * a cache whose blocks lie backwards; kv_gbs is bytes of the cache per second.
  * A case runs once to warm up, then `reps` times; the median and the best are printed. Time is this
  * thread's CPU time: a neighbour that takes the core away does not count, one that takes memory
  * bandwidth does. */
@@ -125,61 +126,79 @@ typedef struct attn_case {
 } attn_case;
 
 static void run_attn(void *arg) {
-    const attn_case *c = arg;
-    c->o->attn(&c->a);
+    attn_case c = *(const attn_case *)arg;
+    for (c.a.kv_head = 0; c.a.kv_head < c.a.n_kv_head; c.a.kv_head++) c.o->attn(&c.a);
 }
 
-static void bench_attn(const mr_ops *o, uint32_t len, int reps) {
-    enum { HEADS = 32, KV_HEADS = 8, D_HEAD = 128, BLOCK = 16 };
-    const uint32_t n_blocks = (len + BLOCK - 1) / BLOCK;
-    const size_t n = (size_t)n_blocks * KV_HEADS * BLOCK * D_HEAD;
-    float *x = values(n), *q = values(HEADS * D_HEAD);
+typedef struct attn_shape {
+    uint32_t n_head, n_kv_head, d_head;
+} attn_shape;
+
+/* n_rows rows behind len positions: one, as in decode, or a block of a prompt. */
+static void bench_attn(const mr_ops *o, const attn_shape *s, uint32_t len, uint32_t n_rows,
+                       int reps) {
+    const uint32_t n_blocks = (len + n_rows + MR_KV_BLOCK_LEN - 1) / MR_KV_BLOCK_LEN;
+    const size_t n = (size_t)n_blocks * s->n_kv_head * MR_KV_BLOCK_LEN * s->d_head;
+    const size_t n_query = (size_t)n_rows * s->n_head;
+    const uint32_t group = s->n_head / s->n_kv_head;
+    float *x = values(n), *q = values(n_query * s->d_head);
     mr_f16 *kv = alloc_or_die(2 * n * sizeof *kv);
     int32_t *table = alloc_or_die(n_blocks * sizeof *table);
     attn_case c = {o,
-                   {.out = alloc_or_die(HEADS * D_HEAD * sizeof(float)),
+                   {.part = alloc_or_die(n_query * MR_ATTN_RECORD(s->d_head) * sizeof(float)),
                     .q = q,
                     .k = kv,
                     .v = kv + n,
                     .table = table,
-                    .len = len,
-                    .block_len = BLOCK,
-                    .n_head = HEADS,
-                    .n_kv_head = KV_HEADS,
-                    .d_head = D_HEAD,
-                    .h0 = 0,
-                    .h1 = HEADS,
+                    .pos = len,
+                    .n_rows = n_rows,
+                    .span0 = 0,
+                    .span1 = (len + n_rows - 1) / MR_ATTN_SPAN + 1,
+                    .n_head = s->n_head,
+                    .n_kv_head = s->n_kv_head,
+                    .d_head = s->d_head,
                     .scale = 0.088f,
-                    .scratch = alloc_or_die(mr_attn_scratch(len) * 4)}};
+                    .scratch = alloc_or_die(mr_attn_scratch(n_rows, group, s->d_head) * 4)}};
 
     o->to_f16(kv, x, n);
     o->to_f16(kv + n, x, n);
     for (uint32_t b = 0; b < n_blocks; b++) table[b] = (int32_t)(n_blocks - 1 - b);
     const timing t = measure(run_attn, &c, reps);
-    printf("{\"bench\":\"attn\",\"isa\":\"%s\",\"len\":%u,\"us\":%.1f,\"kv_gbs\":%.2f,"
-           "\"gflops\":%.1f}\n",
-           o->name, len, t.median_s * 1e6, 2.0 * (double)n * sizeof *kv / t.median_s / 1e9,
-           4.0 * len * HEADS * D_HEAD / t.median_s / 1e9);
+    printf("{\"bench\":\"attn\",\"isa\":\"%s\",\"heads\":\"%u/%u x %u\",\"len\":%u,\"rows\":%u,"
+           "\"us\":%.1f,\"kv_gbs\":%.2f,\"gflops\":%.1f}\n",
+           o->name, s->n_head, s->n_kv_head, s->d_head, len, n_rows, t.median_s * 1e6,
+           2.0 * (double)n * sizeof *kv / t.median_s / 1e9,
+           4.0 * len * (double)n_query * s->d_head / t.median_s / 1e9);
     free(x);
     free(q);
     free(kv);
     free(table);
-    free(c.a.out);
+    free(c.a.part);
     free(c.a.scratch);
+}
+
+static void bench_all_attn(const mr_ops *o, int reps) {
+    static const attn_shape shapes[] = {{32, 4, 64}, {32, 8, 128}, {16, 8, 128}, {16, 16, 64}};
+    static const uint32_t lens[] = {64, 1024, 8192};
+
+    for (size_t i = 0; i < MR_COUNT(shapes); i++)
+        for (size_t k = 0; k < MR_COUNT(lens); k++) {
+            bench_attn(o, &shapes[i], lens[k], 1, reps);
+            bench_attn(o, &shapes[i], lens[k], 16, reps);
+        }
 }
 
 static void bench_all(const mr_ops *o, size_t mib, int reps) {
     static const mr_type types[] = {MR_TYPE_F32,  MR_TYPE_F16,  MR_TYPE_BF16, MR_TYPE_Q8_0,
                                     MR_TYPE_Q4_0, MR_TYPE_Q4_K, MR_TYPE_Q5_K, MR_TYPE_Q6_K};
     static const size_t tokens[] = {1, 2, 3, 4, 8, 16, 32, 128}, full_tile[] = {24};
-    static const uint32_t lens[] = {64, 1024, 8192};
     const uint32_t rows = (uint32_t)(mib * 1024 * 1024 / (COLS * sizeof(float)));
 
     bench_matmul(o, "matmul_cached", MR_TYPE_F32, 8, 512, full_tile, 1, 1000, reps);
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         bench_matmul(o, "matmul", types[i], rows, COLS, tokens, sizeof tokens / sizeof *tokens, 1,
                      reps);
-    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) bench_attn(o, lens[i], reps);
+    bench_all_attn(o, reps);
 }
 
 static long number(const char *text, long lo, long hi) {

@@ -39,6 +39,7 @@ struct mr_forward {
     const mr_ops *ops;
     mr_pool *pool;
     mr_kv *kv;
+    mr_attend attend;
     uint32_t max_rows, max_head;
     double *speed; /* [n_rot/2] */
     double rope_factor;
@@ -171,46 +172,22 @@ static void turn(const mr_forward *f, float *heads, uint32_t n, const float *nor
     }
 }
 
-static void on_rotate(mr_forward *f, uint32_t row, void *scratch) {
+static void on_rotate(mr_forward *f, uint32_t block, void *scratch) {
     const mr_hparams *hp = &f->m->hp;
-    const mr_row *r = &f->rows[row];
-    float *q = f->q + (size_t)row * hp->n_head * hp->d_head;
-    float *k = f->k + (size_t)row * hp->n_kv_head * hp->d_head;
-    const float *v = f->v + (size_t)row * hp->n_kv_head * hp->d_head;
+    const mr_attend_block *b = &f->attend.blocks[block];
 
-    (void)scratch;
-    turn(f, q, hp->n_head, f->layer->q_norm, row);
-    turn(f, k, hp->n_kv_head, f->layer->k_norm, row);
-    for (uint32_t h = 0; h < hp->n_kv_head; h++) {
-        const size_t at = mr_kv_at(f->kv, r->table, r->pos, h);
+    for (uint32_t row = b->first; row < b->first + b->n_rows; row++) {
+        float *k = f->k + (size_t)row * hp->n_kv_head * hp->d_head;
+        const float *v = f->v + (size_t)row * hp->n_kv_head * hp->d_head;
 
-        f->ops->to_f16(mr_kv_k(f->kv, f->layer_no) + at, k + h * hp->d_head, hp->d_head);
-        f->ops->to_f16(mr_kv_v(f->kv, f->layer_no) + at, v + h * hp->d_head, hp->d_head);
+        turn(f, f->q + (size_t)row * hp->n_head * hp->d_head, hp->n_head, f->layer->q_norm, row);
+        turn(f, k, hp->n_kv_head, f->layer->k_norm, row);
+        mr_kv_put(f->kv, f->ops, f->layer_no, b->table, f->rows[row].pos, k, v, scratch);
     }
 }
 
-/* A piece is one row and the query heads that share one key head. */
 static void on_attend(mr_forward *f, uint32_t piece, void *scratch) {
-    const mr_hparams *hp = &f->m->hp;
-    const uint32_t i = piece / hp->n_kv_head, kv_head = piece % hp->n_kv_head;
-    const uint32_t group = hp->n_head / hp->n_kv_head;
-    const mr_row *r = &f->rows[f->live[i]];
-    const size_t at = (size_t)i * hp->n_head * hp->d_head;
-
-    f->ops->attn(&(mr_attn_args){.out = f->att + at,
-                                 .q = f->q + at,
-                                 .k = mr_kv_k(f->kv, f->layer_no),
-                                 .v = mr_kv_v(f->kv, f->layer_no),
-                                 .table = r->table,
-                                 .len = r->pos + 1,
-                                 .block_len = MR_KV_BLOCK_LEN,
-                                 .n_head = hp->n_head,
-                                 .n_kv_head = hp->n_kv_head,
-                                 .d_head = hp->d_head,
-                                 .h0 = kv_head * group,
-                                 .h1 = (kv_head + 1) * group,
-                                 .scale = hp->attn_scale,
-                                 .scratch = scratch});
+    mr_attend_piece(&f->attend, piece, f->layer_no, f->q, f->att, scratch);
 }
 
 static void on_attn_out(mr_forward *f, uint32_t piece, void *scratch) {
@@ -270,6 +247,7 @@ static void keep_wanted(mr_forward *f) {
         f->live[kept++] = i;
     }
     f->n = kept;
+    mr_attend_plan(&f->attend, f->rows, f->live, kept);
 }
 
 static void attention(mr_forward *f, bool last) {
@@ -282,10 +260,11 @@ static void attention(mr_forward *f, bool last) {
     share(f, on_norm, f->n, (uint64_t)f->n * hp->n_embd);
     share(f, on_qkv, n_pieces(&l->wq) + n_pieces(&l->wk) + n_pieces(&l->wv),
           f->n * d_qkv * hp->n_embd);
-    share(f, on_rotate, f->n, f->n * d_qkv);
+    share(f, on_rotate, f->attend.n_blocks, f->n * d_qkv);
     if (last) keep_wanted(f);
     for (uint32_t i = 0; i < f->n; i++) n_scores += f->rows[f->live[i]].pos + 1;
-    share(f, on_attend, f->n * hp->n_kv_head, 2 * n_scores * hp->n_head * hp->d_head);
+    mr_attend_arm(&f->attend);
+    share(f, on_attend, f->attend.n_pieces, 2 * n_scores * hp->n_head * hp->d_head);
     share(f, on_attn_out, n_pieces(&l->wo), f->n * n_products(&l->wo));
 }
 
@@ -305,6 +284,7 @@ void mr_forward_run(mr_forward *f, const mr_row *rows, uint32_t n) {
     f->rows = rows;
     f->n = n;
     for (uint32_t i = 0; i < n; i++) f->live[i] = i;
+    mr_attend_plan(&f->attend, rows, f->live, n);
     share(f, on_embed, n, (uint64_t)n * (hp->n_embd + 32 * hp->n_rot)); /* a sine costs some 30 */
     for (uint32_t i = 0; i < hp->n_layer; i++) {
         f->layer_no = i;
@@ -349,18 +329,18 @@ static uint32_t pass_rows(const mr_hparams *hp, uint32_t max_rows) {
     return rows < max_rows ? (uint32_t)rows : max_rows;
 }
 
-static size_t thread_bytes(const mr_hparams *hp, uint32_t max_len) {
+static size_t thread_bytes(const mr_hparams *hp) {
     const uint32_t d_q = hp->n_head * hp->d_head;
     uint32_t cols = hp->n_embd > hp->n_ff ? hp->n_embd : hp->n_ff;
 
     if (d_q > cols) cols = d_q;
-    const size_t matmul = mr_matmul_scratch(cols), attn = mr_attn_scratch(max_len) * sizeof(float);
+    const size_t matmul = mr_matmul_scratch(cols), attn = mr_attend_scratch(hp);
     const size_t most = matmul > attn ? matmul : attn;
 
     return (most + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1);
 }
 
-static void place_all(mr_forward *f, layout *l, uint32_t max_len, int n_threads) {
+static void place_all(mr_forward *f, layout *l, int n_threads) {
     const mr_hparams *hp = &f->m->hp;
     const size_t row = f->max_rows * sizeof(float), d_head = hp->d_head;
 
@@ -377,7 +357,7 @@ static void place_all(mr_forward *f, layout *l, uint32_t max_len, int n_threads)
     f->top = place(l, sizeof(float) * f->max_head * hp->n_embd);
     f->live = place(l, f->max_rows * sizeof *f->live);
     f->speed = place(l, hp->n_rot / 2 * sizeof *f->speed);
-    f->scratch_bytes = thread_bytes(hp, max_len);
+    f->scratch_bytes = thread_bytes(hp);
     f->scratch = place(l, f->scratch_bytes * (size_t)n_threads);
 }
 
@@ -386,8 +366,8 @@ size_t mr_forward_bytes_for(const mr_model *m, uint32_t max_rows, uint32_t max_h
     mr_forward f = {.m = m, .max_rows = pass_rows(&m->hp, max_rows), .max_head = max_head};
     layout l = {0};
 
-    place_all(&f, &l, max_len, n_threads);
-    return l.bytes;
+    place_all(&f, &l, n_threads);
+    return l.bytes + mr_attend_bytes_for(&m->hp, max_len);
 }
 
 mr_status mr_forward_open(mr_forward **out, const mr_model *m, const mr_ops *ops, mr_pool *pool,
@@ -405,7 +385,8 @@ mr_status mr_forward_open(mr_forward **out, const mr_model *m, const mr_ops *ops
     f->kv = kv;
     f->max_rows = pass_rows(&m->hp, max_rows);
     f->max_head = max_head;
-    f->pages_bytes = mr_forward_bytes_for(m, max_rows, max_head, max_len, n_threads);
+    place_all(f, &l, n_threads); /* counts */
+    f->pages_bytes = l.bytes;
     f->pages = l.base = mr_pages_map(f->pages_bytes);
     if (!f->pages) {
         const mr_status st = mr_fail(
@@ -413,7 +394,14 @@ mr_status mr_forward_open(mr_forward **out, const mr_model *m, const mr_ops *ops
         mr_forward_close(f);
         return st;
     }
-    place_all(f, &l, max_len, n_threads);
+    l.bytes = 0;
+    place_all(f, &l, n_threads);
+    const mr_status st =
+        mr_attend_init(&f->attend, &m->hp, ops, kv, f->max_rows, max_len, n_threads, err);
+    if (st != MR_OK) {
+        mr_forward_close(f);
+        return st;
+    }
     f->rope_factor = mr_rope_speeds(&m->hp, f->speed);
     *out = f;
     return MR_OK;
@@ -421,6 +409,7 @@ mr_status mr_forward_open(mr_forward **out, const mr_model *m, const mr_ops *ops
 
 void mr_forward_close(mr_forward *f) {
     if (!f) return;
+    mr_attend_deinit(&f->attend);
     mr_pages_unmap(f->pages, f->pages_bytes);
     free(f);
 }

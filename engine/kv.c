@@ -62,3 +62,17 @@ void mr_kv_give(mr_kv *kv, const int32_t *table, uint32_t n) {
     /* Backwards, so that the next sequence gets the same blocks in the same order. */
     for (uint32_t i = n; i-- > 0;) kv->free[kv->n_free++] = table[i];
 }
+
+void mr_kv_put(const mr_kv *kv, const mr_ops *ops, uint32_t layer, const int32_t *table,
+               uint32_t pos, const float *k, const float *v, mr_f16 *scratch) {
+    const uint32_t d_head = kv->d_head, in = pos % MR_KV_BLOCK_LEN;
+
+    for (uint32_t h = 0; h < kv->n_kv_head; h++) {
+        const size_t at = mr_kv_at(kv, table, pos, h);
+        mr_f16 *key = mr_kv_k(kv, layer) + at + in;
+
+        ops->to_f16(scratch, k + (size_t)h * d_head, d_head);
+        for (uint32_t d = 0; d < d_head; d++) key[d * MR_KV_BLOCK_LEN] = scratch[d];
+        ops->to_f16(mr_kv_v(kv, layer) + at + in * d_head, v + (size_t)h * d_head, d_head);
+    }
+}

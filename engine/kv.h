@@ -1,6 +1,7 @@
 /* kv.h - keys and values of all sequences, in blocks that any sequence can take.
  *
- * Memory: per layer [n_block, n_kv_head, block_len, d_head] f16, once for keys and once for values.
+ * Memory, f16, per layer: keys [n_block, n_kv_head, d_head, block_len], so that 16 positions are one
+ * vector when scores are made; values [n_block, n_kv_head, block_len, d_head].
  * A sequence's block table lists its blocks in order of position; one number stands for the same
  * block in every layer. After Kwon 2023, "PagedAttention", sec. 4.1. Owner: caller, init to deinit.
  * Thread: take and give from one thread; blocks are written by whoever computes the rows. */
@@ -11,8 +12,6 @@
 #include <stdint.h>
 
 #include "engine/ops.h"
-
-#define MR_KV_BLOCK_LEN 32 /* positions */
 
 typedef struct mr_kv {
     mr_f16 *k, *v;       /* [n_layer] of the above */
@@ -37,17 +36,22 @@ uint32_t mr_kv_blocks_for(size_t n_tokens);
 mr_status mr_kv_take(mr_kv *kv, int32_t *table, uint32_t n, mr_err *err);
 void mr_kv_give(mr_kv *kv, const int32_t *table, uint32_t n);
 
+/* Keys and values [n_kv_head, d_head] of one position. scratch: d_head values. */
+void mr_kv_put(const mr_kv *kv, const mr_ops *ops, uint32_t layer, const int32_t *table,
+               uint32_t pos, const float *k, const float *v, mr_f16 *scratch);
+
 static inline mr_f16 *mr_kv_k(const mr_kv *kv, uint32_t layer) {
     return kv->k + layer * kv->layer_values;
 }
 static inline mr_f16 *mr_kv_v(const mr_kv *kv, uint32_t layer) {
     return kv->v + layer * kv->layer_values;
 }
-/* Index of the first of d_head values of one head at one position, within a layer. */
+/* Index of the first value of one head in the block that holds a position, within a layer: key d of
+ * position pos is d * MR_KV_BLOCK_LEN + pos % MR_KV_BLOCK_LEN further. */
 static inline size_t mr_kv_at(const mr_kv *kv, const int32_t *table, uint32_t pos, uint32_t head) {
     const size_t block = (size_t)table[pos / MR_KV_BLOCK_LEN];
 
-    return ((block * kv->n_kv_head + head) * MR_KV_BLOCK_LEN + pos % MR_KV_BLOCK_LEN) * kv->d_head;
+    return (block * kv->n_kv_head + head) * MR_KV_BLOCK_LEN * kv->d_head;
 }
 
 #endif

@@ -21,16 +21,24 @@ typedef uint16_t mr_f16; /* IEEE binary16 bits */
 #define MR_ROPE_TOL 2e-6f   /* of max |x| */
 #define MR_SILU_TOL 2e-6f   /* of max |out| */
 
-typedef struct mr_attn_args { /* attention of one query row over the paged cache, heads h0..h1 */
-    float *out;               /* [n_head, d_head] of this row; heads h0..h1 are written */
-    const float *q;           /* [n_head, d_head], rotated */
-    const mr_f16 *k, *v;      /* [n_block, n_kv_head, block_len, d_head] of one layer */
+#define MR_KV_BLOCK_LEN 32  /* positions of a block of the cache */
+#define MR_ATTN_SPAN    256 /* positions that attention sums up at once: whole blocks */
+
+/* A record is one (row, head) summed over some spans: sum of e^(score - max) v, [d_head]; max; sum
+ * of e^(score - max). */
+#define MR_ATTN_RECORD(d_head) ((size_t)(d_head) + 2)
+
+typedef struct mr_attn_args { /* rows of one sequence that follow each other, heads of one key head */
+    float *part;              /* [n_rows, n_head / n_kv_head] records */
+    const float *q;           /* [n_rows, n_head, d_head], rotated */
+    const mr_f16 *k;          /* [n_block, n_kv_head, d_head, MR_KV_BLOCK_LEN] of one layer */
+    const mr_f16 *v;          /* [n_block, n_kv_head, MR_KV_BLOCK_LEN, d_head] */
     const int32_t *table;     /* block numbers in order of position */
-    uint32_t len;             /* positions to attend to, 1.. */
-    uint32_t block_len, n_head, n_kv_head, d_head;
-    uint32_t h0, h1;
+    uint32_t pos, n_rows;     /* row i is at pos + i and attends to 0 .. pos + i; all in one span */
+    uint32_t span0, span1;    /* ... to those in spans span0 .. span1 - 1, at most the rows' own */
+    uint32_t n_head, n_kv_head, d_head, kv_head;
     float scale;
-    float *scratch; /* mr_attn_scratch(len) floats, this thread's */
+    float *scratch; /* mr_attn_scratch floats, 64-byte aligned, this thread's */
 } mr_attn_args;
 
 typedef struct mr_ops {
@@ -47,7 +55,11 @@ typedef struct mr_ops {
     void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps);
     /* Rotates one head in place: x[n_rot] pairs by cos/sin[n_rot/2]; neox: pairs (i, i + n_rot/2). */
     void (*rope)(float *x, const float *cos, const float *sin, size_t n_rot, int neox);
+    /* Scores scale * q k of every (row, head), softmax, weighted values, into records: those over
+     * all spans at once have the same bits as those of single spans joined in order. */
     void (*attn)(const mr_attn_args *a);
+    /* out[d_head] of one (row, head) from its records part + i * step, spans ascending. */
+    void (*attn_join)(float *out, const float *part, size_t n_parts, size_t step, size_t d_head);
     /* y = gate * sigmoid(gate) * up */
     void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
     void (*add)(float *y, const float *x, size_t n);            /* y += x */
@@ -55,7 +67,7 @@ typedef struct mr_ops {
 } mr_ops;
 
 size_t mr_matmul_scratch(size_t cols);
-size_t mr_attn_scratch(uint32_t len);
+size_t mr_attn_scratch(uint32_t n_rows, uint32_t group, uint32_t d_head);
 
 /* isa: NULL or "auto", "ref", "avx2", "avx512". NULL return: this machine or build lacks it. */
 const mr_ops *mr_ops_pick(const char *isa);

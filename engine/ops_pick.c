@@ -53,6 +53,7 @@ size_t mr_matmul_scratch(size_t cols) {
     return (simd > cols ? simd : cols) * sizeof(float);
 }
 
-size_t mr_attn_scratch(uint32_t len) {
-    return len;
+/* Variants: the sums of a tile and the packed queries. Ref: one record, which is less. */
+size_t mr_attn_scratch(uint32_t n_rows, uint32_t group, uint32_t d_head) {
+    return (MR_CPU_ATTN_TILE + (size_t)n_rows * group) * d_head;
 }

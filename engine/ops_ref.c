@@ -2,6 +2,7 @@
  *
  * It is what the variants in cpu/ are measured against, and what runs where they do not exist. */
 #include <math.h>
+#include <string.h>
 
 #include "engine/cpu/tables.h"
 #include "engine/quant.h"
@@ -36,41 +37,80 @@ static void ref_rope(float *x, const float *cos, const float *sin, size_t n_rot,
     }
 }
 
-/* First value of position i of a key/value head, in a->k as in a->v. */
-static size_t kv_offset(const mr_attn_args *a, uint32_t kv_head, uint32_t i) {
-    const size_t block = (size_t)a->table[i / a->block_len];
-    return ((block * a->n_kv_head + kv_head) * a->block_len + i % a->block_len) * a->d_head;
+/* First value of the block and key/value head that hold position i, in a->k as in a->v. */
+static size_t kv_offset(const mr_attn_args *a, uint32_t i) {
+    const size_t block = (size_t)a->table[i / MR_KV_BLOCK_LEN];
+    return (block * a->n_kv_head + a->kv_head) * MR_KV_BLOCK_LEN * a->d_head;
 }
 
-static double score(const mr_attn_args *a, uint32_t h, uint32_t kv_head, uint32_t i) {
-    const mr_f16 *k = a->k + kv_offset(a, kv_head, i);
-    const float *q = a->q + (size_t)h * a->d_head;
+static double score(const mr_attn_args *a, const float *q, uint32_t i) {
+    const mr_f16 *k = a->k + kv_offset(a, i) + i % MR_KV_BLOCK_LEN;
     double sum = 0;
-    for (uint32_t d = 0; d < a->d_head; d++) sum += (double)q[d] * mr_f16_to_f32(k[d]);
+    for (uint32_t d = 0; d < a->d_head; d++)
+        sum += (double)q[d] * mr_f16_to_f32(k[d * MR_KV_BLOCK_LEN]);
     return sum * a->scale;
 }
 
-/* Scores are made twice rather than stored: scratch then needs no more than len floats. */
-static void attn_head(const mr_attn_args *a, uint32_t h) {
-    const uint32_t kv_head = h / (a->n_head / a->n_kv_head);
-    double max = -INFINITY, total = 0;
+/* Positions i0 .. i1 of one span. */
+static void attn_span(const mr_attn_args *a, const float *q, uint32_t i0, uint32_t i1,
+                      float *record) {
+    double p[MR_ATTN_SPAN], max = -INFINITY, total = 0;
 
-    for (uint32_t i = 0; i < a->len; i++) max = fmax(max, score(a, h, kv_head, i));
-    for (uint32_t i = 0; i < a->len; i++) {
-        const double p = exp(score(a, h, kv_head, i) - max);
-        a->scratch[i] = (float)p;
-        total += p;
+    for (uint32_t i = i0; i < i1; i++) {
+        p[i - i0] = score(a, q, i);
+        max = fmax(max, p[i - i0]);
     }
+    for (uint32_t i = i0; i < i1; i++) total += p[i - i0] = exp(p[i - i0] - max);
     for (uint32_t d = 0; d < a->d_head; d++) {
         double sum = 0;
-        for (uint32_t i = 0; i < a->len; i++)
-            sum += (double)a->scratch[i] * mr_f16_to_f32(a->v[kv_offset(a, kv_head, i) + d]);
-        a->out[(size_t)h * a->d_head + d] = (float)(sum / total);
+        for (uint32_t i = i0; i < i1; i++) {
+            const mr_f16 *v = a->v + kv_offset(a, i) + i % MR_KV_BLOCK_LEN * a->d_head;
+            sum += p[i - i0] * mr_f16_to_f32(v[d]);
+        }
+        record[d] = (float)sum;
+    }
+    record[a->d_head] = (float)max;
+    record[a->d_head + 1] = (float)total;
+}
+
+/* What came before and one record more become one. */
+static void fold(float *acc, float *acc_max, float *acc_total, const float *record, size_t d_head) {
+    const double max = fmax(*acc_max, record[d_head]);
+    const double keep = exp(*acc_max - max), take = exp(record[d_head] - max);
+
+    for (size_t d = 0; d < d_head; d++) acc[d] = (float)(acc[d] * keep + record[d] * take);
+    *acc_total = (float)(*acc_total * keep + record[d_head + 1] * take);
+    *acc_max = (float)max;
+}
+
+static void attn_query(const mr_attn_args *a, const float *q, uint32_t len, float *record) {
+    const size_t d = a->d_head;
+
+    for (uint32_t span = a->span0; span < a->span1; span++) {
+        const uint32_t i0 = span * MR_ATTN_SPAN;
+        const uint32_t i1 = i0 + MR_ATTN_SPAN < len ? i0 + MR_ATTN_SPAN : len;
+
+        attn_span(a, q, i0, i1, span == a->span0 ? record : a->scratch);
+        if (span > a->span0) fold(record, record + d, record + d + 1, a->scratch, d);
     }
 }
 
 static void ref_attn(const mr_attn_args *a) {
-    for (uint32_t h = a->h0; h < a->h1; h++) attn_head(a, h);
+    const uint32_t group = a->n_head / a->n_kv_head;
+
+    for (uint32_t r = 0; r < a->n_rows; r++)
+        for (uint32_t g = 0; g < group; g++)
+            attn_query(a, a->q + ((size_t)r * a->n_head + a->kv_head * group + g) * a->d_head,
+                       a->pos + r + 1, a->part + (r * group + g) * MR_ATTN_RECORD(a->d_head));
+}
+
+static void ref_attn_join(float *out, const float *part, size_t n_parts, size_t step,
+                          size_t d_head) {
+    float max = part[d_head], total = part[d_head + 1];
+
+    memcpy(out, part, d_head * sizeof *out);
+    for (size_t i = 1; i < n_parts; i++) fold(out, &max, &total, part + i * step, d_head);
+    for (size_t d = 0; d < d_head; d++) out[d] /= total;
 }
 
 static void ref_silu_mul(float *y, const float *gate, const float *up, size_t n) {
@@ -92,6 +132,7 @@ const mr_ops mr_ops_ref = {
     .rmsnorm = ref_rmsnorm,
     .rope = ref_rope,
     .attn = ref_attn,
+    .attn_join = ref_attn_join,
     .silu_mul = ref_silu_mul,
     .add = ref_add,
     .to_f16 = ref_to_f16,

@@ -14,7 +14,8 @@
 #define TILE_ROWS     2
 #define TILE_TOKENS   3
 #define DIRECT_TOKENS 3
-#define ATTN_HEADS    1
+#define ATTN_TILE     4
+#define ATTN_VECS     1
 
 typedef struct vec {
     __m256 lo, hi;

@@ -14,7 +14,8 @@
 #define TILE_ROWS 4
 #define TILE_TOKENS 6
 #define DIRECT_TOKENS 4
-#define ATTN_HEADS 4
+#define ATTN_TILE 8
+#define ATTN_VECS 2
 
 typedef __m512 vec;
 

@@ -1,7 +1,7 @@
 /* simd.h - all ops in terms of a vector of 16 floats; included once by each ops_<isa>.c.
  *
  * The including file defines vec, the v_ functions on it, INLINE, TILE_ROWS, TILE_TOKENS,
- * DIRECT_TOKENS and ATTN_HEADS. Every v_ function rounds as IEEE says, so all instruction sets give
+ * DIRECT_TOKENS, ATTN_TILE and ATTN_VECS. Every v_ function rounds as IEEE says, so all instruction sets give
  * the same bits.
  *
  * Order of sums, everywhere: element i goes to sum i % 16, in ascending order and with one rounding
@@ -69,6 +69,7 @@ const mr_ops SIMD_TABLE = {
     .rmsnorm = simd_rmsnorm,
     .rope = simd_rope,
     .attn = simd_attn,
+    .attn_join = simd_attn_join,
     .silu_mul = simd_silu_mul,
     .add = simd_add,
     .to_f16 = simd_to_f16,
