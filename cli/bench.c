@@ -64,7 +64,7 @@ static mr_status add_all(bench *b, uint32_t batch, mr_err *err) {
     for (uint32_t i = 0; i < batch && st == MR_OK; i++) {
         for (int64_t k = 0; k < b->pp; k++)
             b->prompt[k] = (int32_t)(next_random(&b->random) % n_vocab);
-        st = mr_engine_add(b->e, b->prompt, (size_t)b->pp, 0, (size_t)b->tg + 1, &greedy,
+        st = mr_engine_add(b->e, b->prompt, (size_t)b->pp, 0, (size_t)b->tg + 1, 0, &greedy,
                            &b->seqs[i], err);
     }
     return st;

@@ -6,6 +6,10 @@
  * every sequence that has nothing left to compute. Only then do the sequences move on: a step that
  * fails has changed nothing that counts, and can be repeated without the sequence that spoiled it.
  *
+ * A prompt that begins as an earlier sequence did, with the same salt, finds those blocks of keys
+ * and values in the cache (kv.c) and starts behind them. The last token is computed in any case:
+ * its logits are wanted. What a sequence has computed becomes known block by block as it moves on.
+ *
  * All memory is reserved at open and compared with what the machine has; add takes a slot and every
  * KV block that the sequence can come to need, so a step cannot run out of anything.
  *
@@ -36,7 +40,8 @@ typedef struct seq {
     bool used, in_step;
     uint32_t n_prompt, n_tokens, n_done; /* not generated; known; in the cache */
     uint32_t n_left;                     /* tokens that may still be sampled */
-    uint32_t n_blocks;
+    uint32_t n_blocks, n_found;          /* n_found: blocks that were in the cache at the start */
+    uint64_t salt;
     int32_t logits_row; /* of the last step; -1: none */
     int32_t *tokens;    /* [n_ctx] */
     int32_t *table;     /* [blocks of n_ctx] */
@@ -63,6 +68,7 @@ struct mr_engine {
     int32_t *eog;
     size_t n_eog;
     uint32_t n_ctx, n_vocab, kv_tokens, max_seqs, max_step_tokens;
+    bool keeps_prefixes;
 
     seq *seqs; /* [max_seqs] */
     int32_t *tokens, *tables;
@@ -102,6 +108,8 @@ static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *
     if (opt->n_threads < 0 || opt->n_threads > MAX_THREADS)
         return mr_fail(err, MR_EINVAL, "n_threads: %d is not in 0..%d", opt->n_threads,
                        MAX_THREADS);
+
+    e->keeps_prefixes = !opt->no_prefix_cache;
 
     /* Each sequence takes whole blocks. */
     const uint64_t all = (uint64_t)e->max_seqs * mr_kv_blocks_for(e->n_ctx) * MR_KV_BLOCK_LEN;
@@ -280,7 +288,7 @@ size_t mr_engine_kv_bytes(const mr_engine *e) {
     return e->kv.bytes;
 }
 uint32_t mr_engine_kv_blocks_free(const mr_engine *e) {
-    return e->kv.n_free;
+    return mr_kv_n_free(&e->kv);
 }
 uint32_t mr_engine_kv_blocks_total(const mr_engine *e) {
     return e->kv.n_block;
@@ -312,9 +320,28 @@ static mr_status check_add(const mr_engine *e, const int32_t *tokens, size_t n, 
     return MR_OK;
 }
 
+/* Blocks for n + max_new tokens, the known ones first. */
+static mr_status take_blocks(mr_engine *e, seq *s, const int32_t *tokens, size_t n, size_t max_new,
+                             mr_err *err) {
+    const uint32_t n_blocks = mr_kv_blocks_for(n + max_new);
+    const uint32_t n_whole = (uint32_t)((n - 1) / MR_KV_BLOCK_LEN); /* not the last token's */
+    const uint32_t n_found =
+        e->keeps_prefixes ? mr_kv_find(&e->kv, s->salt, tokens, n_whole, s->table) : 0;
+    const mr_status st = mr_kv_take(&e->kv, s->table + n_found, n_blocks - n_found, err);
+
+    if (st != MR_OK) {
+        mr_kv_give(&e->kv, s->table, n_found);
+        return st;
+    }
+    s->n_blocks = n_blocks;
+    s->n_found = n_found;
+    s->n_done = n_found * MR_KV_BLOCK_LEN;
+    return MR_OK;
+}
+
 mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_generated,
-                        size_t max_new, const mr_sampling *sampling, uint32_t *seq_out,
-                        mr_err *err) {
+                        size_t max_new, uint64_t salt, const mr_sampling *sampling,
+                        uint32_t *seq_out, mr_err *err) {
     uint32_t id = 0;
     mr_status st;
 
@@ -325,17 +352,15 @@ mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_
         return mr_fail(err, MR_ELIMIT, "sequences: all %u are in use", e->max_seqs);
 
     seq *s = &e->seqs[id];
-    const uint32_t n_blocks = mr_kv_blocks_for(n + max_new);
-    if ((st = mr_kv_take(&e->kv, s->table, n_blocks, err)) != MR_OK) return st;
+    s->salt = salt;
+    if ((st = take_blocks(e, s, tokens, n, max_new, err)) != MR_OK) return st;
     memcpy(s->tokens, tokens, n * sizeof *tokens);
     s->sampling = *sampling;
     if (sampling->n_bias) memcpy(s->bias, sampling->bias, sampling->n_bias * sizeof *s->bias);
     s->sampling.bias = s->bias;
     s->n_tokens = (uint32_t)n;
     s->n_prompt = (uint32_t)(n - n_generated);
-    s->n_done = 0;
     s->n_left = (uint32_t)max_new;
-    s->n_blocks = n_blocks;
     s->logits_row = -1;
     s->used = true;
     *seq_out = id;
@@ -360,6 +385,10 @@ static uint32_t pending(const seq *s) {
 
 uint32_t mr_engine_pending(const mr_engine *e, uint32_t id) {
     return pending(seq_at(e, id));
+}
+
+uint32_t mr_engine_cached(const mr_engine *e, uint32_t id) {
+    return seq_at(e, id)->n_found * MR_KV_BLOCK_LEN;
 }
 
 const float *mr_engine_logits(const mr_engine *e, uint32_t id) {
@@ -491,8 +520,12 @@ static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_
     return MR_OK;
 }
 
-static void move_on(seq *s, uint32_t n_tokens, int32_t sampled) {
+static void move_on(mr_engine *e, seq *s, uint32_t n_tokens, int32_t sampled) {
+    const uint32_t n_full = s->n_done / MR_KV_BLOCK_LEN;
+
     s->n_done += n_tokens;
+    for (uint32_t i = n_full; e->keeps_prefixes && i < s->n_done / MR_KV_BLOCK_LEN; i++)
+        mr_kv_make_known(&e->kv, s->salt, s->tokens, s->table, i);
     if (sampled < 0) return;
     if (--s->n_left > 0) s->tokens[s->n_tokens++] = sampled; /* the last one is never computed */
 }
@@ -508,6 +541,6 @@ mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr
     compute(e, items, n, (uint32_t)total);
     if ((st = sample(e, items, n, outs, err)) != MR_OK) return st;
     for (size_t i = 0; i < n; i++)
-        move_on(&e->seqs[items[i].seq], items[i].n_tokens, outs[i].token);
+        move_on(e, &e->seqs[items[i].seq], items[i].n_tokens, outs[i].token);
     return MR_OK;
 }

@@ -299,8 +299,8 @@ static mr_status add_sequence(mr_runner *r, lane *l, mr_err *err) {
     MR_CHECK(p->n_logit_bias <= MR_MAX_LOGIT_BIAS);
     for (size_t i = 0; i < p->n_logit_bias; i++)
         r->bias[i] = (mr_logit_bias){p->logit_bias[i].token, p->logit_bias[i].bias};
-    return mr_engine_add(r->engine, l->work.tokens, l->work.n_tokens, 0, l->work.max_new, &sampling,
-                         &l->seq, err);
+    return mr_engine_add(r->engine, l->work.tokens, l->work.n_tokens, 0, l->work.max_new, 0,
+                         &sampling, &l->seq, err);
 }
 
 static void start_waiting(mr_runner *r) {

@@ -33,7 +33,7 @@ static inline uint32_t golden_add(mr_engine *e, const int32_t *tokens, size_t n,
     uint32_t seq;
     mr_err err;
 
-    CHECK_OK(mr_engine_add(e, tokens, n, n_generated, max_new, sampling, &seq, &err), err);
+    CHECK_OK(mr_engine_add(e, tokens, n, n_generated, max_new, 0, sampling, &seq, &err), err);
     return seq;
 }
 
