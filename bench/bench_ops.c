@@ -1,11 +1,13 @@
 /* bench_ops.c - speed of the kernels on one thread, one JSON line per case.
  *
- *   bench_ops [--isa auto|ref|avx2|avx512] [--mib N] [--reps N]
+ *   bench_ops [--isa auto|ref|avx2|avx512|amx] [--type NAME] [--mib N] [--reps N]
  *
- * matmul: N MiB of f32-equivalent weights as a matrix of COLS columns, given to the op in ranges of
- * RANGE_ROWS as a step does, so weights come from memory when N is beyond the caches. gflops counts
- * 2 operations per weight and token; weights_gbs is bytes of the weights as stored, per second.
- * matmul_cached: the same on weights that stay in the first-level cache: near the peak of the core.
+ * matmul: N MiB of f32-equivalent weights as a matrix of COLS columns, packed, given to the op in
+ * ranges of RANGE_ROWS as a step does, so weights come from memory when N is beyond the caches.
+ * gflops counts 2 operations per weight and token; weights_gbs is bytes of packed weights per
+ * second. Rounding of the inputs is not part of it.
+ * matmul_cached: the same on weights that stay in the second-level cache: what the core can do.
+ * round: inputs of COLS columns to 8 bits; gbs is bytes of f32 per second.
  * attn: all heads of one layer, one row (decode) or a block of 16 (prompt), behind len positions of
  * a cache whose blocks lie backwards; kv_gbs is bytes of the cache per second.
  * A case runs once to warm up, then `reps` times; the median and the best are printed. Time is this
@@ -17,11 +19,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/ops.h"
+#include "engine/pack.h"
 
 #define COLS       4096
 #define RANGE_ROWS 64
-#define MAX_TOKENS 128
+#define MAX_TOKENS 512
 #define MAX_REPS   1000
 
 typedef struct timing {
@@ -73,7 +75,8 @@ static float *values(size_t n) {
 typedef struct matmul_case {
     const mr_ops *o;
     mr_mat w;
-    float *x, *y;
+    mr_input in;
+    float *y;
     size_t n_tok;
     int repeat;
     void *scratch;
@@ -84,25 +87,48 @@ static void run_matmul(void *arg) {
     for (int i = 0; i < c->repeat; i++)
         for (uint32_t r = 0; r < c->w.rows; r += RANGE_ROWS) {
             const uint32_t end = r + RANGE_ROWS < c->w.rows ? r + RANGE_ROWS : c->w.rows;
-            c->o->matmul(c->y, c->w.rows, &c->w, r, end, c->x, c->w.cols, c->n_tok, c->scratch);
+            c->o->matmul(c->y, c->w.rows, &c->w, r, end, &c->in, c->n_tok, c->scratch);
         }
+}
+
+/* Rows all alike: packing one tile is enough. */
+static void pack(mr_mat *w, uint8_t *data, size_t tile_bytes) {
+    const uint32_t n_tiles = (w->rows + MR_TILE - 1) / MR_TILE;
+    uint8_t *tiles = alloc_or_die(tile_bytes * n_tiles);
+
+    memset(tiles, 0, tile_bytes);
+    w->data = data;
+    mr_pack_tile(tiles, w, 0);
+    for (uint32_t i = 1; i < n_tiles; i++) memcpy(tiles + i * tile_bytes, tiles, tile_bytes);
+    w->tiles = tiles;
+}
+
+static mr_xblock *round_inputs(const mr_ops *o, const float *x, uint32_t cols, size_t n_tok) {
+    const size_t n_blocks = cols / 32;
+    mr_xblock *blocks = alloc_or_die(n_tok / MR_TILE * n_blocks * sizeof *blocks);
+
+    for (size_t t = 0; t < n_tok; t += MR_TILE)
+        o->round(blocks + t / MR_TILE * n_blocks, x + t * cols, cols, MR_TILE, n_blocks);
+    return blocks;
 }
 
 static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32_t rows,
                          uint32_t cols, const size_t *tokens, size_t n_cases, int repeat,
                          int reps) {
     const size_t row_bytes = mr_type_row_bytes(type, cols);
-    uint8_t *data = alloc_or_die(row_bytes * rows);
-    float *row = values(cols);
+    const size_t tile_bytes = mr_tile_bytes(type, cols);
+    uint8_t *data = alloc_or_die(row_bytes * MR_TILE);
+    float *row = values(cols), *x = values((size_t)MAX_TOKENS * cols);
+    mr_xblock *blocks = round_inputs(o, x, cols, MAX_TOKENS);
     matmul_case c = {.o = o,
-                     .w = {data, type, rows, cols, row_bytes},
-                     .x = values((size_t)MAX_TOKENS * cols),
+                     .w = {.type = type, .rows = rows, .cols = cols, .row_bytes = row_bytes},
+                     .in = {x, cols, blocks, cols / 32},
                      .y = alloc_or_die(sizeof(float) * MAX_TOKENS * rows),
                      .repeat = repeat,
-                     .scratch = alloc_or_die(mr_matmul_scratch(cols))};
+                     .scratch = alloc_or_die(MR_MATMUL_SCRATCH)};
 
-    mr_quantize_row(data, row, type, cols);
-    for (uint32_t r = 1; r < rows; r++) memcpy(data + r * row_bytes, data, row_bytes);
+    for (uint32_t r = 0; r < MR_TILE; r++) mr_quantize_row(data + r * row_bytes, row, type, cols);
+    pack(&c.w, data, tile_bytes);
     for (size_t i = 0; i < n_cases; i++) {
         c.n_tok = tokens[i];
         const timing t = measure(run_matmul, &c, reps);
@@ -110,14 +136,35 @@ static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32
         printf("{\"bench\":\"%s\",\"isa\":\"%s\",\"type\":\"%s\",\"rows\":%u,\"cols\":%u,"
                "\"tokens\":%zu,\"gflops\":%.1f,\"best_gflops\":%.1f,\"weights_gbs\":%.2f}\n",
                name, o->name, mr_type_name(type), rows, cols, c.n_tok, flop / t.median_s / 1e9,
-               flop / t.least_s / 1e9, (double)row_bytes * rows * repeat / t.median_s / 1e9);
+               flop / t.least_s / 1e9,
+               (double)tile_bytes / MR_TILE * rows * repeat / t.median_s / 1e9);
         fflush(stdout);
     }
     free(data);
+    free((void *)c.w.tiles);
     free(row);
-    free(c.x);
+    free(x);
+    free(blocks);
     free(c.y);
     free(c.scratch);
+}
+
+static void run_round(void *arg) {
+    const matmul_case *c = arg;
+    for (int i = 0; i < c->repeat; i++)
+        c->o->round((mr_xblock *)c->in.blocks, c->in.x, COLS, MR_TILE, COLS / 32);
+}
+
+static void bench_round(const mr_ops *o, int reps) {
+    float *x = values((size_t)MR_TILE * COLS);
+    mr_xblock *blocks = alloc_or_die(COLS / 32 * sizeof *blocks);
+    matmul_case c = {.o = o, .in = {x, COLS, blocks, COLS / 32}, .repeat = 100};
+    const timing t = measure(run_round, &c, reps);
+
+    printf("{\"bench\":\"round\",\"isa\":\"%s\",\"cols\":%d,\"gbs\":%.2f}\n", o->name, COLS,
+           100.0 * MR_TILE * COLS * sizeof *x / t.median_s / 1e9);
+    free(x);
+    free(blocks);
 }
 
 typedef struct attn_case {
@@ -188,16 +235,22 @@ static void bench_all_attn(const mr_ops *o, int reps) {
         }
 }
 
-static void bench_all(const mr_ops *o, size_t mib, int reps) {
+/* only: of this type of weights; NULL: everything. */
+static void bench_all(const mr_ops *o, const mr_type *only, size_t mib, int reps) {
     static const mr_type types[] = {MR_TYPE_F32,  MR_TYPE_F16,  MR_TYPE_BF16, MR_TYPE_Q8_0,
                                     MR_TYPE_Q4_0, MR_TYPE_Q4_K, MR_TYPE_Q5_K, MR_TYPE_Q6_K};
-    static const size_t tokens[] = {1, 2, 3, 4, 8, 16, 32, 128}, full_tile[] = {24};
+    static const size_t tokens[] = {1, 2, 3, 4, 8, 16, 32, 128, 512};
     const uint32_t rows = (uint32_t)(mib * 1024 * 1024 / (COLS * sizeof(float)));
 
-    bench_matmul(o, "matmul_cached", MR_TYPE_F32, 8, 512, full_tile, 1, 1000, reps);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        bench_matmul(o, "matmul", types[i], rows, COLS, tokens, sizeof tokens / sizeof *tokens, 1,
-                     reps);
+    const size_t n_types = sizeof types / sizeof *types, n_tokens = sizeof tokens / sizeof *tokens;
+
+    for (size_t i = 0; i < n_types; i++) {
+        if (only && types[i] != *only) continue;
+        bench_matmul(o, "matmul_cached", types[i], RANGE_ROWS, 2048, tokens, n_tokens, 20, reps);
+        bench_matmul(o, "matmul", types[i], rows, COLS, tokens, n_tokens, 1, reps);
+    }
+    if (only) return;
+    bench_round(o, reps);
     bench_all_attn(o, reps);
 }
 
@@ -213,17 +266,22 @@ static long number(const char *text, long lo, long hi) {
 int main(int argc, char **argv) {
     const char *isa = "auto";
     long mib = 256, reps = 5;
+    mr_type type;
+    const mr_type *only = NULL;
 
     for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--isa") == 0)
             isa = value;
+        else if (strcmp(argv[i], "--type") == 0 && mr_type_parse(value, &type))
+            only = &type;
         else if (strcmp(argv[i], "--mib") == 0)
             mib = number(value, 1, 65536);
         else if (strcmp(argv[i], "--reps") == 0)
             reps = number(value, 1, MAX_REPS);
         else {
-            fprintf(stderr, "usage: bench_ops [--isa auto|ref|avx2|avx512] [--mib N] [--reps N]\n");
+            fprintf(stderr, "usage: bench_ops [--isa auto|ref|avx2|avx512|amx] [--type NAME] "
+                            "[--mib N] [--reps N]\n");
             return 64;
         }
     }
@@ -232,6 +290,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench_ops: this machine or build has no \"%s\"\n", isa);
         return 69;
     }
-    bench_all(o, (size_t)mib, (int)reps);
+    bench_all(o, only, (size_t)mib, (int)reps);
     return 0;
 }

@@ -412,7 +412,7 @@ static int run_bench(const mr_args *a) {
     return st == MR_OK ? EX_OK : mr_cli_fail(a, &err);
 }
 
-static const char *const isas[] = {"auto", "ref", "avx2", "avx512", NULL};
+static const char *const isas[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
 
 static const mr_opt options[] = {
     {"model", 'm', "FILE", NULL, "model, a GGUF file", NULL},

@@ -205,7 +205,8 @@ static mr_status open_parts(mr_engine *e, const mr_engine_options *opt, mr_err *
         return mr_fail(err, MR_EUNSUPPORTED, "isa: this machine or build has no \"%s\"", opt->isa);
     if ((st = set_limits(e, opt, err)) != MR_OK) return st;
     if ((st = mr_pool_open(&e->pool, opt->n_threads, err)) != MR_OK) return st;
-    return check_memory(e, opt->model_path, err);
+    if ((st = check_memory(e, opt->model_path, err)) != MR_OK) return st;
+    return e->ops->reads_tiles ? mr_model_pack(e->model, e->pool, err) : MR_OK;
 }
 
 mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *err) {

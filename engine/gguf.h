@@ -46,6 +46,9 @@ mr_status mr_gguf_open_memory(mr_gguf **out, const void *bytes, size_t n, mr_err
 void mr_gguf_close(mr_gguf *g);
 /* Asks the kernel to start reading the weights; returns at once. */
 void mr_gguf_read_ahead(const mr_gguf *g);
+/* Gives back the memory of these bytes of the file, n from data on; who reads them again gets them
+ * from the kernel's page cache, or the disk. */
+void mr_gguf_give_back(const mr_gguf *g, const void *data, size_t n);
 
 uint32_t mr_gguf_version(const mr_gguf *g);
 const char *mr_gguf_path(const mr_gguf *g);

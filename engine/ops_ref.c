@@ -1,4 +1,5 @@
-/* ops_ref.c - the definition of every op: plain C, sums in f64, nothing clever.
+/* ops_ref.c - the definition of every op: plain C, sums in f64, nothing clever. Only for products
+ * of quantized weights the definition goes down to the last bit: whole numbers, then f32 in order.
  *
  * It is what the variants in cpu/ are measured against, and what runs where they do not exist. */
 #include <math.h>
@@ -7,16 +8,76 @@
 #include "engine/cpu/tables.h"
 #include "engine/quant.h"
 
+static void round_block(mr_xblock *out, const float *x, size_t t) {
+    float most = 0;
+    int32_t half[2] = {0};
+
+    for (int i = 0; i < 32; i++)
+        if (isnan(x[i]) || fabsf(x[i]) > most) most = fabsf(x[i]); /* NaN stays */
+    const float scale = most < MR_ROUND_MIN ? 0 : most / 127, inv = 127 / most;
+    for (int i = 0; i < 32; i++) {
+        const bool zero = scale == 0 || !isfinite(scale);
+        out->q[t][i] = (int8_t)(zero ? 0 : rintf(x[i] * inv));
+        half[i / 16] += out->q[t][i];
+    }
+    out->scale[t] = scale;
+    out->sum[t] = scale * (float)(half[0] + half[1]);
+    out->bias[0][t] = -128 * (half[0] + half[1]);
+    for (int i = 0; i < 2; i++) out->bias[1 + i][t] = -128 * half[i];
+}
+
+static void ref_round(mr_xblock *out, const float *x, size_t ldx, size_t n_tok, size_t n_blocks) {
+    for (size_t t = 0; t < n_tok; t++)
+        for (size_t b = 0; b < n_blocks; b++) round_block(&out[b], x + t * ldx + 32 * b, t);
+}
+
+/* y after one group of 32 products: the one order of sums that every variant keeps to. */
+static float add_group(float y, const mr_group *g, const mr_xblock *x, size_t t, mr_type type) {
+    const int per_scale = type == MR_TYPE_Q6_K ? 16 : 32;
+    const bool has_min = type == MR_TYPE_Q4_K || type == MR_TYPE_Q5_K;
+
+    for (int i = 0; i < 32; i += per_scale) {
+        int32_t sum = 0;
+        for (int k = i; k < i + per_scale; k++) sum += g->q[k] * x->q[t][k];
+        y = fmaf(g->scale[i / 16] * x->scale[t], (float)sum, y);
+    }
+    return has_min ? fmaf(-g->min, x->sum[t], y) : y;
+}
+
+static float dot_groups(const mr_mat *w, const uint8_t *row, const mr_input *in, size_t t) {
+    const mr_xblock *x = in->blocks + t / MR_TILE * in->n_blocks;
+    float y = 0;
+
+    for (size_t i = 0; i < w->cols / 32; i++) {
+        mr_group g;
+        mr_group_open(&g, row, w->type, i);
+        y = add_group(y, &g, &x[i], t % MR_TILE, w->type);
+    }
+    return y;
+}
+
+static float dot_floats(const mr_mat *w, const uint8_t *row, const float *x) {
+    double sum = 0;
+
+    for (size_t c = 0; c < w->cols; c += MR_SUM_COLS) {
+        const size_t n = w->cols - c < MR_SUM_COLS ? w->cols - c : MR_SUM_COLS;
+        float v[MR_SUM_COLS];
+        mr_dequantize_row(v, row + c * mr_type_block_bytes(w->type), w->type, n);
+        for (size_t i = 0; i < n; i++) sum += (double)v[i] * x[c + i];
+    }
+    return (float)sum;
+}
+
 static void ref_matmul(float *y, size_t ldy, const mr_mat *w, uint32_t r0, uint32_t r1,
-                       const float *x, size_t ldx, size_t n_tok, void *scratch) {
-    float *row = scratch;
+                       const mr_input *in, size_t n_tok, void *scratch) {
+    const bool floats = mr_type_block(w->type) == 1;
+
+    (void)scratch;
     for (uint32_t r = r0; r < r1; r++) {
-        mr_dequantize_row(row, (const uint8_t *)w->data + r * w->row_bytes, w->type, w->cols);
-        for (size_t t = 0; t < n_tok; t++) {
-            double sum = 0;
-            for (uint32_t c = 0; c < w->cols; c++) sum += (double)row[c] * x[t * ldx + c];
-            y[t * ldy + r] = (float)sum;
-        }
+        const uint8_t *row = (const uint8_t *)w->data + r * w->row_bytes;
+        for (size_t t = 0; t < n_tok; t++)
+            y[t * ldy + r] =
+                floats ? dot_floats(w, row, in->x + t * in->ldx) : dot_groups(w, row, in, t);
     }
 }
 
@@ -127,8 +188,8 @@ static void ref_to_f16(mr_f16 *y, const float *x, size_t n) {
 
 const mr_ops mr_ops_ref = {
     .name = "ref",
+    .round = ref_round,
     .matmul = ref_matmul,
-    .dequant = mr_dequantize_row,
     .rmsnorm = ref_rmsnorm,
     .rope = ref_rope,
     .attn = ref_attn,

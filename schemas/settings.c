@@ -93,8 +93,8 @@ static const char *fits_log_format(const char *text) {
 }
 
 static const char *fits_isa(const char *text) {
-    static const char *const names[] = {"auto", "ref", "avx2", "avx512", NULL};
-    return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avx512";
+    static const char *const names[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
+    return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avx512, amx";
 }
 
 /* ---- the table ---- */
@@ -165,7 +165,7 @@ const mr_setting mr_setting_rows[] = {
     INT(stream_max_frames, WRK, 8192, 16, 1048576, "frames of a token stream that Redis keeps"),
     INT(stream_buffer_kb, WRK, 16384, 64, 4194304,
         "frames held for Redis while it is away, in KiB"),
-    TEXT(isa, WRK, "auto", fits_isa, "kernels: auto, ref, avx2 or avx512"),
+    TEXT(isa, WRK, "auto", fits_isa, "kernels: auto, ref, avx2, avx512 or amx"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);
 

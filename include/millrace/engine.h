@@ -29,7 +29,7 @@ typedef struct mr_engine_options {
     uint32_t kv_tokens;    /* room of the KV cache, all sequences; 0: max_seqs of n_ctx, at most 65536 */
     uint32_t max_seqs;     /* 0: 32 */
     uint32_t max_step_tokens; /* rows of one step, prompt chunks and single tokens; 0: 512 */
-    const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512" */
+    const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512", "amx" */
     const char *chat_template; /* NULL: recognise */
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
 } mr_engine_options;

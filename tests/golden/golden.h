@@ -15,7 +15,7 @@ static const char *const golden_models[] = {
     "llama_partial_f16", "qwen2_f16",   "qwen3_q8_0",        "llama_k_quants",
 };
 
-static const char *const golden_isas[] = {"ref", "avx2", "avx512"};
+static const char *const golden_isas[] = {"ref", "avx2", "avx512", "amx"};
 
 static inline mr_engine *golden_open(const char *model, mr_engine_options opt) {
     char path[128];
