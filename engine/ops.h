@@ -24,7 +24,7 @@ typedef uint16_t mr_f16; /* IEEE binary16 bits */
 #define MR_TILE           16 /* rows of weights, or tokens, that are handled side by side */
 #define MR_SUM_COLS       256
 #define MR_ROUND_MIN      0x1p-60f
-#define MR_MATMUL_SCRATCH ((size_t)64 << 10)
+#define MR_MATMUL_SCRATCH ((size_t)96 << 10)
 
 typedef struct mr_xblock { /* 32 columns of up to 16 tokens, rounded to 8 bits */
     int8_t q[MR_TILE][32]; /* -127..127 */

@@ -1,4 +1,5 @@
-/* amx_matmul.h - products of quantized weights with several tokens, in AMX's matrix unit.
+/* amx_matmul.h - products of Q8_0, Q4_0, Q4_K and Q5_K weights with many tokens, in AMX's matrix
+ * unit.
  *
  * An instruction multiplies 16 tokens by 32 columns by 16 rows. Its left factor is the rounded
  * input as it lies in an mr_xblock, its right one a group of a packed tile, whose steps are just
@@ -6,19 +7,19 @@
  * of AMX_TILES tiles at a time, for all tokens. The whole-number sums come back through the nearest
  * cache and are scaled like everywhere else (simd_matmul_q.h), so the bits are the same.
  *
+ * Not Q6_K: its sums are of 16 columns, so that scaling them costs more than the unit saves.
+ *
  * The unit's registers are given up at the end of each call: while they hold nothing, the kernel
  * need not save them when it switches threads. Included by ops_avx512.c. */
 #define AMX_TILES      4 /* of rows */
-#define AMX_GROUPS     8 /* of columns; a multiple of AMX_BATCH, and of the 8 that share scales */
-#define AMX_MIN_TOKENS 4 /* below, vectors are as fast */
+#define AMX_GROUPS     16 /* of columns; a multiple of AMX_BATCH, and of the 8 that share scales */
+#define AMX_MIN_TOKENS 9 /* below, vectors are faster */
 #define AMX_BATCH      4 /* groups whose sums are in flight at once */
 
 /* Registers of the unit. */
-#define R_SUM    0
-#define R_X      1 /* 16 tokens, 32 columns */
-#define R_W      2 /* 32 columns, 16 rows */
-#define R_X_HALF 3 /* 16 tokens, 16 columns */
-#define R_W_HALF 4
+#define R_SUM 0
+#define R_X   1 /* 16 tokens, 32 columns */
+#define R_W   2 /* 32 columns, 16 rows */
 
 typedef struct amx_shapes { /* as the instruction wants it */
     uint8_t palette, start_row, zero[14];
@@ -26,20 +27,19 @@ typedef struct amx_shapes { /* as the instruction wants it */
     uint8_t n_lines[16];
 } amx_shapes;
 
-static const amx_shapes shapes = {
-    .palette = 1, .line_bytes = {64, 32, 64, 16, 64}, .n_lines = {16, 16, 8, 16, 4}};
+static const amx_shapes shapes = {.palette = 1, .line_bytes = {64, 32, 64}, .n_lines = {16, 16, 8}};
 
 typedef struct amx_work { /* in scratch */
     uint8_t quants[AMX_TILES][AMX_GROUPS][512];
-    float scales[AMX_TILES][AMX_GROUPS][3][MR_TILE]; /* both halves' scale, min */
-    int32_t sums[AMX_BATCH][2][MR_TILE][MR_TILE];    /* [token][row] */
+    float scales[AMX_TILES][AMX_GROUPS][2][MR_TILE]; /* scale, min */
+    int32_t sums[AMX_BATCH][MR_TILE][MR_TILE];       /* [token][row] */
 } amx_work;
 
 _Static_assert(sizeof(amx_work) <= MR_MATMUL_SCRATCH && sizeof(amx_shapes) == 64, "as reserved");
 
 typedef struct amx_strip { /* groups of columns of a tile */
     const uint8_t *quants; /* 512 bytes each */
-    const float (*scales)[3][MR_TILE];
+    const float (*scales)[2][MR_TILE];
     size_t first, n; /* groups */
     uint32_t r;
 } amx_strip;
@@ -49,36 +49,23 @@ INLINE void memory_is_written(void) {
     __asm__ volatile("" ::: "memory");
 }
 
-INLINE void amx_sum(int32_t sums[2][MR_TILE][MR_TILE], const mr_xblock *x, const uint8_t *quants,
-                    const bool halves) {
-    if (!halves) {
-        _tile_zero(R_SUM);
-        _tile_loadd(R_X, x->q, 32);
-        _tile_loadd(R_W, quants, 64);
-        _tile_dpbssd(R_SUM, R_X, R_W);
-        _tile_stored(R_SUM, sums[0], 64);
-        return;
-    }
-    for (int i = 0; i < 2; i++) {
-        _tile_zero(R_SUM);
-        _tile_loadd(R_X_HALF, x->q[0] + 16 * i, 32);
-        _tile_loadd(R_W_HALF, quants + 256 * i, 64);
-        _tile_dpbssd(R_SUM, R_X_HALF, R_W_HALF);
-        _tile_stored(R_SUM, sums[i], 64);
-    }
+INLINE void amx_sum(int32_t sums[MR_TILE][MR_TILE], const mr_xblock *x, const uint8_t *quants) {
+    _tile_zero(R_SUM);
+    _tile_loadd(R_X, x->q, 32);
+    _tile_loadd(R_W, quants, 64);
+    _tile_dpbssd(R_SUM, R_X, R_W);
+    _tile_stored(R_SUM, sums, 64);
 }
 
-INLINE void amx_scale(vec *acc, const int32_t sums[2][MR_TILE][MR_TILE],
-                      const float scales[3][MR_TILE], const mr_xblock *x, const mr_type type,
+INLINE void amx_scale(vec *acc, const int32_t sums[MR_TILE][MR_TILE],
+                      const float scales[2][MR_TILE], const mr_xblock *x, const mr_type type,
                       const int n_tok) {
-    const vec w0 = v_load(scales[0]), w1 = v_load(scales[1]), min = v_load(scales[2]);
+    const vec w = v_load(scales[0]), min = v_load(scales[1]);
 
     UNROLL
     for (int t = 0; t < n_tok; t++) {
         const vec scale = v_set1(x->scale[t]);
-        acc[t] = v_fma(v_mul(w0, scale), i_float(b_load(sums[0][t])), acc[t]);
-        if (type == MR_TYPE_Q6_K)
-            acc[t] = v_fma(v_mul(w1, scale), i_float(b_load(sums[1][t])), acc[t]);
+        acc[t] = v_fma(v_mul(w, scale), i_float(b_load(sums[t])), acc[t]);
         if (has_min(type)) acc[t] = v_fnma(min, v_set1(x->sum[t]), acc[t]);
     }
 }
@@ -95,8 +82,7 @@ INLINE void amx_add(const product *p, const amx_strip *s, size_t t0, size_t n_st
             s->first > 0 && (size_t)t < n_store ? load_tile_row(p, s->r, t0 + (size_t)t) : v_zero();
     for (size_t g = 0; g < s->n; g += AMX_BATCH) {
         const size_t n = s->n - g < AMX_BATCH ? s->n - g : AMX_BATCH;
-        for (size_t i = 0; i < n; i++)
-            amx_sum(work->sums[i], &x[g + i], s->quants + (g + i) * 512, type == MR_TYPE_Q6_K);
+        for (size_t i = 0; i < n; i++) amx_sum(work->sums[i], &x[g + i], s->quants + (g + i) * 512);
         for (size_t i = 0; i < n; i++)
             amx_scale(acc, work->sums[i], s->scales[g + i], &x[g + i], type, n_tok);
     }
@@ -105,19 +91,17 @@ INLINE void amx_add(const product *p, const amx_strip *s, size_t t0, size_t n_st
         if ((size_t)t < n_store) store_tile_row(p, s->r, t0 + (size_t)t, acc[t]);
 }
 
-/* All tokens; the last few in a smaller tile, so that fewer sums are scaled. */
-INLINE void amx_tokens(const product *p, const amx_strip *s, amx_work *work, const mr_type type) {
-    for (size_t t = 0; t < p->n_tok; t += MR_TILE) {
-        const size_t n = p->n_tok - t < MR_TILE ? p->n_tok - t : MR_TILE;
-        if (n > 12)
-            amx_add(p, s, t, n, work, type, 16);
-        else if (n > 8)
-            amx_add(p, s, t, n, work, type, 12);
-        else if (n > 4)
-            amx_add(p, s, t, n, work, type, 8);
-        else
-            amx_add(p, s, t, n, work, type, 4);
-    }
+/* n_tok <= MR_TILE of them; few are a smaller tile, so that fewer sums are scaled. */
+INLINE void amx_tokens(const product *p, const amx_strip *s, size_t t0, size_t n_tok,
+                       amx_work *work, const mr_type type) {
+    if (n_tok > 12)
+        amx_add(p, s, t0, n_tok, work, type, 16);
+    else if (n_tok > 8)
+        amx_add(p, s, t0, n_tok, work, type, 12);
+    else if (n_tok > 4)
+        amx_add(p, s, t0, n_tok, work, type, 8);
+    else
+        amx_add(p, s, t0, n_tok, work, type, 4);
 }
 
 INLINE void amx_unpack(amx_work *work, int i, const uint8_t *tile, size_t cols, size_t first,
@@ -129,8 +113,7 @@ INLINE void amx_unpack(amx_work *work, int i, const uint8_t *tile, size_t cols, 
         const uint8_t *quants = tile + (first + g) * quant_bytes;
         const tile_scales o = open_scales(scales, first + g, type);
         v_store(work->scales[i][g][0], o.w[0]);
-        v_store(work->scales[i][g][1], o.w[1]);
-        v_store(work->scales[i][g][2], o.min);
+        v_store(work->scales[i][g][1], o.min);
         if (type == MR_TYPE_Q8_0) continue; /* can be used as it lies there */
         UNROLL
         for (int k = 0; k < 8; k++)
@@ -147,11 +130,15 @@ INLINE void amx_tiles(const product *p, uint32_t r, int n_tiles, amx_work *work,
         for (int i = 0; i < n_tiles; i++)
             amx_unpack(work, i, tile_of(p->w, r + MR_TILE * (uint32_t)i), p->w->cols, g, n, type);
         memory_is_written();
-        for (int i = 0; i < n_tiles; i++) {
-            const uint32_t row = r + MR_TILE * (uint32_t)i;
-            const uint8_t *quants =
-                type == MR_TYPE_Q8_0 ? tile_of(p->w, row) + g * 512 : work->quants[i][0];
-            amx_tokens(p, &(amx_strip){quants, work->scales[i], g, n, row}, work, type);
+        for (size_t t = 0; t < p->n_tok; t += MR_TILE) {
+            const size_t n_tok = p->n_tok - t < MR_TILE ? p->n_tok - t : MR_TILE;
+            for (int i = 0; i < n_tiles; i++) {
+                const uint32_t row = r + MR_TILE * (uint32_t)i;
+                const uint8_t *quants =
+                    type == MR_TYPE_Q8_0 ? tile_of(p->w, row) + g * 512 : work->quants[i][0];
+                amx_tokens(p, &(amx_strip){quants, work->scales[i], g, n, row}, t, n_tok, work,
+                           type);
+            }
         }
     }
 }
@@ -164,27 +151,31 @@ AMX(amx_q8_0, MR_TYPE_Q8_0)
 AMX(amx_q4_0, MR_TYPE_Q4_0)
 AMX(amx_q4_k, MR_TYPE_Q4_K)
 AMX(amx_q5_k, MR_TYPE_Q5_K)
-AMX(amx_q6_k, MR_TYPE_Q6_K)
 #undef AMX
 
 typedef void amx_fn(const product *p, uint32_t r, int n_tiles, amx_work *work);
 static amx_fn *const amx[] = {
-    [MR_TYPE_Q8_0] = amx_q8_0, [MR_TYPE_Q4_0] = amx_q4_0, [MR_TYPE_Q4_K] = amx_q4_k,
-    [MR_TYPE_Q5_K] = amx_q5_k, [MR_TYPE_Q6_K] = amx_q6_k,
+    /* the types that gain by it */
+    [MR_TYPE_Q8_0] = amx_q8_0,
+    [MR_TYPE_Q4_0] = amx_q4_0,
+    [MR_TYPE_Q4_K] = amx_q4_k,
+    [MR_TYPE_Q5_K] = amx_q5_k,
 };
 
 static void amx_matmul(float *y, size_t ldy, const mr_mat *w, uint32_t r0, uint32_t r1,
                        const mr_input *in, size_t n_tok, void *scratch) {
     const product p = {y, ldy, w, in, n_tok};
 
-    if (n_tok < AMX_MIN_TOKENS || mr_type_block(w->type) == 1) {
+    if (n_tok < AMX_MIN_TOKENS || w->type >= MR_COUNT(amx) || !amx[w->type]) {
         simd_matmul(y, ldy, w, r0, r1, in, n_tok, scratch);
         return;
     }
+    /* Tokens of one tile use weights once: then read them in the order of memory. */
+    const uint32_t most = n_tok <= MR_TILE ? 1 : AMX_TILES;
     _tile_loadconfig(&shapes);
-    for (uint32_t r = r0; r < r1; r += AMX_TILES * MR_TILE) {
+    for (uint32_t r = r0; r < r1; r += most * MR_TILE) {
         const uint32_t n = (r1 - r + MR_TILE - 1) / MR_TILE;
-        amx[w->type](&p, r, n < AMX_TILES ? (int)n : AMX_TILES, scratch);
+        amx[w->type](&p, r, (int)(n < most ? n : most), scratch);
     }
     _tile_release();
 }

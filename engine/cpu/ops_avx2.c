@@ -108,7 +108,6 @@ INLINE vec of_bf16(half16 h) { return v_of(bf16(h.lo), bf16(h.hi)); }
 INLINE vec v_f16(const void *p) { return of_f16(load16(p)); }
 INLINE vec v_f16_n(const void *p, size_t n) { return of_f16(load16_n(p, n)); }
 INLINE vec v_bf16(const void *p) { return of_bf16(load16(p)); }
-INLINE vec v_bf16_n(const void *p, size_t n) { return of_bf16(load16_n(p, n)); }
 INLINE void v_store_f16(mr_f16 *p, vec a) {
     _mm_storeu_si128((__m128i_u *)p, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128((__m128i_u *)(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));

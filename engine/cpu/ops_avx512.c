@@ -65,7 +65,6 @@ INLINE vec of_bf16(__m256i h) {
 INLINE vec v_f16(const void *p) { return of_f16(load16(p)); }
 INLINE vec v_f16_n(const void *p, size_t n) { return of_f16(load16_n(p, n)); }
 INLINE vec v_bf16(const void *p) { return of_bf16(load16(p)); }
-INLINE vec v_bf16_n(const void *p, size_t n) { return of_bf16(load16_n(p, n)); }
 INLINE __m256i to_f16(vec a) { return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
 INLINE void v_store_f16(mr_f16 *p, vec a) { _mm256_storeu_si256((__m256i_u *)p, to_f16(a)); }
 INLINE void v_store_f16_n(mr_f16 *p, vec a, size_t n) {

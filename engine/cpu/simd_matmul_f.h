@@ -4,14 +4,15 @@
  * all lanes share. FLOAT_TILES tiles by FLOAT_TOKENS tokens of sums stay in registers for
  * MR_SUM_COLS columns and are then added to y.
  *
- * Few tokens: weights are widened on the way to the multiplier. Many: MR_SUM_COLS columns are
- * widened once into scratch, which stays in the nearest cache, and used for all tokens; the inputs
- * are copied beside them, since rows of activations are often a power of two apart and would fight
- * for the same lines of the cache. */
+ * Few tokens: weights are widened on the way to the multiplier. Many: MR_SUM_COLS columns of some
+ * tiles are widened once into scratch, which stays in the nearest cache, and used for all tokens;
+ * the inputs are copied beside them, since rows of activations are often a power of two apart and
+ * would fight for the same lines of the cache. */
 
-#define X_STRIDE (MR_SUM_COLS + LANES) /* of a copied input: no power of two */
+#define WIDE_TILES 4                     /* that are widened together, for the same copied inputs */
+#define X_STRIDE   (MR_SUM_COLS + LANES) /* of a copied input: no power of two */
 
-_Static_assert((FLOAT_TILES * MR_TILE * MR_SUM_COLS + FLOAT_TOKENS * X_STRIDE) * sizeof(float) <=
+_Static_assert((WIDE_TILES * MR_TILE * MR_SUM_COLS + FLOAT_TOKENS * X_STRIDE) * sizeof(float) <=
                    MR_MATMUL_SCRATCH,
                "widened weights and copied inputs");
 
@@ -62,70 +63,95 @@ INLINE void add_strip(const product *p, const strip *s, const float *x, size_t l
     }
 }
 
-INLINE void few_tokens(const product *p, const strip *s, const mr_type type, const int n_tiles) {
-    const size_t ldx = p->in->ldx, n = p->n_tok;
-    const float *x = p->in->x + s->c;
+/* Tokens t0 .. t0 + n of inputs x, where n < FLOAT_TOKENS. */
+INLINE void few_tokens(const product *p, const strip *s, const float *x, size_t ldx, size_t t0,
+                       size_t n, const mr_type type, const int n_tiles) {
     size_t t = 0;
 
-    for (; t + 4 <= n; t += 4) add_strip(p, s, x + t * ldx, ldx, t, type, n_tiles, 4);
-    for (; t + 2 <= n; t += 2) add_strip(p, s, x + t * ldx, ldx, t, type, n_tiles, 2);
-    for (; t < n; t++) add_strip(p, s, x + t * ldx, ldx, t, type, n_tiles, 1);
+    for (; t + 4 <= n; t += 4) add_strip(p, s, x + t * ldx, ldx, t0 + t, type, n_tiles, 4);
+    for (; t + 2 <= n; t += 2) add_strip(p, s, x + t * ldx, ldx, t0 + t, type, n_tiles, 2);
+    for (; t < n; t++) add_strip(p, s, x + t * ldx, ldx, t0 + t, type, n_tiles, 1);
 }
 
-INLINE void many_tokens(const product *p, strip *s, float *scratch, const mr_type type,
-                        const int n_tiles) {
-    float *w = scratch, *x = scratch + (size_t)n_tiles * MR_TILE * MR_SUM_COLS;
+INLINE strip strip_at(const product *p, uint32_t r, size_t c, const mr_type type) {
+    const size_t left = p->w->cols - c;
+    return (strip){tile_of(p->w, r) + c * column_bytes(type), mr_tile_bytes(type, p->w->cols), c,
+                   left < MR_SUM_COLS ? left : MR_SUM_COLS, r};
+}
 
-    if (type != MR_TYPE_F32) {
-        for (int i = 0; i < n_tiles; i++)
-            for (size_t c = 0; c < s->n; c++)
-                v_store(w + ((size_t)i * MR_SUM_COLS + c) * MR_TILE,
-                        widen(s->w + (size_t)i * s->ldw + c * column_bytes(type), type));
-        s->w = (const uint8_t *)w;
-        s->ldw = MR_SUM_COLS * MR_TILE * sizeof(float);
+/* n_tiles tiles (FLOAT_TILES, or 1) from row r on. */
+INLINE void multiply_few(const product *p, uint32_t r, const mr_type type, const int n_tiles) {
+    for (size_t c = 0; c < p->w->cols; c += MR_SUM_COLS) {
+        const strip s = strip_at(p, r, c, type);
+        few_tokens(p, &s, p->in->x + c, p->in->ldx, 0, p->n_tok, type, n_tiles);
     }
-    for (size_t t = 0; t < p->n_tok; t += FLOAT_TOKENS) {
-        const size_t n = p->n_tok - t < FLOAT_TOKENS ? p->n_tok - t : FLOAT_TOKENS;
-        for (size_t i = 0; i < n; i++)
-            memcpy(x + i * X_STRIDE, p->in->x + (t + i) * p->in->ldx + s->c, s->n * sizeof *x);
-        if (n == FLOAT_TOKENS) {
-            add_strip(p, s, x, X_STRIDE, t, MR_TYPE_F32, n_tiles, FLOAT_TOKENS);
-            continue;
+}
+
+/* A strip of one tile, widened. */
+INLINE void widen_strip(float *to, const strip *s, const mr_type type) {
+    for (size_t c = 0; c < s->n; c++)
+        v_store(to + c * MR_TILE, widen(s->w + c * column_bytes(type), type));
+}
+
+INLINE void tokens_by_tiles(const product *p, const strip *s, const float *x, size_t t, size_t n,
+                            const int n_tiles) {
+    if (n == FLOAT_TOKENS)
+        add_strip(p, s, x, X_STRIDE, t, MR_TYPE_F32, n_tiles, FLOAT_TOKENS);
+    else
+        few_tokens(p, s, x, X_STRIDE, t, n, MR_TYPE_F32, n_tiles);
+}
+
+/* Up to WIDE_TILES tiles from row r on. */
+INLINE void multiply_many(const product *p, uint32_t r, int n_tiles, float *scratch,
+                          const mr_type type) {
+    float *w = scratch, *x = scratch + WIDE_TILES * MR_TILE * MR_SUM_COLS;
+    const size_t ldw = MR_TILE * MR_SUM_COLS * sizeof *w;
+
+    for (size_t c = 0; c < p->w->cols; c += MR_SUM_COLS) {
+        strip s = strip_at(p, r, c, type);
+        for (int i = 0; i < n_tiles; i++) {
+            const strip one = strip_at(p, r + MR_TILE * (uint32_t)i, c, type);
+            widen_strip(w + (size_t)i * MR_TILE * MR_SUM_COLS, &one, type);
         }
-        for (size_t i = 0; i < n; i++)
-            add_strip(p, s, x + i * X_STRIDE, X_STRIDE, t + i, MR_TYPE_F32, n_tiles, 1);
+        for (size_t t = 0, n; t < p->n_tok; t += n) {
+            n = p->n_tok - t < FLOAT_TOKENS ? p->n_tok - t : FLOAT_TOKENS;
+            for (size_t k = 0; k < n; k++)
+                memcpy(x + k * X_STRIDE, p->in->x + (t + k) * p->in->ldx + c, s.n * sizeof *x);
+            s = (strip){(const uint8_t *)w, ldw, c, s.n, r};
+            int i = 0;
+            for (; i + FLOAT_TILES <= n_tiles; i += FLOAT_TILES) {
+                tokens_by_tiles(p, &s, x, t, n, FLOAT_TILES);
+                s.w += FLOAT_TILES * ldw;
+                s.r += FLOAT_TILES * MR_TILE;
+            }
+            if (i < n_tiles) tokens_by_tiles(p, &s, x, t, n, 1);
+        }
     }
 }
 
-INLINE void float_tiles(const product *p, uint32_t r, float *scratch, const mr_type type,
-                        const int n_tiles) {
-    const size_t cols = p->w->cols;
+INLINE void multiply_floats(const product *p, uint32_t r0, uint32_t r1, float *scratch,
+                            const mr_type type) {
+    const uint32_t n_tiles = (r1 - r0 + MR_TILE - 1) / MR_TILE;
+    uint32_t i = 0;
 
-    for (size_t c = 0; c < cols; c += MR_SUM_COLS) {
-        const size_t n = cols - c < MR_SUM_COLS ? cols - c : MR_SUM_COLS;
-        strip s = {tile_of(p->w, r) + c * column_bytes(type), mr_tile_bytes(type, cols), c, n, r};
-        if (p->n_tok < FLOAT_TOKENS)
-            few_tokens(p, &s, type, n_tiles);
-        else
-            many_tokens(p, &s, scratch, type, n_tiles);
+    if (p->n_tok >= FLOAT_TOKENS) {
+        for (; i < n_tiles; i += WIDE_TILES)
+            multiply_many(p, r0 + i * MR_TILE,
+                          (int)(n_tiles - i < WIDE_TILES ? n_tiles - i : WIDE_TILES), scratch,
+                          type);
+        return;
     }
-}
-
-INLINE void float_rows(const product *p, uint32_t r0, uint32_t r1, float *scratch,
-                       const mr_type type) {
-    uint32_t r = r0;
-
-    for (; r + FLOAT_TILES * MR_TILE <= r1; r += FLOAT_TILES * MR_TILE)
-        float_tiles(p, r, scratch, type, FLOAT_TILES);
-    for (; r < r1; r += MR_TILE) float_tiles(p, r, scratch, type, 1);
+    for (; i + FLOAT_TILES <= n_tiles; i += FLOAT_TILES)
+        multiply_few(p, r0 + i * MR_TILE, type, FLOAT_TILES);
+    for (; i < n_tiles; i++) multiply_few(p, r0 + i * MR_TILE, type, 1);
 }
 
 static void multiply_f32(const product *p, uint32_t r0, uint32_t r1, float *scratch) {
-    float_rows(p, r0, r1, scratch, MR_TYPE_F32);
+    multiply_floats(p, r0, r1, scratch, MR_TYPE_F32);
 }
 static void multiply_f16(const product *p, uint32_t r0, uint32_t r1, float *scratch) {
-    float_rows(p, r0, r1, scratch, MR_TYPE_F16);
+    multiply_floats(p, r0, r1, scratch, MR_TYPE_F16);
 }
 static void multiply_bf16(const product *p, uint32_t r0, uint32_t r1, float *scratch) {
-    float_rows(p, r0, r1, scratch, MR_TYPE_BF16);
+    multiply_floats(p, r0, r1, scratch, MR_TYPE_BF16);
 }
