@@ -161,13 +161,10 @@ def live_streams(f: Facts):
         if jobs[job_id].at is None or result is None:
             continue
         yield from stream_faults(f, "live stream", jobs[job_id], view, result)
-        if len(view.dones) != 1:
-            yield Violation("live stream", job_id, f"{len(view.dones)} done frames")
-        elif result:
-            first = min(f.by_id[job_id], key=lambda r: r.at_s)
-            if view.ends and view.ends[0] and first.offset >= view.ends[0][first.partition]:
-                yield Violation("live stream", job_id, f"done before its result: {first.partition}-{first.offset} "
-                                                       f"when the end was {view.ends[0][first.partition]}")
+        first = min(f.by_id[job_id], key=lambda r: r.at_s)
+        if view.ends and view.ends[0] and first.offset >= view.ends[0][first.partition]:
+            yield Violation("live stream", job_id, f"done before its result: {first.partition}-{first.offset} "
+                                                   f"when the end was {view.ends[0][first.partition]}")
 
 
 def kept_streams(f: Facts):
@@ -184,7 +181,7 @@ def kept_streams(f: Facts):
 
 
 def stream_faults(f: Facts, check: str, j: Job, view: View, result: dict):
-    """Every text that was shown is a beginning of the right one; the last one is whole."""
+    """Every text that was shown is a beginning of the right one; the last one is whole, and done says so."""
     full = f.answers.get(j.content, ("", "", 0))[0]
     may_miss = f.wiped(j) or result.get("stream_degraded") or not j.stream
     for fault in view.faults[:FAULTS_TOLD]:
@@ -194,6 +191,10 @@ def stream_faults(f: Facts, check: str, j: Job, view: View, result: dict):
     for text in view.segments:
         if not full.startswith(text):
             yield Violation(check, j.id, f"readers were shown another text, {differ((full,), (text,))}")
+    if len(view.dones) != 1:
+        yield Violation(check, j.id, f"{len(view.dones)} done frames: shown were {view.index} tokens, last ID "
+                                     f"{view.last}; the result is {result['status']}, attempt {result.get('attempt')}, "
+                                     f"{(result.get('usage') or {}).get('completion_tokens')} tokens")
     if may_miss:
         return
     if view.cut:
@@ -203,8 +204,6 @@ def stream_faults(f: Facts, check: str, j: Job, view: View, result: dict):
                                      f"the result has {len(result['text'])}")
     if view.lost:
         yield Violation(check, j.id, "the stream was begun anew, and Redis had lost nothing")
-    if len(view.dones) != 1 and check == "kept stream":
-        yield Violation(check, j.id, f"{len(view.dones)} done frames")
 
 
 def states(f: Facts):

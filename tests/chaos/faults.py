@@ -132,7 +132,7 @@ class Injector:
         return self._event(f, name, now, away, lambda: self.cluster.start(name, wipe=wipe))
 
     def _broker(self, f: Fault, now: float) -> bool:
-        return self._server(f, now, "kafka", 3 * f.length)
+        return self._server(f, now, "kafka", 8 * f.length)
 
     def _redis(self, f: Fault, now: float) -> bool:
         return self._server(f, now, "redis", 5 * f.length)

@@ -255,6 +255,11 @@ class Audit(unittest.TestCase):
         self.more["wipes"] = [15.0]
         self.finds("kept stream", "job-2")
 
+    def test_a_degraded_stream_has_its_done(self) -> None:
+        self.results[2].body["stream_degraded"] = True
+        self.streams["job-2"] = view("job-2", whole("job-2")[:2])
+        self.finds("kept stream", "job-2")
+
     def test_done_missing_doubled_or_followed(self) -> None:
         done = mark("done", "job-1", 4)
         for frames in (whole("job-1")[:-1], whole("job-1") + [done | {"attempt": 2}],
