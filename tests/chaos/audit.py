@@ -199,11 +199,12 @@ def stream_faults(f: Facts, check: str, j: Job, view: View, result: dict):
         return
     if view.cut:
         yield Violation(check, j.id, f"done says {view.dones[-1]['index']} tokens, shown were {view.index}")
-    elif result["status"] == "succeeded" and not view.hole and view.segments[-1] != result["text"]:
-        yield Violation(check, j.id, f"shown {len(view.segments[-1])} characters, "
-                                     f"the result has {len(result['text'])}")
-    if view.lost:
-        yield Violation(check, j.id, "the stream was begun anew, and Redis had lost nothing")
+    elif result["status"] == "succeeded" and not view.hole and \
+            (view.segments[-1], view.index) != (result["text"], result["usage"]["completion_tokens"]):
+        yield Violation(check, j.id, f"shown {view.index} tokens, {len(view.segments[-1])} characters; the result has "
+                                     f"{result['usage']['completion_tokens']} and {len(result['text'])}")
+    if view.late_done:
+        yield Violation(check, j.id, f"the ID of done, {view.last}, is not above those before it")
 
 
 def states(f: Facts):

@@ -1,9 +1,10 @@
 """Readers of token streams: what a user of docs/PROTOCOL.md would see, live, and what Redis holds in the end.
 
-A View is one reader: it is given frames in the order in which they come, and keeps what it saw. Followers
-runs many of them over one connection: subscribe, wait for the confirmation, read the stream from the last
-ID, then live off the channel; a missing index is read from the stream; after a lost connection all begins
-again at the last ID.
+A View is one reader: it is given frames in the order in which they come, and keeps what it saw. It is less
+forgiving than a reader needs to be: what a reader would pass over in silence is a fault. Followers runs many
+of them over one connection: subscribe, wait for the confirmation, read the stream from the last ID, then
+live off the channel; a missing index is read from the stream, and a stream without frames for a while is
+looked at; after a lost connection all begins again at the last ID.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 
 import redis
 
+SILENT_S = 2.0
 LOST = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, OSError)
 
 
@@ -37,11 +39,12 @@ class View:
         self.faults: list[str] = []
         self.hole = False          # tokens of the segment are missing before others: its text ends there
         self.cut = False           # tokens are missing before done
+        self.late_done = False     # its ID is not above the last one
         self.dones: list[dict] = []
         self.done_at_s = 0.0
         self.ends: list[dict] = []  # of the results topic, taken after the first done
         self.restarts = 0
-        self.lost = 0              # times that the stream was found begun anew
+        self.heard_s = 0.0         # when the last frame came
 
     def missing(self, frame: dict) -> bool:
         """Something lies between what is known and this frame."""
@@ -56,40 +59,26 @@ class View:
         frame_id, text = (frame["attempt"], frame["index"]), json.dumps(frame, sort_keys=True)
         if self.seen.get(frame_id) == text:
             return
-        if frame["type"] == "restart":
-            self._restart(frame_id, text)
-            return
         if frame_id in self.seen:
             self.faults.append(f"two frames with the ID {frame_id}")
             return
         if self.last is not None and frame_id <= self.last:
-            self.faults.append(f"frame {frame_id} behind {self.last}")
-            return
+            if frame["type"] != "done":
+                self.faults.append(f"{frame['type']} {frame_id} behind {self.last}")
+                return
+            self.late_done = True
         self.last, self.seen[frame_id] = frame_id, text
         if self.dones:
             self.faults.append(f"{frame['type']} {frame_id} behind done")
         if frame["type"] == "done":
-            self._done(frame)
+            self.cut = frame["index"] > self.index
+            self.dones.append(frame)
+        elif frame["type"] == "restart":
+            self.restarts += 1
+            self.segments.append("")
+            self.index, self.hole = 0, False
         else:
             self._token(frame)
-
-    def begin_anew(self) -> None:
-        """The stream does not have what it had: Redis lost it."""
-        self.lost += 1
-        self.last, self.seen = None, {}
-        self._clear()
-
-    def _clear(self) -> None:
-        self.segments.append("")
-        self.index, self.hole = 0, False
-
-    def _restart(self, frame_id: tuple[int, int], text: str) -> None:
-        if self.last is not None and frame_id <= self.last:
-            self.lost += 1
-            self.seen = {}
-        self.last, self.seen[frame_id] = frame_id, text
-        self.restarts += 1
-        self._clear()
 
     def _token(self, frame: dict) -> None:
         if frame["index"] < self.index:
@@ -101,10 +90,6 @@ class View:
         self.index = frame["index"] + 1
         if not self.hole:
             self.segments[-1] += frame["text"]
-
-    def _done(self, frame: dict) -> None:
-        self.cut = frame["index"] != self.index
-        self.dones.append(frame)
 
 
 def view_of_entries(job_id: str, entries: list[tuple[bytes, dict]]) -> View:
@@ -126,7 +111,7 @@ class Followers:
         self.port, self.on_done = port, on_done
         self.views = {i: View(i) for i in job_ids}
         self.open = set(job_ids)
-        self.reconnects = -1
+        self.looked_s = 0.0
         self.failed: BaseException | None = None
         self.ready, self.stop = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._work, daemon=True)
@@ -161,7 +146,6 @@ class Followers:
                     confirmed += 1
                 elif m["type"] == "message":
                     waiting.append(m)
-            self.reconnects += 1
             for i in self.views:
                 self._catch_up(r, i)
             for m in waiting:
@@ -171,6 +155,7 @@ class Followers:
                 m = channel.get_message(timeout=0.5)
                 if m is not None and m["type"] == "message":
                     self._on_frame(r, json.loads(m["data"]))
+                self._look_at_silent(r)
 
     def _on_frame(self, r: redis.Redis, frame: dict) -> None:
         view = self.views[frame["job_id"]]
@@ -179,21 +164,25 @@ class Followers:
         self._take(view, frame)
 
     def _catch_up(self, r: redis.Redis, job_id: str) -> None:
-        """From the last ID on; a stream that does not have it any more is another one."""
         view = self.views[job_id]
         since = "-" if view.last is None else f"{view.last[0]}-{view.last[1]}"
-        entries = r.xrange(stream_key(job_id), since)
-        if view.last is not None:
-            if entries and entries[0][0].decode() == since:
-                entries = entries[1:]
-            elif r.exists(stream_key(job_id)):
-                view.begin_anew()
-                entries = r.xrange(stream_key(job_id))
-        for _, fields in entries:
+        for _, fields in r.xrange(stream_key(job_id), since):
             self._take(view, json.loads(fields[b"f"]))
+
+    def _look_at_silent(self, r: redis.Redis) -> None:
+        """Those that have begun, and then said nothing for a while: a frame may have been lost on the way."""
+        now = time.monotonic()
+        if now - self.looked_s < SILENT_S:
+            return
+        self.looked_s = now
+        for view in [self.views[i] for i in self.open]:
+            if view.last is not None and now - view.heard_s > SILENT_S:
+                view.heard_s = now
+                self._catch_up(r, view.job_id)
 
     def _take(self, view: View, frame: dict) -> None:
         n = len(view.dones)
+        view.heard_s = time.monotonic()
         view.take(frame)
         if len(view.dones) > n and n == 0:
             view.done_at_s = time.monotonic()

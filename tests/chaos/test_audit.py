@@ -119,6 +119,7 @@ class Audit(unittest.TestCase):
         self.finds("text", "job-2")
 
     def test_wrong_number_of_tokens(self) -> None:
+        self.jobs[2].stream = False
         self.results[2] = result("job-2", 2, usage={"completion_tokens": 5})
         self.finds("text", "job-2")
 
@@ -241,12 +242,29 @@ class Audit(unittest.TestCase):
         self.live["job-1"] = view("job-1", frames)
         self.finds("live stream", "job-1")
 
-    def test_lower_restart_only_after_a_wipe(self) -> None:
+    def test_lower_restart(self) -> None:
+        """A reader knows a restart by its larger number, also after Redis has lost all."""
         frames = [token("job-1", 0, 3), mark("restart", "job-1", 0, 1)] + whole("job-1", 2)
         self.live["job-1"] = view("job-1", frames)
+        self.more["wipes"] = [15.0]
+        self.finds("live stream", "job-1")
+
+    def test_lower_done_only_after_a_wipe(self) -> None:
+        self.live["job-1"] = view("job-1", whole("job-1", 3)[:4] + [mark("done", "job-1", 4, 1)])
         self.finds("live stream", "job-1")
         self.more["wipes"] = [15.0]
         self.assertEqual(self.found(), [])
+
+    def test_a_cancelled_job_was_shown_more_than_its_result_has(self) -> None:
+        self.results[3] = result("job-3", 3, "", status="cancelled", usage={"completion_tokens": 0})
+        self.states["job-3"] = "cancelled"
+        self.streams["job-3"] = view("job-3", whole("job-3")[:3] + [mark("done", "job-3", 0, 2)])
+        self.assertEqual(self.found(), [])
+
+    def test_an_empty_piece_too_many(self) -> None:
+        frames = whole("job-2")[:4] + [token("job-2", 4, text=""), mark("done", "job-2", 5)]
+        self.streams["job-2"] = view("job-2", frames)
+        self.finds("kept stream", "job-2")
 
     def test_wrong_text_in_the_stream(self) -> None:
         frames = whole("job-2")
@@ -310,7 +328,7 @@ class Views(unittest.TestCase):
         self.assertEqual(self.faults(t, done), [])
         self.assertEqual(self.faults(t, token("j", 2)), ["index 2 after 0: a gap"])
         self.assertEqual(self.faults(t, token("j", 1), token("j", 1, text="x")), ["two frames with the ID (1, 1)"])
-        self.assertEqual(self.faults(t, token("j", 1, 3), token("j", 2, 2)), ["frame (2, 2) behind (3, 1)"])
+        self.assertEqual(self.faults(t, token("j", 1, 3), token("j", 2, 2)), ["token (2, 2) behind (3, 1)"])
         self.assertEqual(self.faults(t, token("j", 0, 2)), ["index 0 after 0 without a restart"])
         self.assertEqual(self.faults(t, done, token("j", 1, 2)), ["token (2, 1) behind done"])
         self.assertEqual(self.faults(token("k", 0)), ["a frame of k"])
@@ -329,13 +347,6 @@ class Views(unittest.TestCase):
         self.assertTrue(v.missing(token("j", 3)) and v.missing(mark("done", "j", 4)))
         for known in (token("j", 1), token("j", 2), mark("restart", "j", 0, 2), mark("done", "j", 2)):
             self.assertFalse(v.missing(known))
-
-    def test_begun_anew(self) -> None:
-        v = view("j", [token("j", 0, 5), token("j", 1, 5)])
-        v.begin_anew()
-        for frame in [mark("restart", "j", 0)] + whole("j", 2):
-            v.take(frame)
-        self.assertEqual((v.faults, v.segments[-1], v.lost, v.cut), ([], TEXT, 1, False))
 
 
 class Plans(unittest.TestCase):

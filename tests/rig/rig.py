@@ -164,8 +164,6 @@ class Rig:
             "num.partitions=4\noffsets.topic.num.partitions=4\noffsets.topic.replication.factor=1\n"
             "transaction.state.log.num.partitions=4\ntransaction.state.log.replication.factor=1\n"
             "transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n"
-            # a broker that was killed is let in again when its own session is over
-            "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=500\n"
             "auto.create.topics.enable=false\n")
         subprocess.run(self.java("kafka.tools.StorageTool", "format", "-t", uuid.uuid4().hex[:22], "-c",
                                  str(self.dir / "server.properties")), check=True, stdout=subprocess.DEVNULL)
