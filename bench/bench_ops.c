@@ -1,12 +1,15 @@
 /* bench_ops.c - speed of the kernels on one thread, one JSON line per case.
  *
- *   bench_ops [--isa auto|ref|avx2|avx512] [--mib N] [--reps N]
+ *   bench_ops [--isa auto|ref|avx2|avx512|amx] [--type NAME] [--mib N] [--reps N]
  *
- * matmul: N MiB of f32-equivalent weights as a matrix of COLS columns, given to the op in ranges of
- * RANGE_ROWS as a step does, so weights come from memory when N is beyond the caches. gflops counts
- * 2 operations per weight and token; weights_gbs is bytes of the weights as stored, per second.
- * matmul_cached: the same on weights that stay in the first-level cache: near the peak of the core.
- * attn: 32 query heads over 8 key/value heads of 128; kv_gbs is bytes of the cache per second.
+ * matmul: N MiB of f32-equivalent weights as a matrix of COLS columns, packed, given to the op in
+ * ranges of RANGE_ROWS as a step does, so weights come from memory when N is beyond the caches.
+ * gflops counts 2 operations per weight and token; weights_gbs is bytes of packed weights per
+ * second. Rounding of the inputs is not part of it.
+ * matmul_cached: the same on weights that stay in the second-level cache: what the core can do.
+ * round: inputs of COLS columns to 8 bits; gbs is bytes of f32 per second.
+ * attn: all heads of one layer, one row (decode) or a block of 16 (prompt), behind len positions of
+ * a cache whose blocks lie backwards; kv_gbs is bytes of the cache per second.
  * A case runs once to warm up, then `reps` times; the median and the best are printed. Time is this
  * thread's CPU time: a neighbour that takes the core away does not count, one that takes memory
  * bandwidth does. */
@@ -16,11 +19,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/ops.h"
+#include "engine/memory.h"
+#include "engine/memory.h"
+#include "engine/pack.h"
 
 #define COLS       4096
 #define RANGE_ROWS 64
-#define MAX_TOKENS 128
+#define MAX_TOKENS 512
 #define MAX_REPS   1000
 
 typedef struct timing {
@@ -72,7 +77,8 @@ static float *values(size_t n) {
 typedef struct matmul_case {
     const mr_ops *o;
     mr_mat w;
-    float *x, *y;
+    mr_input in;
+    float *y;
     size_t n_tok;
     int repeat;
     void *scratch;
@@ -83,25 +89,51 @@ static void run_matmul(void *arg) {
     for (int i = 0; i < c->repeat; i++)
         for (uint32_t r = 0; r < c->w.rows; r += RANGE_ROWS) {
             const uint32_t end = r + RANGE_ROWS < c->w.rows ? r + RANGE_ROWS : c->w.rows;
-            c->o->matmul(c->y, c->w.rows, &c->w, r, end, c->x, c->w.cols, c->n_tok, c->scratch);
+            c->o->matmul(c->y, c->w.rows, &c->w, r, end, &c->in, c->n_tok, c->scratch);
         }
+}
+
+/* Rows all alike: packing one tile is enough. */
+static void pack(mr_mat *w, uint8_t *data, size_t tile_bytes) {
+    const uint32_t n_tiles = (w->rows + MR_TILE - 1) / MR_TILE;
+    uint8_t *tiles = mr_pages_map(tile_bytes * n_tiles); /* as the engine does: huge pages */
+
+    if (!tiles) {
+        fprintf(stderr, "bench_ops: no memory for %u rows\n", w->rows);
+        exit(EXIT_FAILURE);
+    }
+    w->data = data;
+    mr_pack_tile(tiles, w, 0);
+    for (uint32_t i = 1; i < n_tiles; i++) memcpy(tiles + i * tile_bytes, tiles, tile_bytes);
+    w->tiles = tiles;
+}
+
+static mr_xblock *round_inputs(const mr_ops *o, const float *x, uint32_t cols, size_t n_tok) {
+    const size_t n_blocks = cols / 32;
+    mr_xblock *blocks = alloc_or_die(n_tok / MR_TILE * n_blocks * sizeof *blocks);
+
+    for (size_t t = 0; t < n_tok; t += MR_TILE)
+        o->round(blocks + t / MR_TILE * n_blocks, x + t * cols, cols, MR_TILE, n_blocks);
+    return blocks;
 }
 
 static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32_t rows,
                          uint32_t cols, const size_t *tokens, size_t n_cases, int repeat,
                          int reps) {
     const size_t row_bytes = mr_type_row_bytes(type, cols);
-    uint8_t *data = alloc_or_die(row_bytes * rows);
-    float *row = values(cols);
+    const size_t tile_bytes = mr_tile_bytes(type, cols);
+    uint8_t *data = alloc_or_die(row_bytes * MR_TILE);
+    float *row = values(cols), *x = values((size_t)MAX_TOKENS * cols);
+    mr_xblock *blocks = round_inputs(o, x, cols, MAX_TOKENS);
     matmul_case c = {.o = o,
-                     .w = {data, type, rows, cols, row_bytes},
-                     .x = values((size_t)MAX_TOKENS * cols),
+                     .w = {.type = type, .rows = rows, .cols = cols, .row_bytes = row_bytes},
+                     .in = {x, cols, blocks, cols / 32},
                      .y = alloc_or_die(sizeof(float) * MAX_TOKENS * rows),
                      .repeat = repeat,
-                     .scratch = alloc_or_die(mr_matmul_scratch(cols))};
+                     .scratch = alloc_or_die(MR_MATMUL_SCRATCH)};
 
-    mr_quantize_row(data, row, type, cols);
-    for (uint32_t r = 1; r < rows; r++) memcpy(data + r * row_bytes, data, row_bytes);
+    for (uint32_t r = 0; r < MR_TILE; r++) mr_quantize_row(data + r * row_bytes, row, type, cols);
+    pack(&c.w, data, tile_bytes);
     for (size_t i = 0; i < n_cases; i++) {
         c.n_tok = tokens[i];
         const timing t = measure(run_matmul, &c, reps);
@@ -109,14 +141,35 @@ static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32
         printf("{\"bench\":\"%s\",\"isa\":\"%s\",\"type\":\"%s\",\"rows\":%u,\"cols\":%u,"
                "\"tokens\":%zu,\"gflops\":%.1f,\"best_gflops\":%.1f,\"weights_gbs\":%.2f}\n",
                name, o->name, mr_type_name(type), rows, cols, c.n_tok, flop / t.median_s / 1e9,
-               flop / t.least_s / 1e9, (double)row_bytes * rows * repeat / t.median_s / 1e9);
+               flop / t.least_s / 1e9,
+               (double)tile_bytes / MR_TILE * rows * repeat / t.median_s / 1e9);
         fflush(stdout);
     }
     free(data);
+    mr_pages_unmap((void *)c.w.tiles, tile_bytes * ((rows + MR_TILE - 1) / MR_TILE));
     free(row);
-    free(c.x);
+    free(x);
+    free(blocks);
     free(c.y);
     free(c.scratch);
+}
+
+static void run_round(void *arg) {
+    const matmul_case *c = arg;
+    for (int i = 0; i < c->repeat; i++)
+        c->o->round((mr_xblock *)c->in.blocks, c->in.x, COLS, MR_TILE, COLS / 32);
+}
+
+static void bench_round(const mr_ops *o, int reps) {
+    float *x = values((size_t)MR_TILE * COLS);
+    mr_xblock *blocks = alloc_or_die(COLS / 32 * sizeof *blocks);
+    matmul_case c = {.o = o, .in = {x, COLS, blocks, COLS / 32}, .repeat = 100};
+    const timing t = measure(run_round, &c, reps);
+
+    printf("{\"bench\":\"round\",\"isa\":\"%s\",\"cols\":%d,\"gbs\":%.2f}\n", o->name, COLS,
+           100.0 * MR_TILE * COLS * sizeof *x / t.median_s / 1e9);
+    free(x);
+    free(blocks);
 }
 
 typedef struct attn_case {
@@ -125,61 +178,85 @@ typedef struct attn_case {
 } attn_case;
 
 static void run_attn(void *arg) {
-    const attn_case *c = arg;
-    c->o->attn(&c->a);
+    attn_case c = *(const attn_case *)arg;
+    for (c.a.kv_head = 0; c.a.kv_head < c.a.n_kv_head; c.a.kv_head++) c.o->attn(&c.a);
 }
 
-static void bench_attn(const mr_ops *o, uint32_t len, int reps) {
-    enum { HEADS = 32, KV_HEADS = 8, D_HEAD = 128, BLOCK = 16 };
-    const uint32_t n_blocks = (len + BLOCK - 1) / BLOCK;
-    const size_t n = (size_t)n_blocks * KV_HEADS * BLOCK * D_HEAD;
-    float *x = values(n), *q = values(HEADS * D_HEAD);
+typedef struct attn_shape {
+    uint32_t n_head, n_kv_head, d_head;
+} attn_shape;
+
+/* n_rows rows behind len positions: one, as in decode, or a block of a prompt. */
+static void bench_attn(const mr_ops *o, const attn_shape *s, uint32_t len, uint32_t n_rows,
+                       int reps) {
+    const uint32_t n_blocks = (len + n_rows + MR_KV_BLOCK_LEN - 1) / MR_KV_BLOCK_LEN;
+    const size_t n = (size_t)n_blocks * s->n_kv_head * MR_KV_BLOCK_LEN * s->d_head;
+    const size_t n_query = (size_t)n_rows * s->n_head;
+    const uint32_t group = s->n_head / s->n_kv_head;
+    float *x = values(n), *q = values(n_query * s->d_head);
     mr_f16 *kv = alloc_or_die(2 * n * sizeof *kv);
     int32_t *table = alloc_or_die(n_blocks * sizeof *table);
     attn_case c = {o,
-                   {.out = alloc_or_die(HEADS * D_HEAD * sizeof(float)),
+                   {.part = alloc_or_die(n_query * MR_ATTN_RECORD(s->d_head) * sizeof(float)),
                     .q = q,
                     .k = kv,
                     .v = kv + n,
                     .table = table,
-                    .len = len,
-                    .block_len = BLOCK,
-                    .n_head = HEADS,
-                    .n_kv_head = KV_HEADS,
-                    .d_head = D_HEAD,
-                    .h0 = 0,
-                    .h1 = HEADS,
+                    .pos = len,
+                    .n_rows = n_rows,
+                    .span0 = 0,
+                    .span1 = (len + n_rows - 1) / MR_ATTN_SPAN + 1,
+                    .n_head = s->n_head,
+                    .n_kv_head = s->n_kv_head,
+                    .d_head = s->d_head,
                     .scale = 0.088f,
-                    .scratch = alloc_or_die(mr_attn_scratch(len) * 4)}};
+                    .scratch = alloc_or_die(mr_attn_scratch(n_rows, group, s->d_head) * 4)}};
 
     o->to_f16(kv, x, n);
     o->to_f16(kv + n, x, n);
     for (uint32_t b = 0; b < n_blocks; b++) table[b] = (int32_t)(n_blocks - 1 - b);
     const timing t = measure(run_attn, &c, reps);
-    printf("{\"bench\":\"attn\",\"isa\":\"%s\",\"len\":%u,\"us\":%.1f,\"kv_gbs\":%.2f,"
-           "\"gflops\":%.1f}\n",
-           o->name, len, t.median_s * 1e6, 2.0 * (double)n * sizeof *kv / t.median_s / 1e9,
-           4.0 * len * HEADS * D_HEAD / t.median_s / 1e9);
+    printf("{\"bench\":\"attn\",\"isa\":\"%s\",\"heads\":\"%u/%u x %u\",\"len\":%u,\"rows\":%u,"
+           "\"us\":%.1f,\"kv_gbs\":%.2f,\"gflops\":%.1f}\n",
+           o->name, s->n_head, s->n_kv_head, s->d_head, len, n_rows, t.median_s * 1e6,
+           2.0 * (double)n * sizeof *kv / t.median_s / 1e9,
+           4.0 * len * (double)n_query * s->d_head / t.median_s / 1e9);
     free(x);
     free(q);
     free(kv);
     free(table);
-    free(c.a.out);
+    free(c.a.part);
     free(c.a.scratch);
 }
 
-static void bench_all(const mr_ops *o, size_t mib, int reps) {
+static void bench_all_attn(const mr_ops *o, int reps) {
+    static const attn_shape shapes[] = {{32, 4, 64}, {32, 8, 128}, {16, 8, 128}, {16, 16, 64}};
+    static const uint32_t lens[] = {64, 1024, 8192};
+
+    for (size_t i = 0; i < MR_COUNT(shapes); i++)
+        for (size_t k = 0; k < MR_COUNT(lens); k++) {
+            bench_attn(o, &shapes[i], lens[k], 1, reps);
+            bench_attn(o, &shapes[i], lens[k], 16, reps);
+        }
+}
+
+/* only: of this type of weights; NULL: everything. */
+static void bench_all(const mr_ops *o, const mr_type *only, size_t mib, int reps) {
     static const mr_type types[] = {MR_TYPE_F32,  MR_TYPE_F16,  MR_TYPE_BF16, MR_TYPE_Q8_0,
                                     MR_TYPE_Q4_0, MR_TYPE_Q4_K, MR_TYPE_Q5_K, MR_TYPE_Q6_K};
-    static const size_t tokens[] = {1, 2, 3, 4, 8, 16, 32, 128}, full_tile[] = {24};
-    static const uint32_t lens[] = {64, 1024, 8192};
+    static const size_t tokens[] = {1, 2, 3, 4, 8, 16, 32, 128, 512};
     const uint32_t rows = (uint32_t)(mib * 1024 * 1024 / (COLS * sizeof(float)));
 
-    bench_matmul(o, "matmul_cached", MR_TYPE_F32, 8, 512, full_tile, 1, 1000, reps);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        bench_matmul(o, "matmul", types[i], rows, COLS, tokens, sizeof tokens / sizeof *tokens, 1,
-                     reps);
-    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) bench_attn(o, lens[i], reps);
+    const size_t n_types = sizeof types / sizeof *types, n_tokens = sizeof tokens / sizeof *tokens;
+
+    for (size_t i = 0; i < n_types; i++) {
+        if (only && types[i] != *only) continue;
+        bench_matmul(o, "matmul_cached", types[i], RANGE_ROWS, 2048, tokens, n_tokens, 20, reps);
+        bench_matmul(o, "matmul", types[i], rows, COLS, tokens, n_tokens, 1, reps);
+    }
+    if (only) return;
+    bench_round(o, reps);
+    bench_all_attn(o, reps);
 }
 
 static long number(const char *text, long lo, long hi) {
@@ -194,17 +271,22 @@ static long number(const char *text, long lo, long hi) {
 int main(int argc, char **argv) {
     const char *isa = "auto";
     long mib = 256, reps = 5;
+    mr_type type;
+    const mr_type *only = NULL;
 
     for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--isa") == 0)
             isa = value;
+        else if (strcmp(argv[i], "--type") == 0 && mr_type_parse(value, &type))
+            only = &type;
         else if (strcmp(argv[i], "--mib") == 0)
             mib = number(value, 1, 65536);
         else if (strcmp(argv[i], "--reps") == 0)
             reps = number(value, 1, MAX_REPS);
         else {
-            fprintf(stderr, "usage: bench_ops [--isa auto|ref|avx2|avx512] [--mib N] [--reps N]\n");
+            fprintf(stderr, "usage: bench_ops [--isa auto|ref|avx2|avx512|amx] [--type NAME] "
+                            "[--mib N] [--reps N]\n");
             return 64;
         }
     }
@@ -213,6 +295,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench_ops: this machine or build has no \"%s\"\n", isa);
         return 69;
     }
-    bench_all(o, (size_t)mib, (int)reps);
+    bench_all(o, only, (size_t)mib, (int)reps);
     return 0;
 }

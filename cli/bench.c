@@ -7,7 +7,17 @@
  *
  *   prefill  batch * pp tokens, in steps of at most max_step_tokens as a worker makes them, to the
  *            end of the step that gives the last sequence its first token
- *   decode   tg steps of one token for every sequence, after that; attention over pp.. positions
+ *   decode   tg steps of one token for every sequence, after that; attention over pp.. positions,
+ * or over ctx.. ones: then the sequences begin anew with ctx tokens that are not timed, the same in
+ * each repetition, so that the cache has them
+ *
+ * With --shared-prefix prompts begin alike, and from the second repetition on the cache has that
+ * part: prefill then counts tokens that nobody computes, which is the point.
+ *
+ * With --limits the machine's own limits are measured first, and figures are also given as
+ * fractions of the limit that binds: products of the weights against what the units do at best, and
+ * of decode with one sequence the bytes of weights, keys and values against what memory gives.
+ * Attention's products are not counted.
  *
  * One repetition before the counted ones warms up page cache, clocks and threads. Reported is the
  * median of the repetitions, with minimum and maximum beside it. */
@@ -17,6 +27,7 @@
 #include <sysexits.h>
 
 #include "base/clock.h"
+#include "bench/limits.h"
 #include "cli/commands.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
@@ -34,15 +45,16 @@ typedef struct rates { /* tokens per second of each repetition, sorted when done
 typedef struct bench {
     const mr_args *a;
     mr_engine *e;
-    int64_t pp, tg, repeat;
+    int64_t pp, tg, ctx, shared, repeat;
     uint32_t batches[MAX_BATCHES];
     size_t n_batches;
     int64_t max_batch;
-    int32_t *prompt;       /* [pp] */
+    int32_t *prompt;       /* [pp or ctx, the longer]; the first `shared` stay */
     mr_engine_item *items; /* [max_batch] */
     mr_engine_out *outs;   /* [max_batch] */
     uint32_t *seqs;        /* [max_batch] */
     uint64_t random;       /* state of the prompt generator */
+    mr_limits limits;      /* n_threads 0: not measured */
 } bench;
 
 /* splitmix64 (Steele 2014): any good generator would do, this one is four lines. */
@@ -56,18 +68,47 @@ static uint64_t next_random(uint64_t *state) {
 
 /* ---- one repetition ---- */
 
-static mr_status add_all(bench *b, uint32_t batch, mr_err *err) {
-    const mr_sampling greedy = {.ban_eog = true};
+static void draw_tokens(bench *b, uint64_t *random, int64_t first, int64_t end) {
     const uint32_t n_vocab = mr_engine_n_vocab(b->e);
+
+    for (int64_t k = first; k < end; k++) b->prompt[k] = (int32_t)(next_random(random) % n_vocab);
+}
+
+static mr_status add_one(bench *b, uint32_t i, int64_t n, mr_err *err) {
+    const mr_sampling greedy = {.ban_eog = true};
+
+    return mr_engine_add(b->e, b->prompt, (size_t)n, 0, (size_t)b->tg + 1, 0, &greedy, &b->seqs[i],
+                         err);
+}
+
+/* Prompts of pp tokens, of which no sequence had more than the shared ones before. */
+static mr_status add_all(bench *b, uint32_t batch, mr_err *err) {
+    uint64_t common = 1;
+    mr_status st = MR_OK;
+
+    draw_tokens(b, &common, 0, b->shared);
+    for (uint32_t i = 0; i < batch && st == MR_OK; i++) {
+        draw_tokens(b, &b->random, b->shared, b->pp);
+        st = add_one(b, i, b->pp, err);
+    }
+    return st;
+}
+
+/* Prompts of ctx tokens, the same whenever asked. */
+static mr_status add_deep(bench *b, uint32_t batch, mr_err *err) {
     mr_status st = MR_OK;
 
     for (uint32_t i = 0; i < batch && st == MR_OK; i++) {
-        for (int64_t k = 0; k < b->pp; k++)
-            b->prompt[k] = (int32_t)(next_random(&b->random) % n_vocab);
-        st = mr_engine_add(b->e, b->prompt, (size_t)b->pp, 0, (size_t)b->tg + 1, &greedy,
-                           &b->seqs[i], err);
+        uint64_t own = ~(uint64_t)i;
+
+        draw_tokens(b, &own, 0, b->ctx);
+        st = add_one(b, i, b->ctx, err);
     }
     return st;
+}
+
+static void drop_all(bench *b, uint32_t batch) {
+    for (uint32_t i = 0; i < batch; i++) mr_engine_drop(b->e, b->seqs[i]);
 }
 
 /* Prompts in order, as much of them as a step takes. */
@@ -114,12 +155,18 @@ static mr_status repeat_once(bench *b, uint32_t batch, double *prefill_tps, doub
     const uint64_t start = mr_clock_mono_us();
     if ((st = prefill(b, batch, err)) != MR_OK) return st;
     const uint64_t middle = mr_clock_mono_us();
+    if (b->ctx > 0) {
+        drop_all(b, batch);
+        if ((st = add_deep(b, batch, err)) != MR_OK) return st;
+        if ((st = prefill(b, batch, err)) != MR_OK) return st;
+    }
+    const uint64_t begin = mr_clock_mono_us();
     if ((st = decode(b, batch, err)) != MR_OK) return st;
     const uint64_t end = mr_clock_mono_us();
 
-    for (uint32_t i = 0; i < batch; i++) mr_engine_drop(b->e, b->seqs[i]);
+    drop_all(b, batch);
     *prefill_tps = 1e6 * (double)batch * (double)b->pp / (double)(middle - start + 1);
-    *decode_tps = 1e6 * (double)batch * (double)b->tg / (double)(end - middle + 1);
+    *decode_tps = 1e6 * (double)batch * (double)b->tg / (double)(end - begin + 1);
     return MR_OK;
 }
 
@@ -139,16 +186,103 @@ static const char *weight_type(const bench *b) {
     return mr_type_name(mr_engine_model(b->e)->layers[0].gate.type);
 }
 
+/* ---- fractions of a limit ---- */
+
+typedef struct fraction {
+    mr_limit limit;
+    double rate, of_limit; /* 1e9 per second */
+} fraction;
+
+static uint64_t mat_products(const mr_mat *w) {
+    return (uint64_t)w->rows * w->cols;
+}
+
+/* Operations on the weights of a token, without the output head. */
+static double layer_ops(const mr_model *m) {
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < m->hp.n_layer; i++) {
+        const mr_layer *l = &m->layers[i];
+
+        n += mat_products(&l->wq) + mat_products(&l->wk) + mat_products(&l->wv) +
+             mat_products(&l->wo) + mat_products(&l->gate) + mat_products(&l->up) +
+             mat_products(&l->down);
+    }
+    return 2.0 * (double)n;
+}
+
+/* What a step with one sequence reads: weights, of the embedding one row, keys and values. */
+static double decode_bytes(const bench *b) {
+    const mr_model *m = mr_engine_model(b->e);
+    const mr_hparams *hp = &m->hp;
+    const double embedding = m->tied ? 0 : (double)m->tok_embd.rows * (double)m->tok_embd.row_bytes;
+    const double context = (double)(b->ctx > 0 ? b->ctx : b->pp) + (double)b->tg / 2;
+
+    return (double)m->weight_bytes - embedding +
+           context * 2 * sizeof(uint16_t) * hp->n_layer * hp->n_kv_head * hp->d_head;
+}
+
+static mr_limit product_limit(const bench *b) {
+    const mr_type type = mr_engine_model(b->e)->layers[0].gate.type;
+
+    if (type == MR_TYPE_F32 || type == MR_TYPE_F16 || type == MR_TYPE_BF16) return MR_LIMIT_F32;
+    return strcmp(mr_engine_isa(b->e), "amx") == 0 ? MR_LIMIT_AMX : MR_LIMIT_INT8;
+}
+
+static fraction fraction_of(const bench *b, mr_limit limit, double per_s) {
+    const double most = b->limits.most[limit];
+
+    return (fraction){limit, per_s / 1e9, most > 0 ? per_s / 1e9 / most : 0};
+}
+
+static fraction prefill_fraction(const bench *b, double tps) {
+    const mr_model *m = mr_engine_model(b->e);
+    const double ops = layer_ops(m) + 2.0 * (double)mat_products(&m->output) / (double)b->pp;
+
+    return fraction_of(b, product_limit(b), tps * ops);
+}
+
+static fraction decode_fraction(const bench *b, uint32_t batch, double tps) {
+    const mr_model *m = mr_engine_model(b->e);
+
+    if (batch == 1) return fraction_of(b, MR_LIMIT_READ, tps * decode_bytes(b));
+    return fraction_of(b, product_limit(b),
+                       tps * (layer_ops(m) + 2.0 * (double)mat_products(&m->output)));
+}
+
+/* ---- output ---- */
+
+static void print_limits(const bench *b, bool json) {
+    for (int i = 0; i < MR_LIMIT_N; i++) {
+        if (b->limits.most[i] <= 0) continue;
+        printf(json ? "{\"bench\":\"limit\",\"limit\":\"%s\",\"most\":%.1f,\"unit\":\"%s\","
+                      "\"threads\":%d}\n"
+                    : "limit %-5s %8.1f %s, %d threads\n",
+               mr_limit_name(i), b->limits.most[i], mr_limit_unit(i), b->limits.n_threads);
+    }
+}
+
+static void print_json_fraction(const char *what, fraction f) {
+    printf(",\"%s_limit\":\"%s\",\"%s_rate\":%.1f,\"%s_of_limit\":%.3f", what,
+           mr_limit_name(f.limit), what, f.rate, what, f.of_limit);
+}
+
 static void print_json(const bench *b, uint32_t batch, const rates *r) {
     const size_t n = (size_t)b->repeat;
     const char *model = mr_engine_model(b->e)->name;
 
     printf("{\"bench\":\"engine\",\"batch\":%u,\"pp\":%" PRId64 ",\"tg\":%" PRId64, batch, b->pp,
            b->tg);
+    if (b->ctx > 0) printf(",\"ctx\":%" PRId64, b->ctx);
+    if (b->shared > 0) printf(",\"shared_prefix\":%" PRId64, b->shared);
     printf(",\"prefill_tps\":%.2f,\"decode_tps\":%.2f", median(r->prefill, n),
            median(r->decode, n));
     printf(",\"prefill_tps_min\":%.2f,\"prefill_tps_max\":%.2f", r->prefill[0], r->prefill[n - 1]);
     printf(",\"decode_tps_min\":%.2f,\"decode_tps_max\":%.2f", r->decode[0], r->decode[n - 1]);
+    if (b->limits.n_threads > 0) {
+        print_json_fraction("prefill", prefill_fraction(b, median(r->prefill, n)));
+        print_json_fraction("decode", decode_fraction(b, batch, median(r->decode, n)));
+    }
     printf(",\"repeat\":%zu,\"threads\":%d,\"isa\":\"%s\"", n, mr_engine_n_threads(b->e),
            mr_engine_isa(b->e));
     printf(",\"type\":\"%s\",\"model\":", weight_type(b));
@@ -168,8 +302,16 @@ static void print_title(const bench *b) {
 static void print_row(const bench *b, uint32_t batch, const rates *r) {
     const size_t n = (size_t)b->repeat;
 
-    printf("%6u  %9.1f (%7.1f ..%7.1f)  %9.1f (%7.1f ..%7.1f)\n", batch, median(r->prefill, n),
+    printf("%6u  %9.1f (%7.1f ..%7.1f)  %9.1f (%7.1f ..%7.1f)", batch, median(r->prefill, n),
            r->prefill[0], r->prefill[n - 1], median(r->decode, n), r->decode[0], r->decode[n - 1]);
+    if (b->limits.n_threads > 0) {
+        const fraction p = prefill_fraction(b, median(r->prefill, n));
+        const fraction d = decode_fraction(b, batch, median(r->decode, n));
+
+        printf("  %3.0f %% of %s, %3.0f %% of %s", 100 * p.of_limit, mr_limit_name(p.limit),
+               100 * d.of_limit, mr_limit_name(d.limit));
+    }
+    printf("\n");
     fflush(stdout);
 }
 
@@ -214,7 +356,12 @@ static mr_status run_all(bench *b, const mr_engine_options *opt, bool json, mr_e
     mr_status st = mr_engine_open(&b->e, opt, err);
 
     if (st != MR_OK) return st;
-    b->prompt = calloc((size_t)b->pp, sizeof *b->prompt);
+    if (mr_args_flag(b->a, "limits")) {
+        st = mr_limits_measure(&b->limits, mr_engine_n_threads(b->e), err);
+        if (st != MR_OK) return st;
+        print_limits(b, json);
+    }
+    b->prompt = calloc((size_t)(b->pp > b->ctx ? b->pp : b->ctx), sizeof *b->prompt);
     b->items = calloc(n, sizeof *b->items);
     b->outs = calloc(n, sizeof *b->outs);
     b->seqs = calloc(n, sizeof *b->seqs);
@@ -235,17 +382,24 @@ static int run_bench(const mr_args *a) {
     if (!model) return mr_cli_usage(a, "--model is missing");
     if (!mr_args_int(a, "pp", 1, MAX_LENGTH, &b.pp) ||
         !mr_args_int(a, "tg", 1, MAX_LENGTH, &b.tg) ||
+        !mr_args_int(a, "ctx", 0, MAX_LENGTH, &b.ctx) ||
+        !mr_args_int(a, "shared-prefix", 0, MAX_LENGTH, &b.shared) ||
         !mr_args_int(a, "repeat", 1, MAX_REPEAT, &b.repeat) ||
         !mr_args_int(a, "threads", 0, 256, &n_threads) ||
         !mr_args_int(a, "step-tokens", 1, 65536, &step_tokens) || !read_batches(&b))
         return EX_USAGE;
 
-    /* Whole blocks for every sequence: the KV cache is as large as this run needs. */
-    const uint32_t length = (uint32_t)(b.pp + b.tg + 1);
+    if (b.shared >= b.pp)
+        return mr_cli_usage(a, "--shared-prefix must be below --pp: the last token is its own");
+
+    /* Whole blocks for every sequence: the KV cache is as large as this run needs, and has room for
+     * what is to be found in it again. */
+    const uint32_t longest = (uint32_t)((b.pp > b.ctx ? b.pp : b.ctx) + b.tg + 1);
+    const uint32_t room = (uint32_t)(b.pp + b.ctx + b.shared + 2 * b.tg + 2);
     const mr_engine_options opt = {.model_path = model,
                                    .n_threads = (int)n_threads,
-                                   .n_ctx = length,
-                                   .kv_tokens = (length + 63) / 64 * 64 * (uint32_t)b.max_batch,
+                                   .n_ctx = longest,
+                                   .kv_tokens = (room + 127) / 64 * 64 * (uint32_t)b.max_batch,
                                    .max_seqs = (uint32_t)b.max_batch,
                                    .max_step_tokens = (uint32_t)step_tokens,
                                    .isa = mr_args_get(a, "isa")};
@@ -258,17 +412,21 @@ static int run_bench(const mr_args *a) {
     return st == MR_OK ? EX_OK : mr_cli_fail(a, &err);
 }
 
-static const char *const isas[] = {"auto", "ref", "avx2", "avx512", NULL};
+static const char *const isas[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
 
 static const mr_opt options[] = {
     {"model", 'm', "FILE", NULL, "model, a GGUF file", NULL},
     {"pp", 0, "N", "128", "prompt tokens of each sequence", NULL},
     {"tg", 0, "N", "64", "tokens generated by each sequence", NULL},
+    {"ctx", 0, "N", "0", "decode behind a context of N tokens; 0: behind the prompt", NULL},
+    {"shared-prefix", 0, "N", "0", "tokens that all prompts begin with", NULL},
     {"batch", 'b', "LIST", "1,4,16,32", "numbers of sequences side by side", NULL},
     {"repeat", 'r', "N", "3", "counted repetitions, after one that is not", NULL},
     {"step-tokens", 0, "N", "512", "most tokens of one engine step", NULL},
     {"threads", 0, "N", "0", "0: one per core", NULL},
     {"isa", 0, "NAME", "auto", "kernels", isas},
+    {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",
+     NULL},
     {"json", 0, NULL, NULL, "one JSON line per batch size", NULL},
     {NULL, 0, NULL, NULL, NULL, NULL},
 };
@@ -285,7 +443,8 @@ const mr_cmd mr_cmd_bench_engine = {
         "prefill: until every sequence has its first token; batch * pp tokens over this time.\n"
         "decode: then tg more tokens for every sequence; batch * tg tokens over this time.\n"
         "\n"
-        "The context (n_ctx) is set to pp + tg + 1, which the model must allow. Loading, adding "
+        "The context (n_ctx) is set to pp (or ctx) + tg + 1, which the model must allow. Loading, "
+        "adding "
         "and "
         "dropping sequences are not timed. Sampling (greedy) is. One uncounted "
         "repetition warms up; the figures are medians of the counted ones, with minimum and "

@@ -294,7 +294,7 @@ static mr_status run(generation *g, mr_err *err) {
     mr_text *text = NULL;
     uint32_t seq;
     mr_status st =
-        mr_engine_add(g->e, g->tokens, g->n_prompt, 0, g->max_new, &g->sampling, &seq, err);
+        mr_engine_add(g->e, g->tokens, g->n_prompt, 0, g->max_new, 0, &g->sampling, &seq, err);
 
     if (st != MR_OK) return st;
     if (path) {
@@ -422,7 +422,7 @@ static int run_generate(const mr_args *a) {
     return rc;
 }
 
-static const char *const isas[] = {"auto", "ref", "avx2", "avx512", NULL};
+static const char *const isas[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
 
 static const mr_opt options[] = {
     {"model", 'm', "FILE", NULL, "model, a GGUF file", NULL},

@@ -6,10 +6,14 @@
  * every sequence that has nothing left to compute. Only then do the sequences move on: a step that
  * fails has changed nothing that counts, and can be repeated without the sequence that spoiled it.
  *
+ * A prompt that begins as an earlier sequence did, with the same salt, finds those blocks of keys
+ * and values in the cache (kv.c) and starts behind them. The last token is computed in any case:
+ * its logits are wanted. What a sequence has computed becomes known block by block as it moves on.
+ *
  * All memory is reserved at open and compared with what the machine has; add takes a slot and every
  * KV block that the sequence can come to need, so a step cannot run out of anything.
  *
- * Limits: MAX_SEQS, MAX_STEP_TOKENS, MAX_THREADS, MAX_SAMPLERS; the others in the options.
+ * Limits: MAX_SEQS, MAX_STEP_TOKENS, MAX_THREADS; the others in the options.
  * Thread: one. Model, tokenizer and template may be read from any. */
 #include "millrace/engine.h"
 
@@ -31,13 +35,13 @@
 #define MAX_SEQS            1024u
 #define MAX_STEP_TOKENS     65536u
 #define MAX_THREADS         256
-#define MAX_SAMPLERS        8 /* threads that sample; each has scratch of the vocabulary's size */
 
 typedef struct seq {
     bool used, in_step;
     uint32_t n_prompt, n_tokens, n_done; /* not generated; known; in the cache */
     uint32_t n_left;                     /* tokens that may still be sampled */
-    uint32_t n_blocks;
+    uint32_t n_blocks, n_found;          /* n_found: blocks that were in the cache at the start */
+    uint64_t salt;
     int32_t logits_row; /* of the last step; -1: none */
     int32_t *tokens;    /* [n_ctx] */
     int32_t *table;     /* [blocks of n_ctx] */
@@ -59,11 +63,12 @@ struct mr_engine {
     mr_pool *pool;
     mr_kv kv;
     mr_forward *forward;
-    mr_sampler *samplers[MAX_SAMPLERS];
+    mr_sampler *samplers[MAX_THREADS]; /* one per thread: pages that none needs stay untouched */
     int n_samplers;
     int32_t *eog;
     size_t n_eog;
     uint32_t n_ctx, n_vocab, kv_tokens, max_seqs, max_step_tokens;
+    bool keeps_prefixes;
 
     seq *seqs; /* [max_seqs] */
     int32_t *tokens, *tables;
@@ -103,6 +108,8 @@ static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *
     if (opt->n_threads < 0 || opt->n_threads > MAX_THREADS)
         return mr_fail(err, MR_EINVAL, "n_threads: %d is not in 0..%d", opt->n_threads,
                        MAX_THREADS);
+
+    e->keeps_prefixes = !opt->no_prefix_cache;
 
     /* Each sequence takes whole blocks. */
     const uint64_t all = (uint64_t)e->max_seqs * mr_kv_blocks_for(e->n_ctx) * MR_KV_BLOCK_LEN;
@@ -151,8 +158,8 @@ static mr_status open_samplers(mr_engine *e, mr_err *err) {
     const int n_threads = mr_pool_size(e->pool);
     mr_status st = list_eog(e, err);
 
-    while (st == MR_OK && e->n_samplers < n_threads && e->n_samplers < MAX_SAMPLERS) {
-        st = mr_sampler_open(&e->samplers[e->n_samplers], e->n_vocab, e->eog, e->n_eog, e->n_ctx,
+    while (st == MR_OK && e->n_samplers < n_threads) {
+        st = mr_sampler_open(&e->samplers[e->n_samplers], e->ops, e->n_vocab, e->eog, e->n_eog, e->n_ctx,
                              err);
         if (st == MR_OK) e->n_samplers++;
     }
@@ -198,7 +205,8 @@ static mr_status open_parts(mr_engine *e, const mr_engine_options *opt, mr_err *
         return mr_fail(err, MR_EUNSUPPORTED, "isa: this machine or build has no \"%s\"", opt->isa);
     if ((st = set_limits(e, opt, err)) != MR_OK) return st;
     if ((st = mr_pool_open(&e->pool, opt->n_threads, err)) != MR_OK) return st;
-    return check_memory(e, opt->model_path, err);
+    if ((st = check_memory(e, opt->model_path, err)) != MR_OK) return st;
+    return e->ops->reads_tiles ? mr_model_pack(e->model, e->pool, err) : MR_OK;
 }
 
 mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *err) {
@@ -281,7 +289,7 @@ size_t mr_engine_kv_bytes(const mr_engine *e) {
     return e->kv.bytes;
 }
 uint32_t mr_engine_kv_blocks_free(const mr_engine *e) {
-    return e->kv.n_free;
+    return mr_kv_n_free(&e->kv);
 }
 uint32_t mr_engine_kv_blocks_total(const mr_engine *e) {
     return e->kv.n_block;
@@ -313,9 +321,28 @@ static mr_status check_add(const mr_engine *e, const int32_t *tokens, size_t n, 
     return MR_OK;
 }
 
+/* Blocks for n + max_new tokens, the known ones first. */
+static mr_status take_blocks(mr_engine *e, seq *s, const int32_t *tokens, size_t n, size_t max_new,
+                             mr_err *err) {
+    const uint32_t n_blocks = mr_kv_blocks_for(n + max_new);
+    const uint32_t n_whole = (uint32_t)((n - 1) / MR_KV_BLOCK_LEN); /* not the last token's */
+    const uint32_t n_found =
+        e->keeps_prefixes ? mr_kv_find(&e->kv, s->salt, tokens, n_whole, s->table) : 0;
+    const mr_status st = mr_kv_take(&e->kv, s->table + n_found, n_blocks - n_found, err);
+
+    if (st != MR_OK) {
+        mr_kv_give(&e->kv, s->table, n_found);
+        return st;
+    }
+    s->n_blocks = n_blocks;
+    s->n_found = n_found;
+    s->n_done = n_found * MR_KV_BLOCK_LEN;
+    return MR_OK;
+}
+
 mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_generated,
-                        size_t max_new, const mr_sampling *sampling, uint32_t *seq_out,
-                        mr_err *err) {
+                        size_t max_new, uint64_t salt, const mr_sampling *sampling,
+                        uint32_t *seq_out, mr_err *err) {
     uint32_t id = 0;
     mr_status st;
 
@@ -326,17 +353,15 @@ mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_
         return mr_fail(err, MR_ELIMIT, "sequences: all %u are in use", e->max_seqs);
 
     seq *s = &e->seqs[id];
-    const uint32_t n_blocks = mr_kv_blocks_for(n + max_new);
-    if ((st = mr_kv_take(&e->kv, s->table, n_blocks, err)) != MR_OK) return st;
+    s->salt = salt;
+    if ((st = take_blocks(e, s, tokens, n, max_new, err)) != MR_OK) return st;
     memcpy(s->tokens, tokens, n * sizeof *tokens);
     s->sampling = *sampling;
     if (sampling->n_bias) memcpy(s->bias, sampling->bias, sampling->n_bias * sizeof *s->bias);
     s->sampling.bias = s->bias;
     s->n_tokens = (uint32_t)n;
     s->n_prompt = (uint32_t)(n - n_generated);
-    s->n_done = 0;
     s->n_left = (uint32_t)max_new;
-    s->n_blocks = n_blocks;
     s->logits_row = -1;
     s->used = true;
     *seq_out = id;
@@ -361,6 +386,10 @@ static uint32_t pending(const seq *s) {
 
 uint32_t mr_engine_pending(const mr_engine *e, uint32_t id) {
     return pending(seq_at(e, id));
+}
+
+uint32_t mr_engine_cached(const mr_engine *e, uint32_t id) {
+    return seq_at(e, id)->n_found * MR_KV_BLOCK_LEN;
 }
 
 const float *mr_engine_logits(const mr_engine *e, uint32_t id) {
@@ -454,33 +483,25 @@ typedef struct sampling_run {
     mr_engine *e;
     const mr_engine_item *items;
     mr_engine_out *outs;
-    uint32_t n_todo;
 } sampling_run;
 
-static void sample_one(const sampling_run *r, uint32_t i, mr_sampler *sampler) {
+static void on_sample(void *arg, uint32_t piece, int ith) {
+    const sampling_run *r = arg;
     mr_engine *e = r->e;
+    const uint32_t i = e->todo[piece];
     const seq *s = &e->seqs[r->items[i].seq];
     float *logits = e->logits + (size_t)s->logits_row * e->n_vocab;
 
-    if (mr_sampler_pick(sampler, &s->sampling, logits, s->tokens, s->n_tokens, s->n_prompt,
+    if (mr_sampler_pick(e->samplers[ith], &s->sampling, logits, s->tokens, s->n_tokens, s->n_prompt,
                         &r->outs[i], NULL) != MR_OK)
         r->outs[i].token = MR_ENGINE_SPOILED;
-}
-
-static void on_sample(void *arg, int ith, int nth) {
-    const sampling_run *r = arg;
-    mr_engine *e = r->e;
-
-    (void)nth;
-    if (ith >= e->n_samplers) return;
-    for (uint32_t i; (i = (uint32_t)mr_pool_next(e->pool)) < r->n_todo;)
-        sample_one(r, e->todo[i], e->samplers[ith]);
 }
 
 /* A token for each sequence that is through with its tokens and may have more. */
 static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                         mr_err *err) {
-    sampling_run r = {e, items, outs, 0};
+    sampling_run r = {e, items, outs};
+    uint32_t n_todo = 0;
 
     for (size_t i = 0; i < n; i++) {
         const seq *s = &e->seqs[items[i].seq];
@@ -488,12 +509,9 @@ static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_
         outs[i].token = -1;
         outs[i].logprob = 0;
         outs[i].n_top = 0;
-        if (items[i].n_tokens == pending(s) && s->n_left > 0) e->todo[r.n_todo++] = (uint32_t)i;
+        if (items[i].n_tokens == pending(s) && s->n_left > 0) e->todo[n_todo++] = (uint32_t)i;
     }
-    if (r.n_todo == 1)
-        sample_one(&r, e->todo[0], e->samplers[0]);
-    else if (r.n_todo > 1)
-        mr_pool_run(e->pool, on_sample, &r);
+    mr_pool_run(e->pool, n_todo, on_sample, &r);
     for (size_t i = 0; i < n; i++)
         if (outs[i].token == MR_ENGINE_SPOILED)
             return mr_fail(err, MR_EINTERNAL,
@@ -503,8 +521,12 @@ static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_
     return MR_OK;
 }
 
-static void move_on(seq *s, uint32_t n_tokens, int32_t sampled) {
+static void move_on(mr_engine *e, seq *s, uint32_t n_tokens, int32_t sampled) {
+    const uint32_t n_full = s->n_done / MR_KV_BLOCK_LEN;
+
     s->n_done += n_tokens;
+    for (uint32_t i = n_full; e->keeps_prefixes && i < s->n_done / MR_KV_BLOCK_LEN; i++)
+        mr_kv_make_known(&e->kv, s->salt, s->tokens, s->table, i);
     if (sampled < 0) return;
     if (--s->n_left > 0) s->tokens[s->n_tokens++] = sampled; /* the last one is never computed */
 }
@@ -520,6 +542,6 @@ mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr
     compute(e, items, n, (uint32_t)total);
     if ((st = sample(e, items, n, outs, err)) != MR_OK) return st;
     for (size_t i = 0; i < n; i++)
-        move_on(&e->seqs[items[i].seq], items[i].n_tokens, outs[i].token);
+        move_on(e, &e->seqs[items[i].seq], items[i].n_tokens, outs[i].token);
     return MR_OK;
 }

@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include "engine/memory.h"
+#include "engine/quant.h"
 #include "engine/rope.h"
 
 #define PIECE_ROWS           64 /* outputs of a matrix per piece: some 100 KiB of weights */
@@ -39,6 +40,7 @@ struct mr_forward {
     const mr_ops *ops;
     mr_pool *pool;
     mr_kv *kv;
+    mr_attend attend;
     uint32_t max_rows, max_head;
     double *speed; /* [n_rot/2] */
     double rope_factor;
@@ -46,14 +48,15 @@ struct mr_forward {
     /* Activations, [max_rows, ...] in one mapping. */
     char *pages;
     size_t pages_bytes;
-    float *x, *h;     /* [n_embd] */
-    float *q, *att;   /* [n_head * d_head] */
-    float *k, *v;     /* [n_kv_head * d_head] */
-    float *gate, *up; /* [n_ff] */
-    float *cos, *sin; /* [n_rot/2] */
-    float *top;       /* [max_head, n_embd] */
-    uint32_t *live;   /* rows that still go on: x[i] belongs to rows[live[i]] */
-    char *scratch;    /* [n_threads, scratch_bytes] */
+    float *x, *h;             /* [n_embd] */
+    float *q, *att;           /* [n_head * d_head] */
+    float *k, *v;             /* [n_kv_head * d_head] */
+    float *gate, *up;         /* [n_ff] */
+    float *cos, *sin;         /* [n_rot/2] */
+    float *top;               /* [max_head, n_embd] */
+    mr_xblock *narrow, *wide; /* inputs rounded for quantized weights; wide: [n_ff] */
+    uint32_t *live;           /* rows that still go on: x[i] belongs to rows[live[i]] */
+    char *scratch;            /* [n_threads, scratch_bytes] */
     size_t scratch_bytes;
 
     /* The pass at work; written between phases only. */
@@ -63,6 +66,7 @@ struct mr_forward {
     const mr_layer *layer;
     uint32_t layer_no;
     const float *norm; /* weights of this norm */
+    bool rounds;       /* what it feeds are quantized weights */
     float *logits;
 };
 
@@ -73,21 +77,17 @@ typedef void piece_fn(mr_forward *f, uint32_t piece, void *scratch);
 typedef struct phase {
     mr_forward *f;
     piece_fn *fn;
-    uint32_t n_pieces;
 } phase;
 
-static void on_thread(void *arg, int ith, int nth) {
+static void on_piece(void *arg, uint32_t piece, int ith) {
     const phase *p = arg;
-    void *scratch = p->f->scratch + (size_t)ith * p->f->scratch_bytes;
 
-    (void)nth;
-    for (uint32_t i; (i = (uint32_t)mr_pool_next(p->f->pool)) < p->n_pieces;)
-        p->fn(p->f, i, scratch);
+    p->fn(p->f, piece, p->f->scratch + (size_t)ith * p->f->scratch_bytes);
 }
 
 static void share(mr_forward *f, piece_fn *fn, uint32_t n_pieces, uint64_t work) {
-    if (n_pieces > 1 && work >= MIN_SHARED_WORK) {
-        mr_pool_run(f->pool, on_thread, &(phase){f, fn, n_pieces});
+    if (work >= MIN_SHARED_WORK) {
+        mr_pool_run(f->pool, n_pieces, on_piece, &(phase){f, fn});
         return;
     }
     for (uint32_t i = 0; i < n_pieces; i++) fn(f, i, f->scratch);
@@ -100,25 +100,43 @@ static uint64_t n_products(const mr_mat *w) {
     return (uint64_t)w->rows * w->cols;
 }
 
-/* One piece of y[n, rows] = x[n, cols] W^T (+ bias). */
+static bool is_rounded(const mr_mat *w) { /* its input, that is */
+    return mr_type_block(w->type) > 1;
+}
+
+static uint32_t n_tiles(uint32_t n) { /* of tokens */
+    return (n + MR_TILE - 1) / MR_TILE;
+}
+
+/* Columns c .. c + n of rows [row, row + 16) or those that there are of x[n_rows, cols]. */
+static void round_tile(const mr_forward *f, mr_xblock *to, const float *x, uint32_t cols,
+                       uint32_t row, uint32_t n_rows, uint32_t c, uint32_t n) {
+    const uint32_t n_tok = n_rows - row < MR_TILE ? n_rows - row : MR_TILE;
+
+    f->ops->round(to + (size_t)(row / MR_TILE) * (cols / 32) + c / 32, x + (size_t)row * cols + c,
+                  cols, n_tok, n / 32);
+}
+
+/* One piece of y[n, rows] = x[n, cols] W^T (+ bias); rounded: x, if w is quantized. */
 static void project(const mr_forward *f, uint32_t n, const mr_mat *w, const float *bias, float *y,
-                    const float *x, uint32_t piece, void *scratch) {
+                    const float *x, const mr_xblock *rounded, uint32_t piece, void *scratch) {
     const uint32_t r0 = piece * PIECE_ROWS;
     const uint32_t r1 = r0 + PIECE_ROWS < w->rows ? r0 + PIECE_ROWS : w->rows;
 
-    f->ops->matmul(y, w->rows, w, r0, r1, x, w->cols, n, scratch);
+    f->ops->matmul(y, w->rows, w, r0, r1, &(mr_input){x, w->cols, rounded, w->cols / 32}, n,
+                   scratch);
     if (!bias) return;
     for (uint32_t t = 0; t < n; t++) f->ops->add(y + (size_t)t * w->rows + r0, bias + r0, r1 - r0);
 }
 
 /* The same, then x[n, rows] += that slice. */
 static void project_back(const mr_forward *f, const mr_mat *w, const float *bias, const float *in,
-                         uint32_t piece, void *scratch) {
+                         const mr_xblock *rounded, uint32_t piece, void *scratch) {
     const uint32_t r0 = piece * PIECE_ROWS;
     const uint32_t n = r0 + PIECE_ROWS < w->rows ? PIECE_ROWS : w->rows - r0;
     const float scale = f->m->hp.residual_scale;
 
-    project(f, f->n, w, bias, f->h, in, piece, scratch);
+    project(f, f->n, w, bias, f->h, in, rounded, piece, scratch);
     for (uint32_t t = 0; t < f->n; t++) {
         float *y = f->h + (size_t)t * w->rows + r0;
 
@@ -138,18 +156,21 @@ static void on_embed(mr_forward *f, uint32_t row, void *scratch) {
     const uint32_t half = hp->n_rot / 2;
 
     (void)scratch;
-    f->ops->dequant(x, weights, w->type, hp->n_embd);
+    mr_dequantize_row(x, weights, w->type, hp->n_embd);
     if (hp->embd_scale != 1)
         for (uint32_t i = 0; i < hp->n_embd; i++) x[i] *= hp->embd_scale;
     mr_rope_angles(f->speed, f->rope_factor, half, f->rows[row].pos, f->cos + (size_t)row * half,
                    f->sin + (size_t)row * half);
 }
 
-static void on_norm(mr_forward *f, uint32_t row, void *scratch) {
-    const size_t d = f->m->hp.n_embd;
+/* A piece is a tile of rows: they are rounded into blocks that they share. */
+static void on_norm(mr_forward *f, uint32_t tile, void *scratch) {
+    const uint32_t d = f->m->hp.n_embd, first = tile * MR_TILE;
 
     (void)scratch;
-    f->ops->rmsnorm(f->h + row * d, f->x + row * d, f->norm, d, f->m->hp.rms_eps);
+    for (uint32_t i = first; i < f->n && i < first + MR_TILE; i++)
+        f->ops->rmsnorm(f->h + (size_t)i * d, f->x + (size_t)i * d, f->norm, d, f->m->hp.rms_eps);
+    if (f->rounds) round_tile(f, f->narrow, f->h, d, first, f->n, 0, d);
 }
 
 static void on_qkv(mr_forward *f, uint32_t piece, void *scratch) {
@@ -157,11 +178,11 @@ static void on_qkv(mr_forward *f, uint32_t piece, void *scratch) {
     const uint32_t n_q = n_pieces(&l->wq), n_k = n_pieces(&l->wk);
 
     if (piece < n_q)
-        project(f, f->n, &l->wq, l->bq, f->q, f->h, piece, scratch);
+        project(f, f->n, &l->wq, l->bq, f->q, f->h, f->narrow, piece, scratch);
     else if (piece < n_q + n_k)
-        project(f, f->n, &l->wk, l->bk, f->k, f->h, piece - n_q, scratch);
+        project(f, f->n, &l->wk, l->bk, f->k, f->h, f->narrow, piece - n_q, scratch);
     else
-        project(f, f->n, &l->wv, l->bv, f->v, f->h, piece - n_q - n_k, scratch);
+        project(f, f->n, &l->wv, l->bv, f->v, f->h, f->narrow, piece - n_q - n_k, scratch);
 }
 
 /* Heads of one row: norm (qwen3) and rotation, in place. */
@@ -175,50 +196,33 @@ static void turn(const mr_forward *f, float *heads, uint32_t n, const float *nor
     }
 }
 
-static void on_rotate(mr_forward *f, uint32_t row, void *scratch) {
+static void on_rotate(mr_forward *f, uint32_t block, void *scratch) {
     const mr_hparams *hp = &f->m->hp;
-    const mr_row *r = &f->rows[row];
-    float *q = f->q + (size_t)row * hp->n_head * hp->d_head;
-    float *k = f->k + (size_t)row * hp->n_kv_head * hp->d_head;
-    const float *v = f->v + (size_t)row * hp->n_kv_head * hp->d_head;
+    const mr_attend_block *b = &f->attend.blocks[block];
 
-    (void)scratch;
-    turn(f, q, hp->n_head, f->layer->q_norm, row);
-    turn(f, k, hp->n_kv_head, f->layer->k_norm, row);
-    for (uint32_t h = 0; h < hp->n_kv_head; h++) {
-        const size_t at = mr_kv_at(f->kv, r->table, r->pos, h);
+    for (uint32_t row = b->first; row < b->first + b->n_rows; row++) {
+        float *k = f->k + (size_t)row * hp->n_kv_head * hp->d_head;
+        const float *v = f->v + (size_t)row * hp->n_kv_head * hp->d_head;
 
-        f->ops->to_f16(mr_kv_k(f->kv, f->layer_no) + at, k + h * hp->d_head, hp->d_head);
-        f->ops->to_f16(mr_kv_v(f->kv, f->layer_no) + at, v + h * hp->d_head, hp->d_head);
+        turn(f, f->q + (size_t)row * hp->n_head * hp->d_head, hp->n_head, f->layer->q_norm, row);
+        turn(f, k, hp->n_kv_head, f->layer->k_norm, row);
+        mr_kv_put(f->kv, f->ops, f->layer_no, b->table, f->rows[row].pos, k, v, scratch);
     }
 }
 
-/* A piece is one row and the query heads that share one key head. */
 static void on_attend(mr_forward *f, uint32_t piece, void *scratch) {
-    const mr_hparams *hp = &f->m->hp;
-    const uint32_t i = piece / hp->n_kv_head, kv_head = piece % hp->n_kv_head;
-    const uint32_t group = hp->n_head / hp->n_kv_head;
-    const mr_row *r = &f->rows[f->live[i]];
-    const size_t at = (size_t)i * hp->n_head * hp->d_head;
+    mr_attend_piece(&f->attend, piece, f->layer_no, f->q, f->att, scratch);
+}
 
-    f->ops->attn(&(mr_attn_args){.out = f->att + at,
-                                 .q = f->q + at,
-                                 .k = mr_kv_k(f->kv, f->layer_no),
-                                 .v = mr_kv_v(f->kv, f->layer_no),
-                                 .table = r->table,
-                                 .len = r->pos + 1,
-                                 .block_len = MR_KV_BLOCK_LEN,
-                                 .n_head = hp->n_head,
-                                 .n_kv_head = hp->n_kv_head,
-                                 .d_head = hp->d_head,
-                                 .h0 = kv_head * group,
-                                 .h1 = (kv_head + 1) * group,
-                                 .scale = hp->attn_scale,
-                                 .scratch = scratch});
+static void on_round_att(mr_forward *f, uint32_t tile, void *scratch) {
+    const uint32_t cols = f->layer->wo.cols;
+
+    (void)scratch;
+    round_tile(f, f->narrow, f->att, cols, tile * MR_TILE, f->n, 0, cols);
 }
 
 static void on_attn_out(mr_forward *f, uint32_t piece, void *scratch) {
-    project_back(f, &f->layer->wo, f->layer->bo, f->att, piece, scratch);
+    project_back(f, &f->layer->wo, f->layer->bo, f->att, f->narrow, piece, scratch);
 }
 
 static void on_gate_up(mr_forward *f, uint32_t piece, void *scratch) {
@@ -226,31 +230,37 @@ static void on_gate_up(mr_forward *f, uint32_t piece, void *scratch) {
     const uint32_t r0 = piece * PIECE_ROWS;
     const uint32_t n = r0 + PIECE_ROWS < w->rows ? PIECE_ROWS : w->rows - r0;
 
-    project(f, f->n, w, NULL, f->gate, f->h, piece, scratch);
-    project(f, f->n, &f->layer->up, NULL, f->up, f->h, piece, scratch);
+    project(f, f->n, w, NULL, f->gate, f->h, f->narrow, piece, scratch);
+    project(f, f->n, &f->layer->up, NULL, f->up, f->h, f->narrow, piece, scratch);
     for (uint32_t t = 0; t < f->n; t++) {
         float *gate = f->gate + (size_t)t * w->rows + r0;
 
         f->ops->silu_mul(gate, gate, f->up + (size_t)t * w->rows + r0, n);
     }
+    if (!is_rounded(&f->layer->down)) return;
+    for (uint32_t t = 0; t < f->n; t += MR_TILE)
+        round_tile(f, f->wide, f->gate, w->rows, t, f->n, r0, n);
 }
 
 static void on_down(mr_forward *f, uint32_t piece, void *scratch) {
-    project_back(f, &f->layer->down, NULL, f->gate, piece, scratch);
+    project_back(f, &f->layer->down, NULL, f->gate, f->wide, piece, scratch);
 }
 
-static void on_top_norm(mr_forward *f, uint32_t i, void *scratch) {
-    const size_t d = f->m->hp.n_embd;
+static void on_top_norm(mr_forward *f, uint32_t tile, void *scratch) {
+    const uint32_t d = f->m->hp.n_embd, first = tile * MR_TILE;
 
     (void)scratch;
-    f->ops->rmsnorm(f->top + i * d, f->x + (f->first + i) * d, f->m->out_norm, d, f->m->hp.rms_eps);
+    for (uint32_t i = first; i < f->n_top && i < first + MR_TILE; i++)
+        f->ops->rmsnorm(f->top + (size_t)i * d, f->x + (size_t)(f->first + i) * d, f->m->out_norm,
+                        d, f->m->hp.rms_eps);
+    if (is_rounded(&f->m->output)) round_tile(f, f->narrow, f->top, d, first, f->n_top, 0, d);
 }
 
 static void on_head(mr_forward *f, uint32_t piece, void *scratch) {
     const mr_mat *w = &f->m->output;
     const float scale = f->m->hp.logit_scale;
 
-    project(f, f->n_top, w, NULL, f->logits, f->top, piece, scratch);
+    project(f, f->n_top, w, NULL, f->logits, f->top, f->narrow, piece, scratch);
     if (scale == 1) return;
     for (uint32_t t = 0; t < f->n_top; t++)
         for (uint32_t r = piece * PIECE_ROWS; r < w->rows && r < (piece + 1) * PIECE_ROWS; r++)
@@ -274,6 +284,7 @@ static void keep_wanted(mr_forward *f) {
         f->live[kept++] = i;
     }
     f->n = kept;
+    mr_attend_plan(&f->attend, f->rows, f->live, kept);
 }
 
 static void attention(mr_forward *f, bool last) {
@@ -283,13 +294,16 @@ static void attention(mr_forward *f, bool last) {
     uint64_t n_scores = 0;
 
     f->norm = l->attn_norm;
-    share(f, on_norm, f->n, (uint64_t)f->n * hp->n_embd);
+    f->rounds = is_rounded(&l->wq) || is_rounded(&l->wk) || is_rounded(&l->wv);
+    share(f, on_norm, n_tiles(f->n), (uint64_t)f->n * hp->n_embd);
     share(f, on_qkv, n_pieces(&l->wq) + n_pieces(&l->wk) + n_pieces(&l->wv),
           f->n * d_qkv * hp->n_embd);
-    share(f, on_rotate, f->n, f->n * d_qkv);
+    share(f, on_rotate, f->attend.n_blocks, f->n * d_qkv);
     if (last) keep_wanted(f);
     for (uint32_t i = 0; i < f->n; i++) n_scores += f->rows[f->live[i]].pos + 1;
-    share(f, on_attend, f->n * hp->n_kv_head, 2 * n_scores * hp->n_head * hp->d_head);
+    mr_attend_arm(&f->attend);
+    share(f, on_attend, f->attend.n_pieces, 2 * n_scores * hp->n_head * hp->d_head);
+    if (is_rounded(&l->wo)) share(f, on_round_att, n_tiles(f->n), (uint64_t)f->n * l->wo.cols);
     share(f, on_attn_out, n_pieces(&l->wo), f->n * n_products(&l->wo));
 }
 
@@ -297,7 +311,8 @@ static void feed_forward(mr_forward *f) {
     const mr_layer *l = f->layer;
 
     f->norm = l->ffn_norm;
-    share(f, on_norm, f->n, (uint64_t)f->n * f->m->hp.n_embd);
+    f->rounds = is_rounded(&l->gate) || is_rounded(&l->up);
+    share(f, on_norm, n_tiles(f->n), (uint64_t)f->n * f->m->hp.n_embd);
     share(f, on_gate_up, n_pieces(&l->gate), 2 * f->n * n_products(&l->gate));
     share(f, on_down, n_pieces(&l->down), f->n * n_products(&l->down));
 }
@@ -309,6 +324,7 @@ void mr_forward_run(mr_forward *f, const mr_row *rows, uint32_t n) {
     f->rows = rows;
     f->n = n;
     for (uint32_t i = 0; i < n; i++) f->live[i] = i;
+    mr_attend_plan(&f->attend, rows, f->live, n);
     share(f, on_embed, n, (uint64_t)n * (hp->n_embd + 32 * hp->n_rot)); /* a sine costs some 30 */
     for (uint32_t i = 0; i < hp->n_layer; i++) {
         f->layer_no = i;
@@ -325,7 +341,7 @@ void mr_forward_head(mr_forward *f, uint32_t first, uint32_t n, float *logits) {
     f->first = first;
     f->n_top = n;
     f->logits = logits;
-    share(f, on_top_norm, n, (uint64_t)n * w->cols);
+    share(f, on_top_norm, n_tiles(n), (uint64_t)n * w->cols);
     share(f, on_head, n_pieces(w), n * n_products(w));
 }
 
@@ -353,20 +369,22 @@ static uint32_t pass_rows(const mr_hparams *hp, uint32_t max_rows) {
     return rows < max_rows ? (uint32_t)rows : max_rows;
 }
 
-static size_t thread_bytes(const mr_hparams *hp, uint32_t max_len) {
-    const uint32_t d_q = hp->n_head * hp->d_head;
-    uint32_t cols = hp->n_embd > hp->n_ff ? hp->n_embd : hp->n_ff;
-
-    if (d_q > cols) cols = d_q;
-    const size_t matmul = mr_matmul_scratch(cols), attn = mr_attn_scratch(max_len) * sizeof(float);
+static size_t thread_bytes(const mr_hparams *hp) {
+    const size_t matmul = MR_MATMUL_SCRATCH, attn = mr_attend_scratch(hp);
     const size_t most = matmul > attn ? matmul : attn;
 
     return (most + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1);
 }
 
-static void place_all(mr_forward *f, layout *l, uint32_t max_len, int n_threads) {
+/* Of inputs of that many columns, rounded. */
+static size_t block_bytes(uint32_t n_rows, uint32_t cols) {
+    return (size_t)n_tiles(n_rows) * (cols / 32) * sizeof(mr_xblock);
+}
+
+static void place_all(mr_forward *f, layout *l, int n_threads) {
     const mr_hparams *hp = &f->m->hp;
     const size_t row = f->max_rows * sizeof(float), d_head = hp->d_head;
+    const uint32_t d_q = hp->n_head * hp->d_head;
 
     f->x = place(l, row * hp->n_embd);
     f->h = place(l, row * hp->n_embd);
@@ -379,9 +397,11 @@ static void place_all(mr_forward *f, layout *l, uint32_t max_len, int n_threads)
     f->cos = place(l, row * (hp->n_rot / 2));
     f->sin = place(l, row * (hp->n_rot / 2));
     f->top = place(l, sizeof(float) * f->max_head * hp->n_embd);
+    f->narrow = place(l, block_bytes(f->max_rows, hp->n_embd > d_q ? hp->n_embd : d_q));
+    f->wide = place(l, block_bytes(f->max_rows, hp->n_ff));
     f->live = place(l, f->max_rows * sizeof *f->live);
     f->speed = place(l, hp->n_rot / 2 * sizeof *f->speed);
-    f->scratch_bytes = thread_bytes(hp, max_len);
+    f->scratch_bytes = thread_bytes(hp);
     f->scratch = place(l, f->scratch_bytes * (size_t)n_threads);
 }
 
@@ -390,8 +410,8 @@ size_t mr_forward_bytes_for(const mr_model *m, uint32_t max_rows, uint32_t max_h
     mr_forward f = {.m = m, .max_rows = pass_rows(&m->hp, max_rows), .max_head = max_head};
     layout l = {0};
 
-    place_all(&f, &l, max_len, n_threads);
-    return l.bytes;
+    place_all(&f, &l, n_threads);
+    return l.bytes + mr_attend_bytes_for(&m->hp, max_len);
 }
 
 mr_status mr_forward_open(mr_forward **out, const mr_model *m, const mr_ops *ops, mr_pool *pool,
@@ -409,7 +429,8 @@ mr_status mr_forward_open(mr_forward **out, const mr_model *m, const mr_ops *ops
     f->kv = kv;
     f->max_rows = pass_rows(&m->hp, max_rows);
     f->max_head = max_head;
-    f->pages_bytes = mr_forward_bytes_for(m, max_rows, max_head, max_len, n_threads);
+    place_all(f, &l, n_threads); /* counts */
+    f->pages_bytes = l.bytes;
     f->pages = l.base = mr_pages_map(f->pages_bytes);
     if (!f->pages) {
         const mr_status st = mr_fail(
@@ -417,7 +438,14 @@ mr_status mr_forward_open(mr_forward **out, const mr_model *m, const mr_ops *ops
         mr_forward_close(f);
         return st;
     }
-    place_all(f, &l, max_len, n_threads);
+    l.bytes = 0;
+    place_all(f, &l, n_threads);
+    const mr_status st =
+        mr_attend_init(&f->attend, &m->hp, ops, kv, f->max_rows, max_len, n_threads, err);
+    if (st != MR_OK) {
+        mr_forward_close(f);
+        return st;
+    }
     f->rope_factor = mr_rope_speeds(&m->hp, f->speed);
     *out = f;
     return MR_OK;
@@ -425,6 +453,7 @@ mr_status mr_forward_open(mr_forward **out, const mr_model *m, const mr_ops *ops
 
 void mr_forward_close(mr_forward *f) {
     if (!f) return;
+    mr_attend_deinit(&f->attend);
     mr_pages_unmap(f->pages, f->pages_bytes);
     free(f);
 }

@@ -10,19 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/attend.h"
 #include "engine/kv.h"
 #include "engine/model.h"
 #include "engine/ops.h"
 #include "engine/threads.h"
 
 typedef struct mr_forward mr_forward;
-
-typedef struct mr_row {
-    int32_t token;
-    uint32_t pos;
-    const int32_t *table; /* of the row's sequence, covers pos; borrowed for the pass */
-    bool want;            /* its logits will be asked for */
-} mr_row;
 
 /* Borrows model, ops, pool and kv. max_rows: most rows anybody will pass at once; max_head: most
  * rows of one head; max_len: longest sequence. All memory is reserved here. */

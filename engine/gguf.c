@@ -509,3 +509,11 @@ void mr_gguf_read_ahead(const mr_gguf *g) {
     /* Only advice: a kernel that refuses it reads the pages when they are touched. */
     (void)madvise((void *)(g->bytes + begin), (size_t)(g->n_bytes - begin), MADV_WILLNEED);
 }
+
+void mr_gguf_give_back(const mr_gguf *g, const void *data, size_t n) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+    const uintptr_t begin = (at + page - 1) / page * page, end = (at + n) / page * page;
+
+    if (!g->mapped || begin >= end) return;
+    (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+}

@@ -1,8 +1,8 @@
 /* gguf.h - a GGUF file (v2, v3), mapped and checked field by field before a byte is trusted.
  *
  * Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md. Owner: caller, open to close. The
- * mapping is read-only and shared, so weights are page cache and never heap. After open a gguf is
- * immutable: any thread may read it. Errors name field, file offset and value. */
+ * mapping is read-only and shared, so what is read of it is page cache, never heap. After open a
+ * gguf is immutable: any thread may read it. Errors name field, file offset and value. */
 #ifndef MR_ENGINE_GGUF_H
 #define MR_ENGINE_GGUF_H
 
@@ -46,6 +46,9 @@ mr_status mr_gguf_open_memory(mr_gguf **out, const void *bytes, size_t n, mr_err
 void mr_gguf_close(mr_gguf *g);
 /* Asks the kernel to start reading the weights; returns at once. */
 void mr_gguf_read_ahead(const mr_gguf *g);
+/* Gives back the memory of these bytes of the file, n from data on; who reads them again gets them
+ * from the kernel's page cache, or the disk. */
+void mr_gguf_give_back(const mr_gguf *g, const void *data, size_t n);
 
 uint32_t mr_gguf_version(const mr_gguf *g);
 const char *mr_gguf_path(const mr_gguf *g);

@@ -1,9 +1,11 @@
-/* kv.h - keys and values of all sequences, in blocks that any sequence can take.
+/* kv.h - keys and values of all sequences, in blocks that any sequence can take, and equal ones
+ * share.
  *
- * Memory: per layer [n_block, n_kv_head, block_len, d_head] f16, once for keys and once for values.
- * A sequence's block table lists its blocks in order of position; one number stands for the same
- * block in every layer. After Kwon 2023, "PagedAttention", sec. 4.1. Owner: caller, init to deinit.
- * Thread: take and give from one thread; blocks are written by whoever computes the rows. */
+ * Memory, f16, per layer: keys [n_block, n_kv_head, d_head, block_len], so that 16 positions are
+ * one vector when scores are made; values [n_block, n_kv_head, block_len, d_head]. A sequence's
+ * block table lists its blocks in order of position; one number stands for the same block in every
+ * layer. After Kwon 2023, "PagedAttention", sec. 4.1. Owner: caller, init to deinit. Thread: one;
+ * blocks are written by whoever computes the rows. */
 #ifndef MR_ENGINE_KV_H
 #define MR_ENGINE_KV_H
 
@@ -12,15 +14,30 @@
 
 #include "engine/ops.h"
 
-#define MR_KV_BLOCK_LEN 32 /* positions */
+typedef struct mr_kv_block {
+    uint32_t n_holders;   /* tables that it is in */
+    int32_t parent;       /* known blocks: the one before it, or MR_KV_FIRST; else MR_KV_UNKNOWN */
+    int32_t next;         /* known blocks: the next in its bucket, -1: none */
+    int32_t older, newer; /* known blocks without a holder: neighbours in age, -1: none */
+    uint64_t salt;
+    int32_t tokens[MR_KV_BLOCK_LEN];
+} mr_kv_block;
+
+#define MR_KV_FIRST   (-1)
+#define MR_KV_UNKNOWN (-2)
 
 typedef struct mr_kv {
     mr_f16 *k, *v;       /* [n_layer] of the above */
     size_t layer_values; /* values of one layer, keys or values */
     size_t bytes;        /* of k and v together */
     uint32_t n_layer, n_kv_head, d_head;
-    uint32_t n_block, n_free;
-    int32_t *free; /* [n_block]: the first n_free are free, taken from the end */
+    uint32_t n_block;
+    mr_kv_block *blocks;      /* [n_block] */
+    int32_t *empty;           /* [n_block]: the first n_empty hold nothing, taken from the end */
+    uint32_t n_empty, n_idle; /* idle: known, without a holder */
+    int32_t oldest, newest;   /* of the idle ones */
+    int32_t *buckets;         /* [n_buckets] known blocks by content, -1: none */
+    uint32_t n_buckets;       /* a power of two */
 } mr_kv;
 
 /* Reserves n_block blocks; MR_ENOMEM names the size. */
@@ -32,10 +49,26 @@ void mr_kv_deinit(mr_kv *kv); /* zeroed or half-made is allowed */
 uint64_t mr_kv_bytes_for(uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head, uint32_t n_block);
 /* Blocks that hold n_tokens positions. */
 uint32_t mr_kv_blocks_for(size_t n_tokens);
+/* Blocks that take would find: empty ones and idle ones. */
+uint32_t mr_kv_n_free(const mr_kv *kv);
 
-/* table[n] gets n blocks, all or none. MR_ELIMIT: fewer are free. */
+/* table[n] gets n blocks, all or none; when no empty ones are left the idle ones that were given
+ * back longest ago are forgotten. MR_ELIMIT: fewer are free. */
 mr_status mr_kv_take(mr_kv *kv, int32_t *table, uint32_t n, mr_err *err);
+/* table: all blocks of a sequence, whether taken or found. */
 void mr_kv_give(mr_kv *kv, const int32_t *table, uint32_t n);
+
+/* The longest known beginning of tokens[n * MR_KV_BLOCK_LEN], at most n blocks, goes to the front
+ * of the table as if taken. Only what was made known with the same salt is found. */
+uint32_t mr_kv_find(mr_kv *kv, uint64_t salt, const int32_t *tokens, uint32_t n, int32_t *table);
+/* Block i of a table is full: keys and values of tokens[i * MR_KV_BLOCK_LEN ..] are in it, in all
+ * layers, and its predecessors are known. It becomes known; or, if an equal one is, the table gets
+ * that and its own is given back. */
+void mr_kv_make_known(mr_kv *kv, uint64_t salt, const int32_t *tokens, int32_t *table, uint32_t i);
+
+/* Keys and values [n_kv_head, d_head] of one position. scratch: d_head values. */
+void mr_kv_put(const mr_kv *kv, const mr_ops *ops, uint32_t layer, const int32_t *table,
+               uint32_t pos, const float *k, const float *v, mr_f16 *scratch);
 
 static inline mr_f16 *mr_kv_k(const mr_kv *kv, uint32_t layer) {
     return kv->k + layer * kv->layer_values;
@@ -43,11 +76,12 @@ static inline mr_f16 *mr_kv_k(const mr_kv *kv, uint32_t layer) {
 static inline mr_f16 *mr_kv_v(const mr_kv *kv, uint32_t layer) {
     return kv->v + layer * kv->layer_values;
 }
-/* Index of the first of d_head values of one head at one position, within a layer. */
+/* Index of the first value of one head in the block that holds a position, within a layer: key d of
+ * position pos is d * MR_KV_BLOCK_LEN + pos % MR_KV_BLOCK_LEN further. */
 static inline size_t mr_kv_at(const mr_kv *kv, const int32_t *table, uint32_t pos, uint32_t head) {
     const size_t block = (size_t)table[pos / MR_KV_BLOCK_LEN];
 
-    return ((block * kv->n_kv_head + head) * MR_KV_BLOCK_LEN + pos % MR_KV_BLOCK_LEN) * kv->d_head;
+    return (block * kv->n_kv_head + head) * MR_KV_BLOCK_LEN * kv->d_head;
 }
 
 #endif

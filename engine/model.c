@@ -6,14 +6,17 @@
  * nonsense.
  *
  * Matrices may be of any mr_type. Norms, biases and rope divisors must be F32: they are used as
- * they lie in the file, and every converter writes them so. Thread: any. */
+ * they lie in the file, and every converter writes them so. Kernels want matrices in tiles: pack
+ * makes them one matrix after the other, so that no more than one is held twice. Thread: any. */
 #include "engine/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "engine/model_params.h"
+#include "engine/pack.h"
 
 #define MAX_TENSOR_NAME 72 /* of the names made here */
 
@@ -269,8 +272,68 @@ mr_status mr_model_open(mr_model **out, const char *path, mr_err *err) {
     return MR_OK;
 }
 
+/* --- packing ---------------------------------------------------------------------------------- */
+
+#define MATRICES_PER_LAYER 7
+#define PACK_TILES         4 /* of a piece */
+
+/* Matrix i of those that are multiplied with: the head, then layer by layer; NULL: no more. */
+static mr_mat *matrix_at(mr_model *m, size_t i) {
+    if (i == 0) return &m->output;
+    if (--i >= (size_t)MATRICES_PER_LAYER * m->hp.n_layer) return NULL;
+    mr_layer *y = &m->layers[i / MATRICES_PER_LAYER];
+    mr_mat *const of_layer[MATRICES_PER_LAYER] = {&y->wq,   &y->wk, &y->wv,  &y->wo,
+                                                  &y->gate, &y->up, &y->down};
+    return of_layer[i % MATRICES_PER_LAYER];
+}
+
+static uint32_t n_tiles(const mr_mat *w) {
+    return (w->rows + MR_TILE - 1) / MR_TILE;
+}
+
+static size_t matrix_bytes(const mr_mat *w) {
+    return n_tiles(w) * mr_tile_bytes(w->type, w->cols);
+}
+
+static size_t all_bytes(mr_model *m) {
+    size_t bytes = 0;
+    const mr_mat *w;
+
+    for (size_t i = 0; (w = matrix_at(m, i)); i++) bytes += matrix_bytes(w);
+    return bytes;
+}
+
+static void on_tiles(void *arg, uint32_t piece, int ith) {
+    const mr_mat *w = arg;
+    const uint32_t end = (piece + 1) * PACK_TILES;
+
+    (void)ith;
+    for (uint32_t i = piece * PACK_TILES; i < end && i < n_tiles(w); i++)
+        mr_pack_tile((uint8_t *)w->tiles + i * mr_tile_bytes(w->type, w->cols), w, i);
+}
+
+mr_status mr_model_pack(mr_model *m, mr_pool *pool, mr_err *err) {
+    const size_t bytes = all_bytes(m);
+    uint8_t *at = mr_pages_map(bytes);
+    mr_mat *w;
+
+    if (!at)
+        return mr_fail(err, MR_ENOMEM, "gguf %s: no memory for %zu MiB of weights",
+                       mr_gguf_label(m->gguf), bytes >> 20);
+    m->tiles = at;
+    m->tiles_bytes = bytes;
+    for (size_t i = 0; (w = matrix_at(m, i)); i++) {
+        w->tiles = at;
+        at += matrix_bytes(w);
+        mr_pool_run(pool, (n_tiles(w) + PACK_TILES - 1) / PACK_TILES, on_tiles, w);
+        mr_gguf_give_back(m->gguf, w->data, w->rows * w->row_bytes);
+    }
+    return MR_OK;
+}
+
 void mr_model_close(mr_model *m) {
     if (!m) return;
+    mr_pages_unmap(m->tiles, m->tiles_bytes);
     mr_gguf_close(m->gguf);
     free(m->layers);
     free(m);

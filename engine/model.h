@@ -1,6 +1,7 @@
 /* model.h - hyperparameters and weights of one model, checked against each other.
  *
- * Nothing is copied: a weight points into the mapped file. Owner: caller. Immutable after open. */
+ * A weight points into the mapped file, until it is packed: then the file's pages are given back,
+ * and the weights are held once. Owner: caller. Immutable after open and pack. */
 #ifndef MR_ENGINE_MODEL_H
 #define MR_ENGINE_MODEL_H
 
@@ -9,9 +10,11 @@
 #include <stdint.h>
 
 #include "engine/gguf.h"
+#include "engine/threads.h"
 
 typedef struct mr_mat { /* y = W x; row r is at data + r * row_bytes */
     const void *data;   /* NULL: the model has no such weight */
+    const void *tiles;  /* the same for the kernels, pack.h; NULL: not packed */
     mr_type type;
     uint32_t rows, cols; /* outputs, inputs */
     size_t row_bytes;
@@ -54,12 +57,17 @@ typedef struct mr_model {
     bool tied;
     mr_layer *layers;
     uint64_t n_params, weight_bytes;
+    void *tiles; /* of all matrices; NULL: not packed */
+    size_t tiles_bytes;
 } mr_model;
 
 /* MR_EUNSUPPORTED: an architecture or tensor type that we do not run, named in err. */
 mr_status mr_model_open(mr_model **out, const char *path, mr_err *err);
 /* Takes over g, also on failure. */
 mr_status mr_model_from_gguf(mr_model **out, mr_gguf *g, mr_err *err);
+/* Rearranges all matrices that are multiplied with for the kernels (pack.h), on all threads, into
+ * about weight_bytes of memory. Once, before the first product. MR_ENOMEM: nothing has changed. */
+mr_status mr_model_pack(mr_model *m, mr_pool *pool, mr_err *err);
 void mr_model_close(mr_model *m);
 
 #endif

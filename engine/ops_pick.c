@@ -1,6 +1,6 @@
 /* ops_pick.c - which table of kernels this machine runs; asked once, when a model is opened.
  *
- * The choice never changes a result between avx2 and avx512, which add in the same order. */
+ * The choice never changes a result between avx2, avx512 and amx, which add in the same order. */
 #include <string.h>
 
 #include "engine/cpu/tables.h"
@@ -19,7 +19,25 @@ static bool has_avx2(void) {
 
 static bool has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+#ifdef MR_HAVE_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define REQUEST_PERMISSION 0x1023 /* ARCH_REQ_XCOMP_PERM of arch_prctl(2) */
+#define TILE_DATA          18     /* the state component that AMX's registers are */
+
+/* The CPU has it, and Linux lets this process use it: its registers are large, so a process has to
+ * ask, once for all its threads. A kernel that knows nothing of AMX refuses. */
+static bool has_amx(void) {
+    const unsigned want = 1u << 24 | 1u << 25; /* AMX-TILE, AMX-INT8 */
+    unsigned a, b, c, d;
+    return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & want) == want &&
+           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
 #endif
 
@@ -31,7 +49,10 @@ static const struct choice {
     const mr_ops *ops;
     bool (*runs_here)(void);
 } choices[] = {
-    /* best first */
+/* best first */
+#ifdef MR_HAVE_AMX
+    {&mr_ops_amx, has_amx},
+#endif
 #ifdef MR_HAVE_X86
     {&mr_ops_avx512, has_avx512},
     {&mr_ops_avx2, has_avx2},
@@ -47,12 +68,7 @@ const mr_ops *mr_ops_pick(const char *isa) {
     return NULL;
 }
 
-/* Variants: a chunk of decoded rows and the unfinished sums of a group of tokens. Ref: one row. */
-size_t mr_matmul_scratch(size_t cols) {
-    const size_t simd = MR_CPU_ROW_BLOCK * (MR_CPU_CHUNK_COLS + MR_CPU_GROUP_TOKENS * MR_CPU_LANES);
-    return (simd > cols ? simd : cols) * sizeof(float);
-}
-
-size_t mr_attn_scratch(uint32_t len) {
-    return len;
+/* Variants: the sums of a tile and the packed queries. Ref: one record, which is less. */
+size_t mr_attn_scratch(uint32_t n_rows, uint32_t group, uint32_t d_head) {
+    return (MR_CPU_ATTN_TILE + (size_t)n_rows * group) * d_head;
 }

@@ -1,8 +1,7 @@
 /* quant.c - tensor types: their names and sizes, half precision, and what a block of weights means.
  *
- * mr_dequantize_row is written for the reader: it is the definition that the vectorised decoders
- * are tested against bit by bit. The other direction is in quantize.c.
- * Thread: any; pure. */
+ * mr_group_open is written for the reader: it is the definition of the formats. Weights pass it
+ * once, when they are packed (pack.c). The other direction is in quantize.c. Thread: any; pure. */
 #include "engine/quant.h"
 
 #include <strings.h>
@@ -96,7 +95,7 @@ static float load_f16(const uint8_t p[2]) {
     return mr_f16_to_f32(h);
 }
 
-static void dequantize_16bit(float *y, const uint8_t *row, mr_type type, size_t n) {
+static void widen_16bit(float *y, const uint8_t *row, mr_type type, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint16_t h;
         memcpy(&h, row + 2 * i, 2);
@@ -104,55 +103,57 @@ static void dequantize_16bit(float *y, const uint8_t *row, mr_type type, size_t 
     }
 }
 
-static void dequantize_q8_0(float *y, const mr_q8_0 *b) {
-    const float d = load_f16(b->d);
-    for (int i = 0; i < 32; i++) y[i] = d * b->qs[i];
+static void open_q8_0(mr_group *g, const mr_q8_0 *b) {
+    g->scale[0] = g->scale[1] = load_f16(b->d);
+    memcpy(g->q, b->qs, sizeof g->q);
 }
 
-static void dequantize_q4_0(float *y, const mr_q4_0 *b) {
-    const float d = load_f16(b->d);
+static void open_q4_0(mr_group *g, const mr_q4_0 *b) {
+    g->scale[0] = g->scale[1] = load_f16(b->d);
     for (int i = 0; i < 16; i++) {
-        y[i] = d * ((b->qs[i] & 15) - 8);
-        y[i + 16] = d * ((b->qs[i] >> 4) - 8);
+        g->q[i] = (int8_t)((b->qs[i] & 15) - 8);
+        g->q[i + 16] = (int8_t)((b->qs[i] >> 4) - 8);
     }
 }
 
-/* Q4_K and Q5_K; qh is NULL for the former. */
-static void dequantize_q45_k(float *y, const uint8_t *d, const uint8_t *dmin, const uint8_t *packed,
-                             const uint8_t *qs, const uint8_t *qh) {
+/* Group k of a block of Q4_K or Q5_K; qh is NULL for the former. */
+static void open_q45_k(mr_group *g, int k, const uint8_t *d, const uint8_t *dmin,
+                       const uint8_t *packed, const uint8_t *qs, const uint8_t *qh) {
     uint8_t scale[8], min[8];
+
     mr_k_unpack(packed, scale, min);
-    for (int g = 0; g < 8; g++) {
-        const float s = load_f16(d) * scale[g], m = load_f16(dmin) * min[g];
-        for (int i = 0; i < 32; i++) {
-            int q = qs[32 * (g / 2) + i] >> 4 * (g % 2) & 15;
-            if (qh) q |= (qh[i] >> g & 1) << 4;
-            y[32 * g + i] = s * (float)q - m;
-        }
+    g->scale[0] = g->scale[1] = load_f16(d) * scale[k];
+    g->min = load_f16(dmin) * min[k];
+    for (int i = 0; i < 32; i++) g->q[i] = (int8_t)(qs[32 * (k / 2) + i] >> 4 * (k % 2) & 15);
+    for (int i = 0; qh && i < 32; i++) g->q[i] |= (int8_t)((qh[i] >> k & 1) << 4);
+}
+
+static void open_q6_k(mr_group *g, int k, const mr_q6_k *b) {
+    const int half = k / 4, quarter = k % 4;
+    const uint8_t *ql = b->ql + 64 * half + 32 * (quarter % 2), *qh = b->qh + 32 * half;
+
+    for (int i = 0; i < 2; i++) g->scale[i] = load_f16(b->d) * b->scale[2 * k + i];
+    for (int i = 0; i < 32; i++) {
+        const int low = ql[i] >> 4 * (quarter / 2) & 15, high = qh[i] >> 2 * quarter & 3;
+        g->q[i] = (int8_t)((low | high << 4) - 32);
     }
 }
 
-static void dequantize_q6_k(float *y, const mr_q6_k *b) {
-    const float d = load_f16(b->d);
-    for (int i = 0; i < MR_QK; i++) {
-        const int half = i / 128, k = i / 32 % 4;
-        const int low = b->ql[64 * half + 32 * (k % 2) + i % 32] >> 4 * (k / 2) & 15;
-        const int high = b->qh[32 * half + i % 32] >> 2 * k & 3;
-        y[i] = d * b->scale[i / 16] * (float)((low | high << 4) - 32);
-    }
-}
+void mr_group_open(mr_group *g, const void *row, mr_type type, size_t i) {
+    const size_t per_block = mr_type_block(type) / 32, k = i % per_block;
+    const void *block = (const uint8_t *)row + i / per_block * mr_type_block_bytes(type);
 
-static void dequantize_block(float *y, const void *block, mr_type type) {
-    if (type == MR_TYPE_Q8_0) dequantize_q8_0(y, block);
-    if (type == MR_TYPE_Q4_0) dequantize_q4_0(y, block);
-    if (type == MR_TYPE_Q6_K) dequantize_q6_k(y, block);
+    g->min = 0;
+    if (type == MR_TYPE_Q8_0) open_q8_0(g, block);
+    if (type == MR_TYPE_Q4_0) open_q4_0(g, block);
+    if (type == MR_TYPE_Q6_K) open_q6_k(g, (int)k, block);
     if (type == MR_TYPE_Q4_K) {
         const mr_q4_k *b = block;
-        dequantize_q45_k(y, b->d, b->dmin, b->packed, b->qs, NULL);
+        open_q45_k(g, (int)k, b->d, b->dmin, b->packed, b->qs, NULL);
     }
     if (type == MR_TYPE_Q5_K) {
         const mr_q5_k *b = block;
-        dequantize_q45_k(y, b->d, b->dmin, b->packed, b->qs, b->qh);
+        open_q45_k(g, (int)k, b->d, b->dmin, b->packed, b->qs, b->qh);
     }
 }
 
@@ -164,9 +165,12 @@ void mr_dequantize_row(float *y, const void *row, mr_type type, size_t n) {
         return;
     }
     if (ti->block == 1) {
-        dequantize_16bit(y, row, type, n);
+        widen_16bit(y, row, type, n);
         return;
     }
-    for (size_t i = 0; i < n / ti->block; i++)
-        dequantize_block(y + i * ti->block, (const uint8_t *)row + i * ti->block_bytes, type);
+    for (size_t k = 0; k < n / 32; k++, y += 32) {
+        mr_group g;
+        mr_group_open(&g, row, type, k);
+        for (int i = 0; i < 32; i++) y[i] = g.scale[i / 16] * (float)g.q[i] - g.min;
+    }
 }

@@ -78,7 +78,15 @@ static inline void mr_k_unpack(const uint8_t packed[12], uint8_t scale[8], uint8
     memcpy(min, m, 8);
 }
 
-/* y[n] = values of n weights; n is a multiple of the type's block. Defines each format. */
+typedef struct mr_group { /* 32 weights of a row: value i is scale[i / 16] * q[i] - min */
+    float scale[2], min;
+    int8_t q[32]; /* Q4_K, Q5_K: 0..15, 0..31; Q4_0, Q6_K: from -8, -32 on */
+} mr_group;
+
+/* Weights 32 i .. 32 i + 31 of a row of a type with blocks. Defines each format. */
+void mr_group_open(mr_group *g, const void *row, mr_type type, size_t i);
+
+/* y[n] = values of n weights of any type; n is a multiple of the type's block. */
 void mr_dequantize_row(float *y, const void *row, mr_type type, size_t n);
 
 #endif

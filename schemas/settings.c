@@ -93,8 +93,8 @@ static const char *fits_log_format(const char *text) {
 }
 
 static const char *fits_isa(const char *text) {
-    static const char *const names[] = {"auto", "ref", "avx2", "avx512", NULL};
-    return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avx512";
+    static const char *const names[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
+    return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avx512, amx";
 }
 
 static const char *fits_commit_mode(const char *text) {
@@ -193,7 +193,7 @@ const mr_setting mr_setting_rows[] = {
     LIVE(step_timeout_ms, WRK, 60000, 1000, 3600000,
         "an engine step that takes longer ends the process, to be started again"),
     INT(max_deaths, WRK, 3, 1, 15, "workers that may die with the same job; then it is a dead letter"),
-    TEXT(isa, WRK, "auto", fits_isa, "kernels: auto, ref, avx2 or avx512"),
+    TEXT(isa, WRK, "auto", fits_isa, "kernels: auto, ref, avx2, avx512 or amx"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);
 

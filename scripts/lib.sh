@@ -1,4 +1,4 @@
-# lib.sh - what demo and test share: installing what is missing, building a preset.
+# lib.sh - what demo, test and chaos share: installing what is missing, Kafka's jars, building a preset.
 # Sourced; `top` is the root of the checkout.
 
 # Debian packages. build: to compile and run; test: what the tests need besides.
@@ -40,6 +40,15 @@ install_packages() {
 clang_runtime() {
     version=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p' | head -n 1)
     [ -n "$version" ] && echo "libclang-rt-$version-dev"
+}
+
+# Kafka's jars, fetched once; MR_KAFKA_LIBS says where they are.
+kafka_jars() {
+    export MR_KAFKA_LIBS=${MR_KAFKA_LIBS:-$top/build/kafka-libs}
+    [ -e "$MR_KAFKA_LIBS/.complete" ] && return
+    say "fetching Kafka's jars"
+    mvn -q -B -f "$top/tests/rig/pom.xml" dependency:copy-dependencies -DoutputDirectory="$MR_KAFKA_LIBS" >&2
+    touch "$MR_KAFKA_LIBS/.complete"
 }
 
 # build PRESET [cmake argument...]: quiet, unless it fails.

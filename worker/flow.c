@@ -128,6 +128,7 @@ static void launch(mr_flow *f, mr_job *j) {
         .max_new = j->max_new,
         .params = &j->spec.params,
         .seed = j->seed,
+        .salt = mr_job_seed(j->spec.tenant ? j->spec.tenant : ""),
         .priority = j->spec.priority,
         .expires_ms = j->spec.expires_ms,
         .starts_line = mr_admit_starts_line(&j->spec),

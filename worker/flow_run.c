@@ -167,7 +167,10 @@ void mr_flow_event(mr_flow *f, const mr_event *ev) {
 
     MR_CHECK(j->in_engine);
     switch (ev->kind) {
-    case MR_EVENT_STARTED: mr_job_move(j, MR_JOB_RUNNING, ev->at_ms); break;
+    case MR_EVENT_STARTED:
+        j->n_cached = ev->index < j->n_tokens ? ev->index : (uint32_t)j->n_tokens;
+        mr_job_move(j, MR_JOB_RUNNING, ev->at_ms);
+        break;
     case MR_EVENT_TEXT:
     case MR_EVENT_TOKEN: take_text(f, j, ev); break;
     case MR_EVENT_END: take_end(f, j, ev); break;

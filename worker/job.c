@@ -198,10 +198,10 @@ mr_job_times mr_job_times_of(const mr_job *j) {
     };
 }
 
-uint64_t mr_job_seed(const char *job_id) {
+uint64_t mr_job_seed(const char *text) {
     uint64_t h = 0xcbf29ce484222325u; /* FNV-1a, then a finalizer: ids differ in few bytes */
 
-    for (const char *p = job_id; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    for (const char *p = text; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
     h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
     h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
     return h ^ (h >> 31);

@@ -54,6 +54,7 @@ typedef struct mr_job {
     size_t n_tokens;
     uint32_t max_new;
     uint64_t seed;
+    uint32_t n_cached; /* of tokens, known to the engine from earlier jobs of the tenant */
 
     /* What readers of its stream were shown before; [n_taken] and [taken_text_len]. */
     const int32_t *taken;
@@ -140,7 +141,8 @@ typedef struct mr_job_times {
 } mr_job_times;
 mr_job_times mr_job_times_of(const mr_job *j);
 
-/* The seed of a job that names none: a function of its id, so a repetition gives the same text. */
-uint64_t mr_job_seed(const char *job_id);
+/* A number made of a text. Of the job's id: the seed of a job that names none, so a repetition gives
+ * the same text. Of the tenant: what keeps its prompts apart from others' in the prefix cache. */
+uint64_t mr_job_seed(const char *text);
 
 #endif

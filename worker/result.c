@@ -21,6 +21,7 @@ void mr_result_of(mr_result *out, const mr_job *j, const char *model, const char
         .text_len = j->text_len,
         .prompt_tokens = (uint32_t)j->n_tokens,
         .completion_tokens = j->n_generated,
+        .cached_tokens = j->n_cached,
         .logprobs = j->n_logprobs ? j->logprobs : NULL,
         .n_logprobs = j->n_logprobs,
         .error = j->error,

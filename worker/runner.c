@@ -342,7 +342,7 @@ static mr_status add_sequence(mr_runner *r, lane *l, mr_err *err) {
         r->bias[i] = (mr_logit_bias){p->logit_bias[i].token, p->logit_bias[i].bias};
     if ((st = join_tokens(r, w, &tokens, err)) != MR_OK) return st;
     return mr_engine_add(r->engine, tokens, w->n_tokens + w->n_taken, w->n_taken,
-                         w->max_new - w->n_taken, &sampling, &l->seq, err);
+                         w->max_new - w->n_taken, w->salt, &sampling, &l->seq, err);
 }
 
 static void start_waiting(mr_runner *r) {
@@ -359,6 +359,7 @@ static void start_waiting(mr_runner *r) {
             continue;
         }
         l->running = true;
+        ev.index = mr_engine_cached(r->engine, l->seq);
         mr_sched_start(r->sched, slot, mr_engine_pending(r->engine, l->seq));
         emit(r, &ev);
         tell_taken(r, slot);

@@ -33,6 +33,7 @@ typedef struct mr_work { /* a job, as far as the engine thread needs it */
     uint32_t max_new; /* of the whole answer, n_taken included */
     const mr_params *params;
     uint64_t seed;
+    uint64_t salt; /* jobs of equal salt share what they have computed of equal beginnings */
     mr_priority priority;
     uint64_t expires_ms; /* wall clock; 0: never */
     bool starts_line;    /* see mr_admit_starts_line */
@@ -40,7 +41,7 @@ typedef struct mr_work { /* a job, as far as the engine thread needs it */
 
 typedef enum mr_event_kind {
     MR_EVENT_READY,   /* the model is loaded (status, text: why not) */
-    MR_EVENT_STARTED, /* the job has a sequence */
+    MR_EVENT_STARTED, /* the job has a sequence; index: tokens that were computed before */
     MR_EVENT_TEXT,    /* more text of the token that follows */
     MR_EVENT_TOKEN,
     MR_EVENT_END,

@@ -2,19 +2,22 @@
  *
  * A vector is 16 floats here too, in two registers: so both instruction sets add in the same order,
  * and a job that moves from one machine to another goes on with the same bits. The ops are in
- * simd_*.h. With 16 registers a tile is 2 rows by 3 tokens: 12 for sums, 3 for what is multiplied.
+ * simd_*.h. 16 registers hold the float sums of a tile by 6 tokens, a column of it and an input.
  */
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
 
 #include "engine/cpu/tables.h"
+#include "engine/pack.h"
 #include "engine/quant.h"
 
 #define INLINE        static inline __attribute__((always_inline))
-#define TILE_ROWS     2
-#define TILE_TOKENS   3
-#define DIRECT_TOKENS 3
-#define ATTN_HEADS    1
+#define DOT_TOKENS    4
+#define FLOAT_TILES   1
+#define FLOAT_TOKENS  6
+#define ATTN_TILE     4
+#define ATTN_VECS     1
 
 typedef struct vec {
     __m256 lo, hi;
@@ -46,6 +49,7 @@ V2(v_min, _mm256_min_ps) /* b if one is NaN */
 V2(v_max, _mm256_max_ps) /* b if one is NaN */
 V3(v_fma, _mm256_fmadd_ps)
 V3(v_fms, _mm256_fmsub_ps)
+V3(v_fnma, _mm256_fnmadd_ps) /* c - a b */
 V3(v_fmaddsub, _mm256_fmaddsub_ps) /* even lanes a * b - c, odd lanes a * b + c */
 
 INLINE vec v_zero(void) { return v_of(_mm256_setzero_ps(), _mm256_setzero_ps()); }
@@ -104,12 +108,7 @@ INLINE __m256 bf16(__m128i h) {
 INLINE vec of_bf16(half16 h) { return v_of(bf16(h.lo), bf16(h.hi)); }
 INLINE vec v_f16(const void *p) { return of_f16(load16(p)); }
 INLINE vec v_f16_n(const void *p, size_t n) { return of_f16(load16_n(p, n)); }
-INLINE vec v_f16_all(short h) {
-    const __m256 all = _mm256_cvtph_ps(_mm_set1_epi16(h));
-    return v_of(all, all);
-}
 INLINE vec v_bf16(const void *p) { return of_bf16(load16(p)); }
-INLINE vec v_bf16_n(const void *p, size_t n) { return of_bf16(load16_n(p, n)); }
 INLINE void v_store_f16(mr_f16 *p, vec a) {
     _mm_storeu_si128((__m128i_u *)p, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128((__m128i_u *)(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
@@ -144,6 +143,70 @@ INLINE float v_reduce_max(vec a) {
     h = _mm_max_ps(h, _mm_movehl_ps(h, h));
     return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
 }
+
+/* The largest magnitude; NaN if there is one: as whole numbers, the bits of a NaN are the largest. */
+INLINE __m256i abs_max(vec a) {
+    const __m256i m = _mm256_set1_epi32(0x7fffffff);
+    return _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(a.lo), m),
+                            _mm256_and_si256(_mm256_castps_si256(a.hi), m));
+}
+INLINE float v_abs_max(vec a, vec b) {
+    const __m256i c = _mm256_max_epi32(abs_max(a), abs_max(b));
+    __m128i h = _mm_max_epi32(_mm256_castsi256_si128(c), _mm256_extracti128_si256(c, 1));
+    h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0x4e));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(h, _mm_shuffle_epi32(h, 0xb1))));
+}
+
+/* To the nearest, for -128 .. 127. */
+INLINE __m128i v_to_i8(vec a) {
+    const __m256i lo = _mm256_cvtps_epi32(a.lo), hi = _mm256_cvtps_epi32(a.hi);
+    const __m256i w = _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);
+    return _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+}
+
+INLINE __m128i load_16_bytes(const void *p) { return _mm_loadu_si128(p); }
+
+typedef struct bytes {
+    __m256i lo, hi;
+} bytes;
+typedef struct ints {
+    __m256i lo, hi;
+} ints;
+
+INLINE bytes b_of(__m256i lo, __m256i hi) { return (bytes){lo, hi}; }
+INLINE bytes b_load(const void *p) {
+    return b_of(_mm256_load_si256(p), _mm256_load_si256((const __m256i *)p + 1));
+}
+INLINE bytes b_and(bytes a, char mask) {
+    const __m256i m = _mm256_set1_epi8(mask);
+    return b_of(_mm256_and_si256(a.lo, m), _mm256_and_si256(a.hi, m));
+}
+INLINE bytes b_or(bytes a, bytes b) {
+    return b_of(_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi));
+}
+INLINE bytes b_sll(bytes a, const int n) { /* crosses bytes */
+    return b_of(_mm256_slli_epi16(a.lo, n), _mm256_slli_epi16(a.hi, n));
+}
+INLINE bytes b_srl(bytes a, const int n) { /* crosses bytes */
+    return b_of(_mm256_srli_epi16(a.lo, n), _mm256_srli_epi16(a.hi, n));
+}
+
+/* The multiplier adds pairs in 16 bits and wants one factor without a sign: it gets the magnitude
+ * of the weight, and the input the sign. 2 * 128 * 127 is the most, which fits; nothing is biased. */
+INLINE bytes b_biased(bytes a) { return a; }
+INLINE ints i_zero(void) { return (ints){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+INLINE ints i_bias(const int32_t *bias) { return (void)bias, i_zero(); }
+INLINE __m256i dot4(__m256i sum, __m256i w, __m256i x) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+INLINE ints i_dot(ints sum, bytes w, const int8_t x[4]) {
+    int32_t x4;
+    memcpy(&x4, x, 4);
+    const __m256i all = _mm256_set1_epi32(x4);
+    return (ints){dot4(sum.lo, w.lo, all), dot4(sum.hi, w.hi, all)};
+}
+INLINE vec i_float(ints a) { return v_of(_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)); }
 
 /* clang-format on */
 

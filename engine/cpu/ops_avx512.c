@@ -1,20 +1,24 @@
-/* ops_avx512.c - the kernels with AVX-512 (F, BW, DQ, VL) and F16C.
+/* ops_avx512.c - the kernels with AVX-512 (F, BW, DQ, VL, VNNI) and F16C; and the same with AMX.
  *
  * This file says what a vector of 16 floats is; the ops are in simd_*.h, which know no instruction
- * set. With 32 registers a tile is 4 rows by 6 tokens: 24 sums, 4 rows of weights, one of inputs.
+ * set. 32 registers hold 2 tiles by 12 tokens of float sums, 2 tiles of weights and an input. AMX
+ * changes nothing but products of quantized weights with several tokens.
  */
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
 
 #include "engine/cpu/tables.h"
+#include "engine/pack.h"
 #include "engine/quant.h"
 
 /* clang-format off */
 #define INLINE static inline __attribute__((always_inline))
-#define TILE_ROWS 4
-#define TILE_TOKENS 6
-#define DIRECT_TOKENS 4
-#define ATTN_HEADS 4
+#define DOT_TOKENS 8
+#define FLOAT_TILES 2
+#define FLOAT_TOKENS 12
+#define ATTN_TILE 8
+#define ATTN_VECS 2
 
 typedef __m512 vec;
 
@@ -28,6 +32,7 @@ INLINE vec v_min(vec a, vec b) { return _mm512_min_ps(a, b); } /* b if one is Na
 INLINE vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); } /* b if one is NaN */
 INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vec v_fms(vec a, vec b, vec c) { return _mm512_fmsub_ps(a, b, c); }
+INLINE vec v_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); } /* c - a b */
 INLINE vec v_round(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
 
 /* Even lanes a * b - c, odd lanes a * b + c. */
@@ -60,9 +65,7 @@ INLINE vec of_bf16(__m256i h) {
 }
 INLINE vec v_f16(const void *p) { return of_f16(load16(p)); }
 INLINE vec v_f16_n(const void *p, size_t n) { return of_f16(load16_n(p, n)); }
-INLINE vec v_f16_all(short h) { return of_f16(_mm256_set1_epi16(h)); }
 INLINE vec v_bf16(const void *p) { return of_bf16(load16(p)); }
-INLINE vec v_bf16_n(const void *p, size_t n) { return of_bf16(load16_n(p, n)); }
 INLINE __m256i to_f16(vec a) { return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
 INLINE void v_store_f16(mr_f16 *p, vec a) { _mm256_storeu_si256((__m256i_u *)p, to_f16(a)); }
 INLINE void v_store_f16_n(mr_f16 *p, vec a, size_t n) {
@@ -86,8 +89,48 @@ INLINE __m128 v_fold4(vec a) {
 
 INLINE float v_reduce_max(vec a) { return _mm512_reduce_max_ps(a); }
 
+/* The largest magnitude; NaN if there is one: as whole numbers, the bits of a NaN are the largest. */
+INLINE float v_abs_max(vec a, vec b) {
+    const __m512i m = _mm512_set1_epi32(0x7fffffff);
+    const __m512i c = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), m),
+                                       _mm512_and_si512(_mm512_castps_si512(b), m));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(c))));
+}
+
+/* To the nearest, for -128 .. 127. */
+INLINE __m128i v_to_i8(vec a) { return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)); }
+
+INLINE __m128i load_16_bytes(const void *p) { return _mm_loadu_si128(p); }
+
+typedef __m512i bytes;
+typedef __m512i ints;
+
+INLINE bytes b_load(const void *p) { return _mm512_load_si512(p); }
+INLINE bytes b_and(bytes a, char mask) { return _mm512_and_si512(a, _mm512_set1_epi8(mask)); }
+INLINE bytes b_or(bytes a, bytes b) { return _mm512_or_si512(a, b); }
+INLINE bytes b_sll(bytes a, const int n) { return _mm512_slli_epi16(a, (unsigned)n); } /* crosses */
+INLINE bytes b_srl(bytes a, const int n) { return _mm512_srli_epi16(a, (unsigned)n); } /* bytes */
+
+/* The multiplier wants one factor without a sign: weights get 128 more, and a sum starts 128 times
+ * the inputs' sum lower. */
+INLINE bytes b_biased(bytes a) { return _mm512_xor_si512(a, _mm512_set1_epi8(-128)); }
+INLINE ints i_bias(const int32_t *bias) { return _mm512_set1_epi32(*bias); }
+INLINE ints i_zero(void) { return _mm512_setzero_si512(); }
+INLINE ints i_dot(ints sum, bytes w, const int8_t x[4]) {
+    int32_t x4;
+    memcpy(&x4, x, 4);
+    return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(x4));
+}
+INLINE vec i_float(ints a) { return _mm512_cvtepi32_ps(a); }
+
 /* clang-format on */
 
 #define SIMD_TABLE mr_ops_avx512
 #define SIMD_NAME  "avx512"
 #include "engine/cpu/simd.h"
+
+#ifdef MR_HAVE_AMX
+#include "engine/cpu/amx_matmul.h"
+
+const mr_ops mr_ops_amx = SIMD_OPS("amx", amx_matmul);
+#endif

@@ -1,12 +1,13 @@
 /* simd.h - all ops in terms of a vector of 16 floats; included once by each ops_<isa>.c.
  *
- * The including file defines vec, the v_ functions on it, INLINE, TILE_ROWS, TILE_TOKENS,
- * DIRECT_TOKENS and ATTN_HEADS. Every v_ function rounds as IEEE says, so all instruction sets give
- * the same bits.
+ * The including file defines vec and the v_ functions on it, bytes (64 of them), ints (16), the b_
+ * and i_ functions, INLINE, DOT_TOKENS, FLOAT_TILES, FLOAT_TOKENS, ATTN_TILE and ATTN_VECS. Every
+ * v_ function rounds as IEEE says, so all instruction sets give the same bits.
  *
- * Order of sums, everywhere: element i goes to sum i % 16, in ascending order and with one rounding
- * (fma); the 16 sums are then folded 8 + 8, 4 + 4, and (0 + 1) + (2 + 3). Tiles choose which sums
- * are made side by side, never the order within one. */
+ * Order of sums in products: a lane is a row, see simd_matmul.h. In all other ops: element i goes
+ * to sum i % 16, in ascending order and with one rounding (fma); the 16 sums are then folded 8 + 8,
+ * 4 + 4, and (0 + 1) + (2 + 3). Tiles choose which sums are made side by side, never the order
+ * within one. */
 #ifndef SIMD_TABLE
 #error "included by ops_<isa>.c only"
 #endif
@@ -23,6 +24,7 @@
 
 #define LANES MR_CPU_LANES
 _Static_assert(sizeof(vec) == LANES * sizeof(float), "one order of sums for all");
+_Static_assert(LANES == MR_TILE, "a lane is a row of a tile");
 
 /* The totals of four vectors. */
 INLINE __m128 v_sum4(vec a, vec b, vec c, vec d) {
@@ -54,22 +56,20 @@ INLINE vec v_exp(vec x) {
     return v_zero_below(v_mul(p, v_pow2(n)), x, lo);
 }
 
-#include "engine/cpu/simd_decode.h"
-
 #include "engine/cpu/simd_matmul.h"
 
 #include "engine/cpu/simd_attn.h"
 
 #include "engine/cpu/simd_rows.h"
 
-const mr_ops SIMD_TABLE = {
-    .name = SIMD_NAME,
-    .matmul = simd_matmul,
-    .dequant = simd_dequant,
-    .rmsnorm = simd_rmsnorm,
-    .rope = simd_rope,
-    .attn = simd_attn,
-    .silu_mul = simd_silu_mul,
-    .add = simd_add,
-    .to_f16 = simd_to_f16,
-};
+#include "engine/cpu/simd_sample.h"
+
+#define SIMD_OPS(isa, product)                                                                     \
+    {                                                                                              \
+        .name = isa, .reads_tiles = true, .round = simd_round, .matmul = product,                  \
+        .rmsnorm = simd_rmsnorm, .rope = simd_rope, .attn = simd_attn,                             \
+        .attn_join = simd_attn_join, .silu_mul = simd_silu_mul, .add = simd_add,                   \
+        .to_f16 = simd_to_f16, .largest = simd_largest, .exp_sums = simd_exp_sums,                 \
+    }
+
+const mr_ops SIMD_TABLE = SIMD_OPS(SIMD_NAME, simd_matmul);

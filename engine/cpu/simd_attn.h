@@ -1,182 +1,298 @@
-/* simd_attn.h - attention of one query row, in one pass over the cache.
+/* simd_attn.h - attention of a few rows over spans of the cache.
  *
- * Positions are taken in pieces of ATTN_PIECE, counted from position 0: scores, then softmax
- * against the largest score so far (what was summed before is scaled down to it), then the weighted
- * values (online softmax: Milakov 2018). Nothing depends on where blocks of the cache begin. Query
- * heads that share a key/value head are done ATTN_HEADS at a time to read keys and values once;
- * each has sums of its own, so how h0..h1 cuts the group does not show. */
+ * A query is one head of one row. Queries that share a key head are taken ATTN_TILE at a time over
+ * one span: scores, softmax against the largest score of the span, weighted values. What comes out
+ * is folded into the query's record, span by span (online softmax: Milakov 2018).
+ *
+ * Order of sums. A score adds its products by ascending index into one sum, its lane's: keys lie
+ * transposed in the cache, so 16 positions are 16 lanes and nothing is added across them. A value
+ * adds its weighted inputs by ascending position into one sum per span. Tiles choose which sums are
+ * made side by side, never the order within one, so neither the company of a query, nor who does
+ * which span, nor the instruction set shows in a bit. */
 
-#define ATTN_PIECE 64
-#define ATTN_SLAB  4 /* vectors of values summed at once */
-_Static_assert(ATTN_PIECE % LANES == 0 && LANES % 4 == 0, "a piece is whole vectors");
+#define SPAN_BLOCKS (MR_ATTN_SPAN / MR_KV_BLOCK_LEN)
+_Static_assert(MR_KV_BLOCK_LEN % (ATTN_VECS * LANES) == 0, "a block of keys is whole tiles");
 
-typedef struct attn_piece {
-    _Alignas(64) float p[ATTN_HEADS][ATTN_PIECE]; /* scores, then e^(score - max) */
-    size_t at[ATTN_PIECE];                        /* offset of a position in a->k and a->v */
-    float max[ATTN_HEADS], total[ATTN_HEADS];     /* of all pieces so far */
-    float keep[ATTN_HEADS];                       /* factor for what was summed before */
-    uint32_t n;                                   /* positions in this piece */
-} attn_piece;
+typedef struct attn_tile {
+    _Alignas(64) float p[ATTN_TILE][MR_ATTN_SPAN]; /* scores, then e^(score - max) */
+    float max[ATTN_TILE], total[ATTN_TILE];
+    uint32_t n[ATTN_TILE];      /* positions of the span that the query attends to, ascending */
+    size_t at[SPAN_BLOCKS + 1]; /* of a block's key head in a->k, of its value head in a->v; the
+                                 * one behind the span is for prefetching only */
+    const float *q;             /* [d_head, width] scaled */
+    float *sum;                 /* [width, d_head] values of the span */
+    uint32_t d_head, first;     /* first: number of the tile's first query */
+} attn_tile;
 
-static void locate(attn_piece *s, const mr_attn_args *a, uint32_t kv_head, uint32_t i0) {
-    uint32_t block = i0 / a->block_len, in = i0 % a->block_len;
-    for (uint32_t i = 0; i < s->n; i++) {
-        const size_t head = (size_t)a->table[block] * a->n_kv_head + kv_head;
-        s->at[i] = (head * a->block_len + in) * a->d_head;
-        if (++in == a->block_len) in = 0, block++;
+static void locate(attn_tile *s, const mr_attn_args *a, uint32_t span) {
+    const uint32_t first = span * SPAN_BLOCKS;
+    const uint32_t last = (a->pos + a->n_rows - 1) / MR_KV_BLOCK_LEN;
+
+    for (uint32_t b = 0; b <= SPAN_BLOCKS; b++) {
+        const size_t block = (size_t)a->table[first + b < last ? first + b : last];
+        s->at[b] = (block * a->n_kv_head + a->kv_head) * MR_KV_BLOCK_LEN * a->d_head;
     }
-    for (uint32_t i = s->n; i % 4; i++) s->at[i] = s->at[s->n - 1]; /* scores go by fours */
 }
 
-/* Unscaled scores of positions i .. i + 3. */
-INLINE void scores4(attn_piece *s, const mr_attn_args *a, uint32_t h, uint32_t i,
-                    const int n_heads) {
-    const float *q = a->q + (size_t)h * a->d_head;
-    const size_t n = a->d_head;
-    vec sum[ATTN_HEADS][4], k[4];
-    size_t d = 0;
+/* Scores of ATTN_VECS * 16 positions from i on. The cache is read in stretches of a few KiB that
+ * lie anywhere: the hardware does not see the next one coming, so it is asked for here. */
+INLINE void score_tile(attn_tile *s, const mr_f16 *keys, uint32_t i, const int width) {
+    const size_t *at = s->at + i / MR_KV_BLOCK_LEN;
+    const mr_f16 *k = keys + at[0] + i % MR_KV_BLOCK_LEN, *next = keys + at[1];
+    vec sum[ATTN_TILE][ATTN_VECS], kv[ATTN_VECS];
+    const float *q = s->q;
 
     UNROLL
-    for (int g = 0; g < n_heads; g++) {
+    for (int m = 0; m < width; m++) {
         UNROLL
-        for (int j = 0; j < 4; j++) sum[g][j] = v_zero();
+        for (int j = 0; j < ATTN_VECS; j++) sum[m][j] = v_zero();
     }
-    for (; d + LANES <= n; d += LANES) {
+    for (uint32_t d = 0; d < s->d_head; d++, q += width) {
+        __builtin_prefetch(next + (size_t)d * MR_KV_BLOCK_LEN);
         UNROLL
-        for (int j = 0; j < 4; j++) k[j] = v_f16(a->k + s->at[i + (uint32_t)j] + d);
+        for (int j = 0; j < ATTN_VECS; j++) kv[j] = v_f16(k + LANES * j);
+        k += MR_KV_BLOCK_LEN;
         UNROLL
-        for (int g = 0; g < n_heads; g++) {
-            const vec qv = v_load(q + (size_t)g * n + d);
+        for (int m = 0; m < width; m++) {
+            const vec qv = v_set1(q[m]);
             UNROLL
-            for (int j = 0; j < 4; j++) sum[g][j] = v_fma(qv, k[j], sum[g][j]);
-        }
-    }
-    if (d < n) {
-        UNROLL
-        for (int j = 0; j < 4; j++) k[j] = v_f16_n(a->k + s->at[i + (uint32_t)j] + d, n - d);
-        UNROLL
-        for (int g = 0; g < n_heads; g++) {
-            const vec qv = v_load_n(q + (size_t)g * n + d, n - d);
-            UNROLL
-            for (int j = 0; j < 4; j++) sum[g][j] = v_fma(qv, k[j], sum[g][j]);
+            for (int j = 0; j < ATTN_VECS; j++) sum[m][j] = v_fma(qv, kv[j], sum[m][j]);
         }
     }
     UNROLL
-    for (int g = 0; g < n_heads; g++)
-        _mm_store_ps(s->p[g] + i, v_sum4(sum[g][0], sum[g][1], sum[g][2], sum[g][3]));
+    for (int m = 0; m < width; m++) {
+        UNROLL
+        for (int j = 0; j < ATTN_VECS; j++) v_store(s->p[m] + i + LANES * j, sum[m][j]);
+    }
 }
 
-/* Scores of one head to weights, and its maximum and total brought up to date. */
-static void softmax_piece(attn_piece *s, int g, float scale) {
-    float *p = s->p[g];
-    vec most = v_set1(s->max[g]), total = v_zero();
+/* Scores of one query to weights, and their largest and their total. */
+static void softmax_span(attn_tile *s, int m) {
+    float *p = s->p[m];
+    const uint32_t n = s->n[m];
+    vec most = v_set1(-INFINITY), total = v_zero();
 
-    for (uint32_t i = 0; i < s->n; i++) p[i] *= scale;
-    for (uint32_t i = s->n; i % LANES; i++) p[i] = -INFINITY; /* weight 0 */
-    for (uint32_t i = 0; i < s->n; i += LANES) most = v_max(most, v_load(p + i));
+    for (uint32_t i = n; i % LANES; i++) p[i] = -INFINITY; /* weight 0 */
+    for (uint32_t i = 0; i < n; i += LANES) most = v_max(most, v_load(p + i));
     const float max = v_reduce_max(most);
-    for (uint32_t i = 0; i < s->n; i += LANES) {
+    for (uint32_t i = 0; i < n; i += LANES) {
         const vec e = v_exp(v_sub(v_load(p + i), v_set1(max)));
         v_store(p + i, e);
         total = v_add(total, e);
     }
-    float keep[LANES];
-    v_store(keep, v_exp(v_set1(s->max[g] - max)));
-    s->keep[g] = keep[0];
-    s->total[g] = s->total[g] * keep[0] + v_sum(total);
-    s->max[g] = max;
+    s->max[m] = max;
+    s->total[m] = v_sum(total);
 }
 
-/* out[d .. d + 16 n_vec) = out * keep + weighted values of the piece; of the last vector only n. */
-INLINE void add_values(const attn_piece *s, const mr_attn_args *a, uint32_t h, uint32_t d, size_t n,
-                       const int n_heads, const int n_vec) {
-    vec sum[ATTN_HEADS][ATTN_SLAB], v[ATTN_SLAB];
+/* Positions i0 .. i1 of one block, into the sums of queries first .. first + width for n_vec
+ * vectors of values from d on; of a single one only n values. */
+INLINE void value_tile(const attn_tile *s, const mr_f16 *values, uint32_t d, uint32_t i0,
+                       uint32_t i1, vec sum[ATTN_TILE][ATTN_VECS], int first, const int width,
+                       const int n_vec, size_t n) {
+    const size_t *at = s->at + i0 / MR_KV_BLOCK_LEN, step = s->d_head;
+    const mr_f16 *v = values + at[0] + i0 % MR_KV_BLOCK_LEN * step + d, *next = values + at[1] + d;
+    vec x[ATTN_VECS];
 
-    UNROLL
-    for (int g = 0; g < n_heads; g++) {
-        UNROLL
-        for (int j = 0; j < n_vec; j++) sum[g][j] = v_zero();
-    }
-    for (uint32_t i = 0; i < s->n; i++) {
-        const mr_f16 *p = a->v + s->at[i] + d;
+    for (uint32_t i = i0; i < i1; i++, v += step, next += step) {
+        __builtin_prefetch(next);
         UNROLL
         for (int j = 0; j < n_vec; j++)
-            v[j] = n < LANES ? v_f16_n(p + LANES * j, n) : v_f16(p + LANES * j);
+            x[j] = n < LANES ? v_f16_n(v + LANES * j, n) : v_f16(v + LANES * j);
         UNROLL
-        for (int g = 0; g < n_heads; g++) {
-            const vec w = v_set1(s->p[g][i]);
+        for (int m = 0; m < width; m++) {
+            const vec w = v_set1(s->p[first + m][i]);
             UNROLL
-            for (int j = 0; j < n_vec; j++) sum[g][j] = v_fma(w, v[j], sum[g][j]);
+            for (int j = 0; j < n_vec; j++) sum[m][j] = v_fma(w, x[j], sum[m][j]);
         }
     }
-    for (int g = 0; g < n_heads; g++) {
-        float *out = a->out + (size_t)(h + (uint32_t)g) * a->d_head + d;
-        const vec keep = v_set1(s->keep[g]);
-        for (int j = 0; j < n_vec; j++, out += LANES) {
+}
+
+/* Positions i0 .. i1 of the span into s->sum, n_vec vectors of values from d on (of a single one
+ * only n values). i0 0: the sums start there. */
+INLINE void add_values(attn_tile *s, const mr_attn_args *a, uint32_t d, uint32_t i0, uint32_t i1,
+                       int first, const int width, const int n_vec, size_t n) {
+    vec sum[ATTN_TILE][ATTN_VECS];
+    float *out = s->sum + (size_t)first * s->d_head + d;
+
+    UNROLL
+    for (int m = 0; m < width; m++) {
+        UNROLL
+        for (int j = 0; j < n_vec; j++) {
+            const float *at = out + (size_t)m * s->d_head + LANES * j;
+            sum[m][j] = i0 == 0 ? v_zero() : n < LANES ? v_load_n(at, n) : v_load(at);
+        }
+    }
+    for (uint32_t i = i0, end; i < i1; i = end) {
+        const uint32_t block_end = (i / MR_KV_BLOCK_LEN + 1) * MR_KV_BLOCK_LEN;
+        end = block_end < i1 ? block_end : i1;
+        value_tile(s, a->v, d, i, end, sum, first, width, n_vec, n);
+    }
+    UNROLL
+    for (int m = 0; m < width; m++) {
+        UNROLL
+        for (int j = 0; j < n_vec; j++) {
+            float *at = out + (size_t)m * s->d_head + LANES * j;
             if (n < LANES)
-                v_store_n(out, v_fma(v_load_n(out, n), keep, sum[g][j]), n);
+                v_store_n(at, sum[m][j], n);
             else
-                v_store(out, v_fma(v_load(out), keep, sum[g][j]));
+                v_store(at, sum[m][j]);
         }
     }
 }
 
-/* Heads h .. h + n_heads, all of one key/value head. */
-INLINE void attn_heads(const mr_attn_args *a, uint32_t h, const int n_heads) {
-    const uint32_t kv_head = h / (a->n_head / a->n_kv_head);
-    float *out = a->out + (size_t)h * a->d_head;
-    const size_t n_out = (size_t)n_heads * a->d_head;
-    attn_piece s;
+INLINE void values(attn_tile *s, const mr_attn_args *a, uint32_t i0, uint32_t i1, int first,
+                   const int width) {
+    const uint32_t d_head = s->d_head;
+    uint32_t d = 0;
 
-    for (int g = 0; g < n_heads; g++) s.max[g] = -INFINITY, s.total[g] = 0;
-    memset(out, 0, n_out * sizeof *out);
-    for (uint32_t i0 = 0; i0 < a->len; i0 += ATTN_PIECE) {
-        uint32_t d = 0;
-        s.n = a->len - i0 < ATTN_PIECE ? a->len - i0 : ATTN_PIECE;
-        locate(&s, a, kv_head, i0);
-        for (uint32_t i = 0; i < s.n; i += 4) scores4(&s, a, h, i, n_heads);
-        for (int g = 0; g < n_heads; g++) softmax_piece(&s, g, a->scale);
-        for (; d + ATTN_SLAB * LANES <= a->d_head; d += ATTN_SLAB * LANES)
-            add_values(&s, a, h, d, LANES, n_heads, ATTN_SLAB);
-        for (; d + LANES <= a->d_head; d += LANES) add_values(&s, a, h, d, LANES, n_heads, 1);
-        if (d < a->d_head) add_values(&s, a, h, d, a->d_head - d, n_heads, 1);
+    for (; d + ATTN_VECS * LANES <= d_head; d += ATTN_VECS * LANES)
+        add_values(s, a, d, i0, i1, first, width, ATTN_VECS, LANES);
+    for (; d + LANES <= d_head; d += LANES) add_values(s, a, d, i0, i1, first, width, 1, LANES);
+    if (d < d_head) add_values(s, a, d, i0, i1, first, width, 1, d_head - d);
+}
+
+/* The positions that only query m sees: a later row than the first of its tile. */
+static void rest_of_values(attn_tile *s, const mr_attn_args *a, uint32_t i0, int m) {
+    values(s, a, i0, s->n[m], m, 1);
+}
+
+static float exp_1(float x) {
+    float e[LANES];
+    v_store(e, v_exp(v_set1(x)));
+    return e[0];
+}
+
+/* What came before (acc, *acc_max, *acc_total) and one span more become one. */
+static void fold(float *acc, float *acc_max, float *acc_total, const float *sum, float max,
+                 float total, size_t d_head) {
+    const float most = *acc_max > max ? *acc_max : max;
+    const float keep = exp_1(*acc_max - most), take = exp_1(max - most);
+    const vec k = v_set1(keep), t = v_set1(take);
+    const size_t n_whole = d_head / LANES * LANES, n = d_head - n_whole;
+
+    for (size_t d = 0; d < n_whole; d += LANES)
+        v_store(acc + d, v_fma(v_load(sum + d), t, v_mul(v_load(acc + d), k)));
+    if (n > 0) {
+        float *at = acc + n_whole;
+        v_store_n(at, v_fma(v_load_n(sum + n_whole, n), t, v_mul(v_load_n(at, n), k)), n);
     }
-    for (size_t i = 0; i < n_out; i++) out[i] /= s.total[i / a->d_head];
+    *acc_total = *acc_total * keep + total * take;
+    *acc_max = most;
 }
 
-typedef void attn_fn(const mr_attn_args *a, uint32_t h);
-static void attn_1(const mr_attn_args *a, uint32_t h) {
-    attn_heads(a, h, 1);
+/* A query's span into its record; the first one begins it. */
+static void record_span(float *record, const float *sum, float max, float total, size_t d_head,
+                        bool begin) {
+    if (!begin) {
+        fold(record, record + d_head, record + d_head + 1, sum, max, total, d_head);
+        return;
+    }
+    memcpy(record, sum, d_head * sizeof *record);
+    record[d_head] = max;
+    record[d_head + 1] = total;
 }
-#if ATTN_HEADS >= 4
-static void attn_2(const mr_attn_args *a, uint32_t h) {
-    attn_heads(a, h, 2);
+
+/* One span of the tile's queries, into their records. */
+INLINE void attn_span(attn_tile *s, const mr_attn_args *a, uint32_t span, const int width) {
+    const uint32_t n_most = s->n[width - 1], n_all = s->n[0];
+
+    for (uint32_t i = 0; i < n_most; i += ATTN_VECS * LANES) score_tile(s, a->k, i, width);
+    for (int m = 0; m < width; m++) softmax_span(s, m);
+    values(s, a, 0, n_all, 0, width);
+    for (int m = 1; m < width; m++)
+        if (s->n[m] > n_all) rest_of_values(s, a, n_all, m);
+    for (int m = 0; m < width; m++) {
+        float *record = a->part + (s->first + (uint32_t)m) * MR_ATTN_RECORD(s->d_head);
+
+        record_span(record, s->sum + (size_t)m * s->d_head, s->max[m], s->total[m], s->d_head,
+                    span == a->span0);
+    }
 }
-static void attn_4(const mr_attn_args *a, uint32_t h) {
-    attn_heads(a, h, 4);
-}
+
+typedef void attn_fn(attn_tile *s, const mr_attn_args *a, uint32_t span);
+/* clang-format off */
+#define ATTN_WIDTH(n) \
+    static void attn_##n(attn_tile *s, const mr_attn_args *a, uint32_t span) { \
+        attn_span(s, a, span, n);                                              \
+    }
+/* clang-format on */
+#if ATTN_TILE >= 8
+ATTN_WIDTH(8)
 #endif
+ATTN_WIDTH(4)
+ATTN_WIDTH(2)
+ATTN_WIDTH(1)
 
 /* Widest first; the last one fits always. */
 static const struct attn_width {
-    uint32_t n_heads;
+    uint32_t n;
     attn_fn *run;
 } attn_widths[] = {
-#if ATTN_HEADS >= 4
+#if ATTN_TILE >= 8
+    {8, attn_8},
+#endif
     {4, attn_4},
     {2, attn_2},
-#endif
     {1, attn_1},
 };
 
-static void simd_attn(const mr_attn_args *a) {
-    const uint32_t group = a->n_head / a->n_kv_head;
-    for (uint32_t h = a->h0; h < a->h1;) {
-        const uint32_t group_end = (h / group + 1) * group;
-        const uint32_t n = (group_end < a->h1 ? group_end : a->h1) - h;
-        const struct attn_width *w = attn_widths;
-        while (w->n_heads > n) w++;
-        w->run(a, h);
-        h += w->n_heads;
+static const struct attn_width *width_for(uint32_t n_queries) {
+    const struct attn_width *w = attn_widths;
+
+    while (w->n > n_queries) w++;
+    return w;
+}
+
+/* Queries of all rows, tile after tile: [d_head, width] each, scaled. */
+static void pack_queries(float *packed, const mr_attn_args *a) {
+    const uint32_t group = a->n_head / a->n_kv_head, n = a->n_rows * group;
+
+    for (uint32_t first = 0, width; first < n; first += width) {
+        width = width_for(n - first)->n;
+        for (uint32_t m = 0; m < width; m++) {
+            const uint32_t row = (first + m) / group, head = (first + m) % group;
+            const float *q =
+                a->q + ((size_t)row * a->n_head + a->kv_head * group + head) * a->d_head;
+            float *to = packed + (size_t)first * a->d_head + m;
+            for (uint32_t d = 0; d < a->d_head; d++) to[d * width] = q[d] * a->scale;
+        }
     }
+}
+
+static void simd_attn(const mr_attn_args *a) {
+    const uint32_t group = a->n_head / a->n_kv_head, n = a->n_rows * group;
+    float *packed = a->scratch + (size_t)ATTN_TILE * a->d_head;
+    attn_tile s;
+
+    s.sum = a->scratch;
+    s.d_head = a->d_head;
+    pack_queries(packed, a);
+    for (uint32_t span = a->span0; span < a->span1; span++) {
+        const uint32_t begin = span * MR_ATTN_SPAN, end = begin + MR_ATTN_SPAN;
+
+        locate(&s, a, span);
+        s.first = 0;
+        for (uint32_t width; s.first < n; s.first += width) {
+            const struct attn_width *w = width_for(n - s.first);
+            width = w->n;
+            s.q = packed + (size_t)s.first * a->d_head;
+            for (uint32_t m = 0; m < width; m++) {
+                const uint32_t len = a->pos + (s.first + m) / group + 1;
+                s.n[m] = (len < end ? len : end) - begin;
+            }
+            w->run(&s, a, span);
+        }
+    }
+}
+
+static void simd_attn_join(float *out, const float *part, size_t n_parts, size_t step,
+                           size_t d_head) {
+    float max = part[d_head], total = part[d_head + 1];
+
+    memcpy(out, part, d_head * sizeof *out);
+    for (size_t i = 1; i < n_parts; i++) {
+        const float *p = part + i * step;
+        fold(out, &max, &total, p, p[d_head], p[d_head + 1], d_head);
+    }
+    for (size_t d = 0; d < d_head; d++) out[d] /= total;
 }

@@ -29,8 +29,9 @@ typedef struct mr_engine_options {
     uint32_t kv_tokens;    /* room of the KV cache, all sequences; 0: max_seqs of n_ctx, at most 65536 */
     uint32_t max_seqs;     /* 0: 32 */
     uint32_t max_step_tokens; /* rows of one step, prompt chunks and single tokens; 0: 512 */
-    const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512" */
+    const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512", "amx" */
     const char *chat_template; /* NULL: recognise */
+    bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
 } mr_engine_options;
 
 typedef struct mr_logit_bias { int32_t token; float bias; } mr_logit_bias;
@@ -86,14 +87,20 @@ size_t mr_engine_kv_bytes(const mr_engine *e);
  * tokens were generated before (a continued job): sampling goes on at that index. MR_ELIMIT: max_seqs in
  * use, or no KV blocks for n + max_new tokens: they are set aside now, so a step never runs out.
  * MR_EINVAL: n is 0, n + max_new beyond n_ctx or the whole KV cache, a token out of range, a bad
- * parameter (named). max_new 0: the prompt is computed and nothing sampled. */
+ * parameter (named). max_new 0: the prompt is computed and nothing sampled.
+ * salt: what other sequences with the same salt have computed of the same beginning is taken over
+ * instead of computed again (whole blocks, never the last token); the results are the same. Give
+ * those who must not learn of each other's prompts, by timing, different salts. */
 mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_generated,
-                        size_t max_new, const mr_sampling *sampling, uint32_t *seq_out, mr_err *err);
-/* Frees slot and blocks at once. */
+                        size_t max_new, uint64_t salt, const mr_sampling *sampling,
+                        uint32_t *seq_out, mr_err *err);
+/* Frees slot and blocks at once; what was computed may stay known until its room is needed. */
 void mr_engine_drop(mr_engine *e, uint32_t seq);
 /* Tokens not yet computed: the rest of the prompt, or 1 after each sampled token. */
 uint32_t mr_engine_pending(const mr_engine *e, uint32_t seq);
-uint32_t mr_engine_kv_blocks_free(const mr_engine *e);
+/* Of its tokens at add: taken over from the cache. */
+uint32_t mr_engine_cached(const mr_engine *e, uint32_t seq);
+uint32_t mr_engine_kv_blocks_free(const mr_engine *e); /* known ones that nobody holds included */
 uint32_t mr_engine_kv_blocks_total(const mr_engine *e);
 uint32_t mr_engine_block_len(const mr_engine *e);
 uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens);
@@ -108,7 +115,8 @@ mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr
 /* Raw f32 logits, before any sampling change, of the last row that sequence computed: [n_vocab],
  * borrowed until the next step. NULL: none in the last step. */
 const float *mr_engine_logits(const mr_engine *e, uint32_t seq);
-/* Every later step calls fn for every row, prompt rows included (needs the head for each: slow). */
+/* Every later step calls fn for every row that it computes, prompt rows included (needs the head for
+ * each: slow). */
 typedef void mr_engine_on_row(void *owner, uint32_t seq, uint32_t position, const float *logits);
 void mr_engine_watch_rows(mr_engine *e, mr_engine_on_row *fn, void *owner);
 

@@ -15,7 +15,7 @@ static const char *const golden_models[] = {
     "llama_partial_f16", "qwen2_f16",   "qwen3_q8_0",        "llama_k_quants",
 };
 
-static const char *const golden_isas[] = {"ref", "avx2", "avx512"};
+static const char *const golden_isas[] = {"ref", "avx2", "avx512", "amx"};
 
 static inline mr_engine *golden_open(const char *model, mr_engine_options opt) {
     char path[128];
@@ -33,7 +33,7 @@ static inline uint32_t golden_add(mr_engine *e, const int32_t *tokens, size_t n,
     uint32_t seq;
     mr_err err;
 
-    CHECK_OK(mr_engine_add(e, tokens, n, n_generated, max_new, sampling, &seq, &err), err);
+    CHECK_OK(mr_engine_add(e, tokens, n, n_generated, max_new, 0, sampling, &seq, &err), err);
     return seq;
 }
 

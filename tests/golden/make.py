@@ -7,13 +7,15 @@ Each NAME.gguf is a tiny model with random weights, each NAME.expect the logits 
 greedy tokens after it, computed here in float64 from the bytes of the file's own blocks. Nothing is
 shared with the C code: own GGUF writer, own dequantization (from the description of the block
 formats), own transformer (from the papers). The one thing imitated is the f16 rounding of cached
-keys and values, so that the bound of the comparison can be tight.
+keys and values, and, in one of two runs, the rounding of the inputs of products with quantized
+weights to 8 bits (engine/ops.h defines it), so that the bounds of the comparison can be tight. The
+other run has exact inputs, and shows what that rounding costs.
 
 Quantized weights are not made by quantizing: random bytes with plausible scales are valid blocks,
 and reach every bit of a format.
 
 NAME.expect, little endian: i32 n_prompt, n_generated, n_vocab; i32 prompt[n_prompt];
-i32 generated[n_generated]; f32 logits[n_prompt, n_vocab].
+i32 generated[n_generated]; f32 logits[n_prompt, n_vocab] with rounded inputs, and with exact ones.
 """
 import os
 import struct
@@ -203,15 +205,27 @@ def as_cached(x):
     return x.astype(np.float32).astype(np.float16).astype(np.float64)
 
 
-def one_token(m, cache, token, pos):
+def as_8_bits(x):
+    blocks = x.astype(np.float32).reshape(-1, 32)
+    most = np.abs(blocks).max(-1, keepdims=True)
+    q = np.rint(blocks * (np.float32(127) / most))
+    return ((most / np.float32(127)).astype(np.float64) * q).reshape(x.shape)
+
+
+def product(m, name, x, rounds):
+    return m["w"][name] @ (as_8_bits(x) if rounds and m["kind_of"][name] in BLOCKS else x)
+
+
+def one_token(m, cache, token, pos, rounds):
     w, d, eps = m["w"], m["d_head"], float(np.float32(m["eps"]))
     group = m["n_head"] // m["n_kv_head"]
     x = w["token_embd.weight"][token]
     for layer in range(m["n_layer"]):
-        get = lambda name, default=0.0: w.get("blk.%d.%s" % (layer, name), default)
+        full = lambda name: "blk.%d.%s" % (layer, name)
+        get = lambda name: w.get(full(name), 0.0)
+        times = lambda name, x: product(m, full(name + ".weight"), x, rounds)
         h = rms_norm(x, get("attn_norm.weight"), eps)
-        q, k, v = ((get("attn_%s.weight" % c) @ h + get("attn_%s.bias" % c)).reshape(-1, d)
-                   for c in "qkv")
+        q, k, v = ((times("attn_" + c, h) + get("attn_%s.bias" % c)).reshape(-1, d) for c in "qkv")
         if m["arch"] == "qwen3":
             q = rms_norm(q, get("attn_q_norm.weight"), eps)
             k = rms_norm(k, get("attn_k_norm.weight"), eps)
@@ -226,24 +240,24 @@ def one_token(m, cache, token, pos):
             score = past_k @ q[head] / np.sqrt(d)
             p = np.exp(score - score.max())
             out[head] = p @ past_v / p.sum()
-        x = x + get("attn_output.weight") @ out.reshape(-1)
+        x = x + times("attn_output", out.reshape(-1))
         h = rms_norm(x, get("ffn_norm.weight"), eps)
-        gate = get("ffn_gate.weight") @ h
-        x = x + get("ffn_down.weight") @ (gate / (1 + np.exp(-gate)) * (get("ffn_up.weight") @ h))
-    head = w.get("output.weight", w["token_embd.weight"])
-    return head @ rms_norm(x, w["output_norm.weight"], eps)
+        gate = times("ffn_gate", h)
+        x = x + times("ffn_down", gate / (1 + np.exp(-gate)) * times("ffn_up", h))
+    head = "output.weight" if "output.weight" in w else "token_embd.weight"
+    return product(m, head, rms_norm(x, w["output_norm.weight"], eps), rounds)
 
 
-def run(m, prompt):
+def run(m, prompt, rounds):
     """Logits of the prompt, greedy tokens, smallest lead of a greedy token in max |logit|."""
     cache = [([], []) for _ in range(m["n_layer"])]
-    logits = [one_token(m, cache, t, i) for i, t in enumerate(prompt)]
+    logits = [one_token(m, cache, t, i, rounds) for i, t in enumerate(prompt)]
     generated, lead, row = [], 1.0, logits[-1]
     for i in range(N_GENERATED):
         order = np.argsort(-row, kind="stable")
         lead = min(lead, (row[order[0]] - row[order[1]]) / np.abs(row).max())
         generated.append(int(order[0]))
-        row = one_token(m, cache, generated[-1], len(prompt) + i)
+        row = one_token(m, cache, generated[-1], len(prompt) + i, rounds)
     return np.array(logits), generated, lead
 
 
@@ -271,12 +285,13 @@ def build(name, seed):
     m.setdefault("n_rot", m["d_head"])
     m["neox"] = m["arch"] != "llama"
     rng = np.random.default_rng([seed, list(MODELS).index(name)])
-    m["w"], tensors = {}, {}
+    m["w"], m["kind_of"], tensors = {}, {}, {}
 
     def add(tensor, shape, std, mean=0.0, matrix=True):
         kind = m.get("kinds", {}).get(tensor.split(".")[-2], m["kind"]) if matrix else F32
         raw, m["w"][tensor] = weights(rng, kind, shape, std, mean)
         tensors[tensor] = (kind, shape, raw)
+        m["kind_of"][tensor] = kind
 
     d, ff = m["n_embd"], m["n_ff"]
     n_q, n_kv = m["n_head"] * m["d_head"], m["n_kv_head"] * m["d_head"]
@@ -331,7 +346,7 @@ def main():
     for name in MODELS:
         for seed in range(100):
             m, tensors, prompt = build(name, seed)
-            logits, generated, lead = run(m, prompt)
+            logits, generated, lead = run(m, prompt, rounds=True)
             if lead >= MIN_MARGIN and len(set(generated)) > N_GENERATED // 3:
                 break
         else:
@@ -341,9 +356,12 @@ def main():
             head = [len(prompt), len(generated), N_VOCAB]
             f.write(np.array(head + prompt + generated, "<i4").tobytes())
             f.write(logits.astype("<f4").tobytes())
+            exact = run(m, prompt, rounds=False)[0]
+            f.write(exact.astype("<f4").tobytes())
         size = os.path.getsize(os.path.join(here, name + ".gguf")) // 1024
-        print("%-18s %4d KiB, seed %d, max |logit| %.1f, smallest lead %.3f" %
-              (name, size, seed, np.abs(logits).max(), lead))
+        off = np.abs(logits - exact).max(-1) / np.abs(exact).max(-1)
+        print("%-18s %4d KiB, seed %d, max |logit| %.1f, smallest lead %.3f, rounding %.4f of it" %
+              (name, size, seed, np.abs(logits).max(), lead, off.max()))
 
 
 if __name__ == "__main__":

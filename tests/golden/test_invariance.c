@@ -1,8 +1,8 @@
 /* Goal: what a sequence generates depends on its tokens, parameters and seed, and on nothing else.
  * Method: run a job alone on one thread and keep each row of logits. Then run it among 31 others,
- * with its prompt cut into chunks, with other numbers of threads, in small passes, and from the
- * middle as a worker that takes over would. The logits must be equal byte by byte, and so must the
- * tokens. */
+ * with its prompt cut into chunks, with other numbers of threads, in small passes, from the middle
+ * as a worker that takes over would, and behind a prefix that another job has left in the cache.
+ * The logits must be equal byte by byte, and so must the tokens. */
 #include "tests/golden/golden.h"
 
 #define N_PROMPT 70 /* three blocks of the KV cache; more than a chunk of 64 */
@@ -177,6 +177,47 @@ static void check_continued(const char *model, const char *isa) {
 
 TEST(a_continued_job_goes_on_as_if_nothing_had_happened) {
     for_each(check_continued);
+}
+
+/* The job on an engine that has other sequences by now; what it finds in the cache is not computed,
+ * so its rows are not seen. */
+static void run_behind(mr_engine *e, uint32_t n_cached, const char *model, const char *how) {
+    int32_t prompt[N_PROMPT];
+
+    make_prompt(prompt, N_PROMPT, 0);
+    memset(&other, 0, sizeof other);
+    other.seq = golden_add(e, prompt, N_PROMPT, 0, N_NEW, &sampled);
+    CHECK_I64(mr_engine_cached(e, other.seq), n_cached);
+    CHECK_I64(mr_engine_pending(e, other.seq), N_PROMPT - n_cached);
+    memcpy(other.logits, alone.logits, n_cached * sizeof *other.logits);
+    mr_engine_watch_rows(e, keep_row, &other);
+    for (size_t n = 0; n < N_NEW; n++)
+        other.tokens[n] = golden_step(e, other.seq, mr_engine_pending(e, other.seq));
+    mr_engine_watch_rows(e, NULL, NULL);
+    CHECK_I64(other.n_rows, N_PROMPT + N_NEW - 1 - n_cached);
+    check_same(&other, &alone, model, how);
+    mr_engine_drop(e, other.seq);
+}
+
+static void check_cached(const char *model, const char *isa) {
+    mr_engine *e =
+        golden_open(model, (mr_engine_options){.isa = isa, .n_threads = 2, .max_seqs = 4});
+    const mr_sampling greedy = {0};
+    int32_t prompt[N_PROMPT];
+
+    make_prompt(prompt, N_PROMPT, 0);
+    prompt[40]++; /* another job with the same first block */
+    const uint32_t similar = golden_add(e, prompt, N_PROMPT, 0, N_NEW, &greedy);
+    golden_step(e, similar, N_PROMPT);
+    run_behind(e, 32, model, "behind a block of a job that still runs");
+    run_behind(e, 64, model, "behind blocks that it left itself");
+    mr_engine_drop(e, similar);
+    run_behind(e, 64, model, "behind blocks of jobs that are gone");
+    mr_engine_close(e);
+}
+
+TEST(a_prefix_from_the_cache_changes_nothing) {
+    for_each(check_cached);
 }
 
 /* The seed matters; without this the tests above could pass on a sampler that ignores it. */

@@ -1,17 +1,19 @@
-/* Goal: attention of every variant is within MR_ATTN_TOL of ref, and a head's bits do not depend on
- * the range of heads, on where the cache's blocks lie or how long they are, nor on the instruction
- * set.
+/* Goal: attention of every variant is within MR_ATTN_TOL of a plain f64 softmax, and the bits of a
+ * (row, head) do not depend on its company, on how spans are put together, on where the cache's
+ * blocks lie, nor on the instruction set.
  *
- * Method: head sizes, group ratios and lengths around the edges of vectors, pieces and blocks;
- * against ref; each head alone against all at once; the same keys laid out in other blocks. */
+ * Method: head sizes, group ratios and positions around the edges of tiles, blocks and spans; rows
+ * together against each alone; all spans at once against one by one and joined; the same keys laid
+ * out in other blocks. Places that nobody may use hold NaN. */
 #include "tests/ops/ops_test.h"
 
 typedef struct layout {
-    uint32_t n_head, n_kv_head, d_head, len, block_len;
+    uint32_t n_head, n_kv_head, d_head, pos, n_rows;
 } layout;
 
 typedef struct problem {
     layout s;
+    uint32_t group, n_spans;
     float *q;
     mr_f16 *k, *v;
     int32_t *table;
@@ -19,36 +21,40 @@ typedef struct problem {
 } problem;
 
 static const layout layouts[] = {
-    {1, 1, 16, 1, 16},    {4, 4, 64, 17, 16},   {8, 2, 64, 64, 16},   {6, 2, 80, 65, 32},
-    {5, 1, 96, 130, 16},  {7, 1, 128, 63, 8},   {8, 1, 128, 300, 64}, {4, 2, 256, 33, 16},
-    {3, 3, 20, 5, 4},     {14, 2, 64, 200, 16}, {2, 1, 7, 70, 1},     {9, 3, 128, 2, 16},
-    {8, 4, 64, 1027, 32}, {2, 1, 33, 129, 100},
+    {1, 1, 16, 0, 1},    {4, 4, 64, 16, 1},    {8, 2, 64, 63, 1},   {6, 2, 80, 64, 3},
+    {5, 1, 96, 128, 2},  {7, 1, 128, 62, 1},   {8, 1, 128, 299, 5}, {4, 2, 256, 32, 2},
+    {3, 3, 20, 4, 12},   {14, 2, 64, 199, 16}, {2, 1, 7, 69, 1},    {9, 3, 128, 1, 4},
+    {8, 4, 64, 1026, 1}, {2, 1, 33, 128, 16},  {4, 4, 64, 0, 16},   {32, 4, 64, 240, 16},
+    {12, 4, 32, 255, 1}, {12, 4, 32, 256, 1},  {16, 1, 48, 511, 1}, {5, 5, 24, 752, 16},
 };
 
 /* Value d of position i of a head depends on the seed and on (head, i, d) only, so that two layouts
- * of the cache can hold the same content. Unused places hold NaN: reading one shows. */
+ * of the cache can hold the same content. */
 static void problem_init(problem *p, const layout *s, uint64_t seed, bool shuffled) {
-    const uint32_t n_used = (s->len + s->block_len - 1) / s->block_len, n_blocks = n_used + 3;
-    const size_t n = (size_t)n_blocks * s->n_kv_head * s->block_len * s->d_head;
+    const uint32_t len = s->pos + s->n_rows;
+    const uint32_t n_used = (len + MR_KV_BLOCK_LEN - 1) / MR_KV_BLOCK_LEN, n_blocks = n_used + 3;
+    const size_t n = (size_t)n_blocks * s->n_kv_head * MR_KV_BLOCK_LEN * s->d_head;
 
-    *p = (problem){.s = *s};
-    p->q = random_floats((size_t)s->n_head * s->d_head, seed);
+    *p = (problem){.s = *s, .group = s->n_head / s->n_kv_head};
+    p->n_spans = (len - 1) / MR_ATTN_SPAN + 1;
+    p->q = random_floats((size_t)s->n_rows * s->n_head * s->d_head, seed);
     p->k = malloc(n * sizeof *p->k);
     p->v = malloc(n * sizeof *p->v);
     p->table = malloc(n_used * sizeof *p->table);
     for (size_t i = 0; i < n; i++) p->k[i] = p->v[i] = 0x7e00;
     for (uint32_t b = 0; b < n_used; b++)
         p->table[b] = (int32_t)(shuffled ? n_blocks - 1 - b : b + 1);
-    for (uint32_t i = 0; i < s->len; i++) {
+    for (uint32_t i = 0; i < len; i++) {
         for (uint32_t h = 0; h < s->n_kv_head; h++) {
             uint64_t rng = seed + 1 + ((uint64_t)i * 64 + h) * 7919;
-            const size_t block = (size_t)p->table[i / s->block_len] * s->n_kv_head + h;
-            const size_t at = (block * s->block_len + i % s->block_len) * s->d_head;
+            const size_t block = (size_t)p->table[i / MR_KV_BLOCK_LEN] * s->n_kv_head + h;
+            const size_t at = block * MR_KV_BLOCK_LEN * s->d_head;
+            const uint32_t in = i % MR_KV_BLOCK_LEN;
             random_u32(&rng);
             for (uint32_t d = 0; d < s->d_head; d++) {
                 const float v = random_f32(&rng);
-                p->k[at + d] = mr_f32_to_f16(random_f32(&rng));
-                p->v[at + d] = mr_f32_to_f16(v);
+                p->k[at + d * MR_KV_BLOCK_LEN + in] = mr_f32_to_f16(random_f32(&rng));
+                p->v[at + in * s->d_head + d] = mr_f32_to_f16(v);
                 p->v_max = fmaxf(p->v_max, fabsf(v));
             }
         }
@@ -62,27 +68,55 @@ static void problem_deinit(problem *p) {
     free(p->table);
 }
 
-static float *attend(const mr_ops *o, const problem *p, uint32_t h0, uint32_t h1, float scale) {
-    const size_t n = (size_t)p->s.n_head * p->s.d_head;
-    float *out = malloc(n * sizeof *out),
-          *scratch = malloc(mr_attn_scratch(p->s.len) * sizeof *out);
+static size_t out_bytes(const problem *p) {
+    return (size_t)p->s.n_rows * p->s.n_head * p->s.d_head * sizeof(float);
+}
 
-    for (size_t i = 0; i < n; i++) out[i] = NAN;
-    o->attn(&(mr_attn_args){.out = out,
-                            .q = p->q,
-                            .k = p->k,
-                            .v = p->v,
-                            .table = p->table,
-                            .len = p->s.len,
-                            .block_len = p->s.block_len,
-                            .n_head = p->s.n_head,
-                            .n_kv_head = p->s.n_kv_head,
-                            .d_head = p->s.d_head,
-                            .h0 = h0,
-                            .h1 = h1,
-                            .scale = scale,
-                            .scratch = scratch});
+/* Rows r0 .. r0 + n_rows, each span by itself if `apart`. */
+static void attend_rows(const mr_ops *o, const problem *p, float *out, uint32_t r0, uint32_t n_rows,
+                        bool apart, float scale) {
+    const layout *s = &p->s;
+    const size_t record = MR_ATTN_RECORD(s->d_head), row_values = (size_t)s->n_head * s->d_head;
+    const uint32_t n_queries = n_rows * p->group;
+    const uint32_t n_spans = (s->pos + r0 + n_rows - 1) / MR_ATTN_SPAN + 1;
+    const size_t part_bytes = n_queries * record * sizeof(float);
+    float *parts = malloc(n_spans * part_bytes);
+    float *scratch = malloc(mr_attn_scratch(n_rows, p->group, s->d_head) * sizeof *scratch);
+    mr_attn_args a = {.q = p->q + r0 * row_values,
+                      .k = p->k,
+                      .v = p->v,
+                      .table = p->table,
+                      .pos = s->pos + r0,
+                      .n_rows = n_rows,
+                      .n_head = s->n_head,
+                      .n_kv_head = s->n_kv_head,
+                      .d_head = s->d_head,
+                      .scale = scale,
+                      .scratch = scratch};
+
+    for (a.kv_head = 0; a.kv_head < s->n_kv_head; a.kv_head++) {
+        const uint32_t n_parts = apart ? n_spans : 1;
+        for (uint32_t i = n_parts; i-- > 0;) { /* whoever comes last */
+            a.span0 = i;
+            a.span1 = apart ? i + 1 : n_spans;
+            a.part = parts + i * n_queries * record;
+            o->attn(&a);
+        }
+        for (uint32_t i = 0; i < n_queries; i++) {
+            const size_t head =
+                (r0 + i / p->group) * (size_t)s->n_head + a.kv_head * p->group + i % p->group;
+            o->attn_join(out + head * s->d_head, parts + i * record, n_parts, n_queries * record,
+                         s->d_head);
+        }
+    }
+    free(parts);
     free(scratch);
+}
+
+static float *attend(const mr_ops *o, const problem *p, float scale) {
+    float *out = malloc(out_bytes(p));
+
+    attend_rows(o, p, out, 0, p->s.n_rows, false, scale);
     return out;
 }
 
@@ -90,18 +124,58 @@ static float usual_scale(const layout *s) {
     return 1 / sqrtf((float)s->d_head);
 }
 
-TEST(attention_is_near_ref) {
+/* ---- against f64 ---- */
+
+static size_t cache_at(const problem *p, uint32_t kv_head, uint32_t i) {
+    return ((size_t)p->table[i / MR_KV_BLOCK_LEN] * p->s.n_kv_head + kv_head) * MR_KV_BLOCK_LEN *
+           p->s.d_head;
+}
+
+static void plain_head(const problem *p, uint32_t row, uint32_t head, float scale, double *out) {
+    const uint32_t d_head = p->s.d_head, len = p->s.pos + row + 1, kv_head = head / p->group;
+    const float *q = p->q + ((size_t)row * p->s.n_head + head) * d_head;
+    double *score = malloc(len * sizeof *score), max = -INFINITY, total = 0;
+
+    for (uint32_t i = 0; i < len; i++) {
+        const mr_f16 *k = p->k + cache_at(p, kv_head, i) + i % MR_KV_BLOCK_LEN;
+        score[i] = 0;
+        for (uint32_t d = 0; d < d_head; d++)
+            score[i] += (double)q[d] * mr_f16_to_f32(k[d * MR_KV_BLOCK_LEN]);
+        score[i] *= scale;
+        max = fmax(max, score[i]);
+    }
+    for (uint32_t i = 0; i < len; i++) total += exp(score[i] - max);
+    for (uint32_t d = 0; d < d_head; d++) out[d] = 0;
+    for (uint32_t i = 0; i < len; i++) {
+        const mr_f16 *v = p->v + cache_at(p, kv_head, i) + i % MR_KV_BLOCK_LEN * d_head;
+        for (uint32_t d = 0; d < d_head; d++)
+            out[d] += exp(score[i] - max) / total * mr_f16_to_f32(v[d]);
+    }
+    free(score);
+}
+
+static void check_near(const problem *p, float scale, double tol) {
+    double *want = malloc(p->s.d_head * sizeof *want);
+
+    FOR_EACH_OPS(o) {
+        float *got = attend(o, p, scale);
+        for (uint32_t r = 0; r < p->s.n_rows; r++)
+            for (uint32_t h = 0; h < p->s.n_head; h++) {
+                const float *at = got + ((size_t)r * p->s.n_head + h) * p->s.d_head;
+                plain_head(p, r, h, scale, want);
+                for (uint32_t d = 0; d < p->s.d_head; d++)
+                    CHECK_NEAR(at[d], want[d], tol * p->v_max, o->name);
+            }
+        free(got);
+    }
+    free(want);
+}
+
+TEST(attention_is_near_a_plain_softmax) {
     for (size_t k = 0; k < MR_COUNT(layouts); k++) {
         problem p;
         problem_init(&p, &layouts[k], k, false);
-        float *want = attend(mr_ops_pick("ref"), &p, 0, p.s.n_head, usual_scale(&p.s));
-        FOR_EACH_OPS(o) {
-            float *got = attend(o, &p, 0, p.s.n_head, usual_scale(&p.s));
-            for (size_t i = 0; i < (size_t)p.s.n_head * p.s.d_head; i++)
-                CHECK_NEAR(got[i], want[i], MR_ATTN_TOL * p.v_max, o->name);
-            free(got);
-        }
-        free(want);
+        check_near(&p, usual_scale(&p.s), MR_ATTN_TOL);
         problem_deinit(&p);
     }
 }
@@ -110,64 +184,62 @@ TEST(attention_is_near_ref) {
 TEST(attention_survives_peaked_scores) {
     for (size_t k = 0; k < MR_COUNT(layouts); k++) {
         problem p;
-        problem_init(&p, &layouts[k], 50 + k, true);
-        float *want = attend(mr_ops_pick("ref"), &p, 0, p.s.n_head, 4);
-        FOR_EACH_OPS(o) {
-            float *got = attend(o, &p, 0, p.s.n_head, 4);
-            for (size_t i = 0; i < (size_t)p.s.n_head * p.s.d_head; i++) /* scores reach 500 */
-                CHECK_NEAR(got[i], want[i], 20 * MR_ATTN_TOL * p.v_max, o->name);
-            free(got);
-        }
-        free(want);
+        problem_init(&p, &layouts[k], 50 + k, false);
+        check_near(&p, 4, 20 * MR_ATTN_TOL); /* scores reach 500 */
         problem_deinit(&p);
     }
 }
 
-TEST(a_head_has_the_same_bits_in_any_range) {
+/* ---- the same bits ---- */
+
+TEST(a_row_has_the_same_bits_alone_and_in_a_block) {
     for (size_t k = 0; k < MR_COUNT(layouts); k++) {
-        const layout *s = &layouts[k];
-        const size_t head_bytes = s->d_head * sizeof(float);
         problem p;
-        problem_init(&p, s, 100 + k, false);
+        problem_init(&p, &layouts[k], 100 + k, false);
         FOR_EACH_OPS(o) {
-            float *all = attend(o, &p, 0, s->n_head, usual_scale(s));
-            for (uint32_t h0 = 0; h0 < s->n_head; h0++) {
-                for (uint32_t h1 = h0 + 1; h1 <= s->n_head && h1 <= h0 + 5; h1++) {
-                    float *got = attend(o, &p, h0, h1, usual_scale(s));
-                    assert_memory_equal(got + h0 * s->d_head, all + h0 * s->d_head,
-                                        (h1 - h0) * head_bytes);
-                    for (uint32_t h = 0; h < s->n_head; h++)
-                        if (h < h0 || h >= h1) CHECK(isnan(got[h * s->d_head]));
-                    free(got);
+            float *all = attend(o, &p, usual_scale(&p.s)), *got = malloc(out_bytes(&p));
+            for (uint32_t step = 1; step < p.s.n_rows; step += 2) {
+                for (uint32_t r = 0; r < p.s.n_rows; r += step) {
+                    const uint32_t left = p.s.n_rows - r;
+                    attend_rows(o, &p, got, r, left < step ? left : step, false, usual_scale(&p.s));
                 }
+                assert_memory_equal(got, all, out_bytes(&p));
             }
+            free(got);
             free(all);
         }
         problem_deinit(&p);
     }
 }
 
-TEST(blocks_do_not_show) {
-    static const uint32_t block_lens[] = {1, 16, 48, 4096};
+TEST(spans_joined_have_the_same_bits_as_all_at_once) {
+    for (size_t k = 0; k < MR_COUNT(layouts); k++) {
+        problem p;
+        problem_init(&p, &layouts[k], 150 + k, false);
+        FOR_EACH_OPS(o) {
+            float *all = attend(o, &p, usual_scale(&p.s)), *got = malloc(out_bytes(&p));
+            attend_rows(o, &p, got, 0, p.s.n_rows, true, usual_scale(&p.s));
+            assert_memory_equal(got, all, out_bytes(&p));
+            free(got);
+            free(all);
+        }
+        problem_deinit(&p);
+    }
+}
+
+TEST(it_does_not_show_where_blocks_lie) {
     for (size_t k = 0; k < MR_COUNT(layouts); k++) {
         FOR_EACH_OPS(o) {
-            problem p;
-            problem_init(&p, &layouts[k], 150 + k, false);
-            const size_t bytes = (size_t)p.s.n_head * p.s.d_head * sizeof(float);
-            float *want = attend(o, &p, 0, p.s.n_head, usual_scale(&p.s));
-            problem_deinit(&p);
-            for (size_t b = 0; b < MR_COUNT(block_lens); b++) {
-                layout s = layouts[k];
-                s.block_len = block_lens[b];
-                if ((uint64_t)s.block_len * s.d_head > 65536 * 4)
-                    continue; /* keep the test small */
-                problem_init(&p, &s, 150 + k, true);
-                float *got = attend(o, &p, 0, s.n_head, usual_scale(&s));
-                assert_memory_equal(got, want, bytes);
-                free(got);
-                problem_deinit(&p);
-            }
+            problem p, other;
+            problem_init(&p, &layouts[k], 200 + k, false);
+            problem_init(&other, &layouts[k], 200 + k, true);
+            float *want = attend(o, &p, usual_scale(&p.s));
+            float *got = attend(o, &other, usual_scale(&p.s));
+            assert_memory_equal(got, want, out_bytes(&p));
+            free(got);
             free(want);
+            problem_deinit(&other);
+            problem_deinit(&p);
         }
     }
 }
@@ -177,10 +249,10 @@ TEST(avx2_and_avx512_agree_to_the_bit) {
     if (!a || !b) skip();
     for (size_t k = 0; k < MR_COUNT(layouts); k++) {
         problem p;
-        problem_init(&p, &layouts[k], 200 + k, false);
-        float *ya = attend(a, &p, 0, p.s.n_head, usual_scale(&p.s));
-        float *yb = attend(b, &p, 0, p.s.n_head, usual_scale(&p.s));
-        assert_memory_equal(ya, yb, (size_t)p.s.n_head * p.s.d_head * sizeof *ya);
+        problem_init(&p, &layouts[k], 250 + k, false);
+        float *ya = attend(a, &p, usual_scale(&p.s));
+        float *yb = attend(b, &p, usual_scale(&p.s));
+        assert_memory_equal(ya, yb, out_bytes(&p));
         free(ya);
         free(yb);
         problem_deinit(&p);

@@ -1,10 +1,11 @@
-/* Goal: every block format means exactly what its definition says, in every variant, and the
- * quantizers choose good blocks.
+/* Goal: every block format means exactly what its definition says, and the quantizers choose good
+ * blocks.
  *
  * Method: blocks of random bytes against values from make_quant.py's interpreter of the formats,
- * bit by bit; variants against ref on longer rows; quantize and decode, and bound the error; all
- * 65,536 half floats there and back. */
+ * bit by bit; quantize and decode, and bound the error; all 65,536 half floats there and back. */
 #include "tests/ops/ops_test.h"
+
+#include "engine/quant.h"
 
 #include "tests/ops/quant_vectors.h"
 
@@ -14,19 +15,17 @@ static const mr_type types[] = {MR_TYPE_F32,  MR_TYPE_F16,  MR_TYPE_BF16, MR_TYP
 static void check_vectors(mr_type type, const uint8_t *blocks, size_t n_bytes, const uint32_t *want,
                           size_t n) {
     CHECK_I64(n_bytes, mr_type_row_bytes(type, n));
-    FOR_EACH_OPS(o) {
-        float *y = malloc(n * sizeof *y);
-        o->dequant(y, blocks, type, n);
-        for (size_t i = 0; i < n; i++) {
-            uint32_t bits;
-            const float plain = y[i] + 0.0f; /* the vectors have no -0 */
-            memcpy(&bits, &plain, 4);
-            if (bits != want[i])
-                fail_msg("%s %s: value %zu is %a (%08x), not %08x", o->name, mr_type_name(type), i,
-                         (double)y[i], bits, want[i]);
-        }
-        free(y);
+    float *y = malloc(n * sizeof *y);
+    mr_dequantize_row(y, blocks, type, n);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        const float plain = y[i] + 0.0f; /* the vectors have no -0 */
+        memcpy(&bits, &plain, 4);
+        if (bits != want[i])
+            fail_msg("%s: value %zu is %a (%08x), not %08x", mr_type_name(type), i, (double)y[i],
+                     bits, want[i]);
     }
+    free(y);
 }
 
 #define CHECK_VECTORS(t)                                                                           \
@@ -40,28 +39,6 @@ TEST(blocks_mean_what_the_format_says) {
     CHECK_VECTORS(Q6_K);
 }
 
-TEST(variants_decode_rows_like_ref) {
-    const mr_ops *ref = mr_ops_pick("ref");
-    for (size_t k = 0; k < MR_COUNT(types); k++) {
-        const size_t block = mr_type_block(types[k]), n = block == 1 ? 77 : block * 3;
-        const size_t bytes = mr_type_row_bytes(types[k], n);
-        float *x = random_floats(n, 5 + k), *want = malloc(n * sizeof *want);
-        uint8_t *row = malloc(bytes + 1);
-
-        CHECK_I64(mr_quantize_row(row + 1, x, types[k], n), MR_OK); /* blocks need no alignment */
-        ref->dequant(want, types[k] == MR_TYPE_F32 ? (void *)x : row + 1, types[k], n);
-        FOR_EACH_OPS(o) {
-            float *got = malloc(n * sizeof *got);
-            o->dequant(got, types[k] == MR_TYPE_F32 ? (void *)x : row + 1, types[k], n);
-            assert_memory_equal(got, want, n * sizeof *got);
-            free(got);
-        }
-        free(x);
-        free(want);
-        free(row);
-    }
-}
-
 TEST(quantizers_lose_little) {
     /* root mean square error over that of the values, normal distribution */
     static const double bound[] = {0, 3e-4, 2.4e-3, 6e-3, 0.1, 0.075, 0.037, 0.02};
@@ -72,7 +49,7 @@ TEST(quantizers_lose_little) {
     for (size_t k = 0; k < MR_COUNT(types); k++) {
         double error = 0, power = 0;
         CHECK_I64(mr_quantize_row(row, x, types[k], n), MR_OK);
-        mr_ops_pick("ref")->dequant(y, row, types[k], n);
+        mr_dequantize_row(y, row, types[k], n);
         for (size_t i = 0; i < n; i++) {
             error += ((double)y[i] - x[i]) * ((double)y[i] - x[i]);
             power += (double)x[i] * x[i];
@@ -95,7 +72,7 @@ TEST(quantizers_take_special_rows) {
             for (int one = 0; one < 2; one++) { /* all values, or the last of each 64 only */
                 for (int i = 0; i < 256; i++) x[i] = one && i % 64 != 63 ? 0 : fills[f];
                 CHECK_I64(mr_quantize_row(row, x, types[k], 256), MR_OK);
-                mr_ops_pick("ref")->dequant(y, row, types[k], 256);
+                mr_dequantize_row(y, row, types[k], 256);
                 for (int i = 0; i < 256; i++)
                     CHECK_NEAR(y[i], x[i], 0.02 * fabs(fills[f]) + 1e-6, mr_type_name(types[k]));
             }
@@ -119,20 +96,11 @@ TEST(quantizers_refuse_what_they_cannot_store) {
 }
 
 TEST(half_floats_go_there_and_back) {
-    const mr_ops *ref = mr_ops_pick("ref");
     for (uint32_t h = 0; h < 65536; h++) {
         const float f = mr_f16_to_f32((mr_f16)h);
         const bool nan = (h & 0x7fff) > 0x7c00;
         CHECK(isnan(f) == nan);
         CHECK_I64(mr_f32_to_f16(f), nan ? h | 0x200 : h); /* a NaN turns quiet */
-    }
-    FOR_EACH_OPS(o) {
-        static mr_f16 in[65536];
-        static float want[65536], got[65536];
-        for (uint32_t h = 0; h < 65536; h++) in[h] = (mr_f16)h;
-        ref->dequant(want, in, MR_TYPE_F16, 65536);
-        o->dequant(got, in, MR_TYPE_F16, 65536);
-        assert_memory_equal(want, got, sizeof want);
     }
 }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -27,11 +28,17 @@ START_S = 60  # a broker on a busy machine of two cores
 
 
 def free_ports(n: int) -> list[int]:
-    """n different ports that are free now; held together so that none is given twice."""
+    """n different ports that are free now; held together so that none is given twice.
+
+    None of the range that outgoing connections take theirs from: a client that keeps trying to reach a
+    server that is down would some day be connected to itself, and hold the port.
+    """
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(socket.socket()) for _ in range(n)]
         for s in socks:
-            s.bind(("127.0.0.1", 0))
+            while s.getsockname()[1] == 0:
+                with contextlib.suppress(OSError):
+                    s.bind(("127.0.0.1", random.randint(12000, 32000)))
         return [s.getsockname()[1] for s in socks]
 
 

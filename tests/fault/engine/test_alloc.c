@@ -19,7 +19,7 @@ static mr_status generate(mr_engine *e, mr_err *err) {
     mr_status st = mr_text_open(&text, mr_engine_tokenizer(e), NULL, 0, false, err);
 
     if (st != MR_OK) return st;
-    st = mr_engine_add(e, prompt, MR_COUNT(prompt), 0, 4, &sampling, &seq, err);
+    st = mr_engine_add(e, prompt, MR_COUNT(prompt), 0, 4, 0, &sampling, &seq, err);
     if (st == MR_OK) {
         for (int i = 0; i < 4 && st == MR_OK; i++) {
             const mr_engine_item item = {seq, mr_engine_pending(e, seq)};

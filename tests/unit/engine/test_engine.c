@@ -81,7 +81,7 @@ TEST(by_default_every_seat_has_room_for_a_whole_sequence) {
     for (uint32_t i = 0; i < 4; i++) {
         uint32_t seq;
         mr_err err = {0};
-        CHECK_OK(mr_engine_add(e, prompt, N_PROMPT, 0, 23 - N_PROMPT, &greedy, &seq, &err), err);
+        CHECK_OK(mr_engine_add(e, prompt, N_PROMPT, 0, 23 - N_PROMPT, 0, &greedy, &seq, &err), err);
     }
     mr_engine_close(e);
 }
@@ -135,34 +135,34 @@ TEST(add_names_what_is_wrong) {
     uint32_t seq, other;
     mr_err err;
 
-    CHECK_I64(mr_engine_add(e, prompt, 0, 0, 4, &greedy, &seq, &err), MR_EINVAL);
+    CHECK_I64(mr_engine_add(e, prompt, 0, 0, 4, 0, &greedy, &seq, &err), MR_EINVAL);
     CHECK_ERR(err, "no tokens");
-    CHECK_I64(mr_engine_add(e, prompt, N_PROMPT, 0, N_CTX - N_PROMPT + 1, &greedy, &seq, &err),
+    CHECK_I64(mr_engine_add(e, prompt, N_PROMPT, 0, N_CTX - N_PROMPT + 1, 0, &greedy, &seq, &err),
               MR_EINVAL);
     CHECK_ERR(err, "8 tokens + 249 new ones pass the context of 256");
-    CHECK_I64(mr_engine_add(e, prompt, N_PROMPT, 0, SIZE_MAX, &greedy, &seq, &err), MR_EINVAL);
-    CHECK_I64(mr_engine_add(e, prompt, N_PROMPT, 9, 4, &greedy, &seq, &err), MR_EINVAL);
+    CHECK_I64(mr_engine_add(e, prompt, N_PROMPT, 0, SIZE_MAX, 0, &greedy, &seq, &err), MR_EINVAL);
+    CHECK_I64(mr_engine_add(e, prompt, N_PROMPT, 9, 4, 0, &greedy, &seq, &err), MR_EINVAL);
     CHECK_ERR(err, "n_generated: 9 of only 8");
-    CHECK_I64(mr_engine_add(e, high, 2, 0, 4, &greedy, &seq, &err), MR_EINVAL);
+    CHECK_I64(mr_engine_add(e, high, 2, 0, 4, 0, &greedy, &seq, &err), MR_EINVAL);
     CHECK_ERR(err, "token 1 of the prompt: 272 is not in 0..271");
-    CHECK_I64(mr_engine_add(e, low, 1, 0, 4, &greedy, &seq, &err), MR_EINVAL);
-    CHECK_I64(mr_engine_add(e, prompt, 1, 0, 4, &(mr_sampling){.min_p = 2}, &seq, &err), MR_EINVAL);
+    CHECK_I64(mr_engine_add(e, low, 1, 0, 4, 0, &greedy, &seq, &err), MR_EINVAL);
+    CHECK_I64(mr_engine_add(e, prompt, 1, 0, 4, 0, &(mr_sampling){.min_p = 2}, &seq, &err), MR_EINVAL);
     CHECK_ERR(err, "min_p");
-    CHECK_I64(mr_engine_add(e, prompt, 8, 0, 128, &greedy, &seq, &err), MR_EINVAL); /* for good */
+    CHECK_I64(mr_engine_add(e, prompt, 8, 0, 128, 0, &greedy, &seq, &err), MR_EINVAL); /* for good */
     CHECK_ERR(err, "need 5 KV blocks, and there are 4 in all");
 
-    CHECK_OK(mr_engine_add(e, prompt, N_PROMPT, 0, 80, &greedy, &seq, &err), err); /* 3 blocks */
+    CHECK_OK(mr_engine_add(e, prompt, N_PROMPT, 0, 80, 0, &greedy, &seq, &err), err); /* 3 blocks */
     CHECK_I64(mr_engine_kv_blocks_free(e), 1);
-    CHECK_I64(mr_engine_add(e, prompt, N_PROMPT, 0, 30, &greedy, &other, &err),
+    CHECK_I64(mr_engine_add(e, prompt, N_PROMPT, 0, 30, 0, &greedy, &other, &err),
               MR_ELIMIT); /* now */
     CHECK_ERR(err, "2 blocks wanted, 1 of 4 free");
-    CHECK_OK(mr_engine_add(e, prompt, N_PROMPT, 0, 24, &greedy, &other, &err), err);
+    CHECK_OK(mr_engine_add(e, prompt, N_PROMPT, 0, 24, 0, &greedy, &other, &err), err);
     CHECK(other != seq);
-    CHECK_I64(mr_engine_add(e, prompt, 1, 0, 1, &greedy, &other, &err), MR_ELIMIT);
+    CHECK_I64(mr_engine_add(e, prompt, 1, 0, 1, 0, &greedy, &other, &err), MR_ELIMIT);
     CHECK_ERR(err, "all 2 are in use");
     mr_engine_drop(e, seq);
     CHECK_I64(mr_engine_kv_blocks_free(e), 3);
-    CHECK_OK(mr_engine_add(e, prompt, 1, 0, 1, &greedy, &seq, &err), err);
+    CHECK_OK(mr_engine_add(e, prompt, 1, 0, 1, 0, &greedy, &seq, &err), err);
     mr_engine_close(e);
 }
 
@@ -216,6 +216,92 @@ TEST(a_wrong_step_is_refused_and_changes_nothing) {
         CHECK_I64(mr_engine_pending(e, a), N_PROMPT);
     }
     CHECK_OK(mr_engine_step(e, NULL, 0, outs, &err), err);
+    mr_engine_close(e);
+}
+
+/* ---- prefixes ---- */
+
+static uint32_t add_salted(mr_engine *e, const int32_t *tokens, size_t n, uint64_t salt) {
+    uint32_t seq = UINT32_MAX;
+    mr_err err = {0};
+
+    CHECK_OK(mr_engine_add(e, tokens, n, 0, 4, salt, &greedy, &seq, &err), err);
+    return seq;
+}
+
+/* Four blocks of the cache; 100 tokens and what is generated need all of them. */
+TEST(prefixes_are_shared_among_equal_salts_only) {
+    mr_engine *e = golden_open(MODEL, (mr_engine_options){.max_seqs = 4, .kv_tokens = 8 * 32});
+    int32_t tokens[100];
+
+    for (int32_t i = 0; i < 100; i++) tokens[i] = 10 + i;
+    uint32_t seq = add_salted(e, tokens, 100, 7);
+    CHECK_I64(mr_engine_cached(e, seq), 0);
+    golden_step(e, seq, 70);
+    uint32_t same = add_salted(e, tokens, 100, 7), other = add_salted(e, tokens, 33, 8);
+    CHECK_I64(mr_engine_cached(e, same), 64); /* what is computed so far */
+    CHECK_I64(mr_engine_pending(e, same), 36);
+    CHECK_I64(mr_engine_cached(e, other), 0);
+    CHECK_I64(mr_engine_kv_blocks_free(e), 8 - 4 - 2 - 2);
+    mr_engine_drop(e, other);
+    other = add_salted(e, tokens, 64, 7); /* whole blocks, but the last token is computed */
+    CHECK_I64(mr_engine_cached(e, other), 32);
+    mr_engine_drop(e, other);
+    mr_engine_drop(e, same);
+    mr_engine_drop(e, seq);
+    CHECK_I64(mr_engine_kv_blocks_free(e), 8);
+    mr_engine_close(e);
+}
+
+TEST(equal_prompts_that_run_together_end_up_in_the_same_blocks) {
+    mr_engine *e = golden_open(MODEL, (mr_engine_options){.max_seqs = 4, .kv_tokens = 8 * 32});
+    int32_t tokens[100];
+    mr_engine_out outs[2];
+    mr_err err = {0};
+
+    for (int32_t i = 0; i < 100; i++) tokens[i] = 10 + i;
+    const uint32_t a = add_salted(e, tokens, 100, 0), b = add_salted(e, tokens, 100, 0);
+    CHECK_I64(mr_engine_kv_blocks_free(e), 0);
+    const mr_engine_item items[] = {{a, 100}, {b, 100}};
+    CHECK_OK(mr_engine_step(e, items, 2, outs, &err), err);
+    CHECK_I64(mr_engine_kv_blocks_free(e), 3);
+    for (int i = 0; i < 3; i++)
+        CHECK_I64(golden_step(e, a, mr_engine_pending(e, a)),
+                  golden_step(e, b, mr_engine_pending(e, b)));
+    mr_engine_drop(e, a);
+    mr_engine_drop(e, b);
+    CHECK_I64(mr_engine_kv_blocks_free(e), 8);
+    mr_engine_close(e);
+}
+
+TEST(a_prefix_makes_room_when_blocks_run_out) {
+    mr_engine *e = golden_open(MODEL, (mr_engine_options){.max_seqs = 1, .kv_tokens = 4 * 32});
+    int32_t tokens[100];
+
+    for (int round = 0; round < 3; round++) { /* each forgets all of the one before */
+        for (int32_t i = 0; i < 100; i++) tokens[i] = 10 + round + i;
+        const uint32_t seq = add_salted(e, tokens, 100, 0);
+        CHECK_I64(mr_engine_cached(e, seq), 0);
+        golden_step(e, seq, 100);
+        mr_engine_drop(e, seq);
+        CHECK_I64(mr_engine_kv_blocks_free(e), 4);
+    }
+    const uint32_t seq = add_salted(e, tokens, 100, 0);
+    CHECK_I64(mr_engine_cached(e, seq), 96);
+    mr_engine_close(e);
+}
+
+TEST(no_prefix_cache_keeps_nothing) {
+    mr_engine *e = golden_open(MODEL, (mr_engine_options){.max_seqs = 1, .no_prefix_cache = true});
+    int32_t tokens[100];
+
+    for (int32_t i = 0; i < 100; i++) tokens[i] = 10 + i;
+    for (int round = 0; round < 2; round++) {
+        const uint32_t seq = add_salted(e, tokens, 100, 0);
+        CHECK_I64(mr_engine_cached(e, seq), 0);
+        golden_step(e, seq, 100);
+        mr_engine_drop(e, seq);
+    }
     mr_engine_close(e);
 }
 

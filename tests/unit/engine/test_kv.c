@@ -14,11 +14,11 @@ TEST(take_is_all_or_none) {
     CHECK_OK(mr_kv_take(&kv, a, 5, &err), err);
     CHECK_I64(mr_kv_take(&kv, b, 4, &err), MR_ELIMIT);
     CHECK_ERR(err, "4 blocks wanted, 3 of 8 free");
-    CHECK_I64(kv.n_free, 3);
+    CHECK_I64(mr_kv_n_free(&kv), 3);
     CHECK_OK(mr_kv_take(&kv, b, 3, &err), err);
-    CHECK_I64(kv.n_free, 0);
+    CHECK_I64(mr_kv_n_free(&kv), 0);
     mr_kv_give(&kv, a, 5);
-    CHECK_I64(kv.n_free, 5);
+    CHECK_I64(mr_kv_n_free(&kv), 5);
     mr_kv_deinit(&kv);
 }
 
@@ -57,31 +57,160 @@ TEST(a_drop_and_an_add_reuse_the_same_blocks_in_order) {
     mr_kv_deinit(&kv);
 }
 
+/* ---- known blocks ---- */
+
+/* n blocks of tokens that differ by kind. */
+static void make_tokens(int32_t *tokens, uint32_t n, int32_t kind) {
+    for (uint32_t i = 0; i < n * MR_KV_BLOCK_LEN; i++) tokens[i] = kind * 1000 + (int32_t)i;
+}
+
+static void make_all_known(mr_kv *kv, uint64_t salt, const int32_t *tokens, int32_t *table,
+                           uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) mr_kv_make_known(kv, salt, tokens, table, i);
+}
+
+TEST(a_known_beginning_is_found_again) {
+    int32_t tokens[4 * MR_KV_BLOCK_LEN], table[4], found[4];
+    mr_kv kv;
+
+    CHECK_I64(mr_kv_init(&kv, 1, 1, 2, 8, NULL), MR_OK);
+    make_tokens(tokens, 4, 1);
+    CHECK_I64(mr_kv_take(&kv, table, 4, NULL), MR_OK);
+    make_all_known(&kv, 5, tokens, table, 3); /* the fourth is not full yet */
+    CHECK_I64(mr_kv_find(&kv, 5, tokens, 2, found), 2);
+    assert_memory_equal(found, table, 2 * sizeof *table);
+    mr_kv_give(&kv, found, 2);
+    mr_kv_give(&kv, table, 4);
+    CHECK_I64(mr_kv_n_free(&kv), 8);
+    CHECK_I64(kv.n_idle, 3);
+    CHECK_I64(mr_kv_find(&kv, 5, tokens, 4, found), 3);
+    assert_memory_equal(found, table, 3 * sizeof *table);
+    CHECK_I64(mr_kv_n_free(&kv), 5);
+    CHECK_I64(mr_kv_find(&kv, 6, tokens, 4, found + 3), 0); /* another salt */
+    mr_kv_give(&kv, found, 3);
+    tokens[MR_KV_BLOCK_LEN + 7]++;
+    CHECK_I64(mr_kv_find(&kv, 5, tokens, 4, found), 1); /* equal up to the second block */
+    mr_kv_give(&kv, found, 1);
+    /* The same tokens behind another beginning have other keys and values. */
+    CHECK_I64(mr_kv_find(&kv, 5, tokens + 2 * MR_KV_BLOCK_LEN, 1, found), 0);
+    mr_kv_deinit(&kv);
+}
+
+TEST(a_block_that_is_known_already_takes_the_place_of_an_equal_one) {
+    int32_t tokens[2 * MR_KV_BLOCK_LEN], a[2], b[2];
+    mr_kv kv;
+
+    CHECK_I64(mr_kv_init(&kv, 1, 1, 2, 4, NULL), MR_OK);
+    make_tokens(tokens, 2, 1);
+    CHECK_I64(mr_kv_take(&kv, a, 2, NULL), MR_OK);
+    CHECK_I64(mr_kv_take(&kv, b, 2, NULL), MR_OK);
+    make_all_known(&kv, 0, tokens, a, 2);
+    CHECK_I64(mr_kv_n_free(&kv), 0);
+    make_all_known(&kv, 0, tokens, b, 2);
+    assert_memory_equal(a, b, sizeof a);
+    CHECK_I64(mr_kv_n_free(&kv), 2);
+    mr_kv_give(&kv, a, 2);
+    CHECK_I64(mr_kv_n_free(&kv), 2); /* b has them still */
+    mr_kv_give(&kv, b, 2);
+    CHECK_I64(mr_kv_n_free(&kv), 4);
+    mr_kv_deinit(&kv);
+}
+
+TEST(the_longest_idle_is_forgotten_first_and_its_end_before_its_beginning) {
+    int32_t tokens[3][2 * MR_KV_BLOCK_LEN], table[2], found[2];
+    mr_kv kv;
+
+    CHECK_I64(mr_kv_init(&kv, 1, 1, 2, 6, NULL), MR_OK);
+    for (int k = 0; k < 3; k++) {
+        make_tokens(tokens[k], 2, k + 1);
+        CHECK_I64(mr_kv_take(&kv, table, 2, NULL), MR_OK);
+        make_all_known(&kv, 0, tokens[k], table, 2);
+        mr_kv_give(&kv, table, 2);
+    }
+    CHECK_I64(mr_kv_find(&kv, 0, tokens[0], 2, found), 2); /* used: now the youngest */
+    mr_kv_give(&kv, found, 2);
+    CHECK_I64(mr_kv_take(&kv, table, 1, NULL), MR_OK); /* nothing is empty */
+    CHECK_I64(mr_kv_find(&kv, 0, tokens[1], 2, found), 1);
+    mr_kv_give(&kv, found, 1);
+    CHECK_I64(mr_kv_find(&kv, 0, tokens[0], 2, found), 2);
+    mr_kv_give(&kv, found, 2);
+    CHECK_I64(mr_kv_find(&kv, 0, tokens[2], 2, found), 2);
+    mr_kv_give(&kv, found, 2);
+    mr_kv_deinit(&kv);
+}
+
+/* What a block holds is kept beside it: a stamp that only its tokens, salt and predecessors give.
+ */
+TEST(nothing_is_ever_found_that_was_not_written_so) {
+    enum { POOL = 24, LIVE = 6, MOST = 4, KINDS = 5 };
+    struct {
+        int32_t tokens[MOST * MR_KV_BLOCK_LEN], table[MOST];
+        uint32_t n;
+        uint64_t salt;
+    } seqs[LIVE] = {0};
+    uint64_t stamp[POOL] = {0};
+    uint32_t x = 1, n_found = 0;
+    mr_kv kv;
+
+    CHECK_I64(mr_kv_init(&kv, 1, 1, 2, POOL, NULL), MR_OK);
+    for (int round = 0; round < 20000; round++) {
+        const uint32_t at = (x = x * 1664525u + 1013904223u) >> 16;
+        uint64_t want[MOST], chain;
+        uint32_t i = at % LIVE, hit;
+
+        mr_kv_give(&kv, seqs[i].table, seqs[i].n);
+        seqs[i].n = 1 + at / LIVE % MOST;
+        seqs[i].salt = chain = at / 64 % 2;
+        for (uint32_t b = 0; b < seqs[i].n; b++) { /* each block one of a few kinds */
+            const int32_t kind = (int32_t)((x = x * 1664525u + 1013904223u) >> 20) % KINDS;
+            make_tokens(seqs[i].tokens + b * MR_KV_BLOCK_LEN, 1, kind);
+            want[b] = chain = chain * 16 + (uint64_t)kind + 2;
+        }
+        hit = mr_kv_find(&kv, seqs[i].salt, seqs[i].tokens, seqs[i].n, seqs[i].table);
+        for (uint32_t b = 0; b < hit; b++) CHECK(stamp[seqs[i].table[b]] == want[b]);
+        n_found += hit;
+        CHECK_I64(mr_kv_take(&kv, seqs[i].table + hit, seqs[i].n - hit, NULL), MR_OK);
+        for (uint32_t b = hit; b < seqs[i].n; b++) {
+            stamp[seqs[i].table[b]] = want[b];
+            mr_kv_make_known(&kv, seqs[i].salt, seqs[i].tokens, seqs[i].table, b);
+            CHECK(stamp[seqs[i].table[b]] == want[b]);
+        }
+    }
+    CHECK(n_found > 1000);
+    for (int i = 0; i < LIVE; i++) mr_kv_give(&kv, seqs[i].table, seqs[i].n);
+    CHECK_I64(mr_kv_n_free(&kv), POOL);
+    mr_kv_deinit(&kv);
+}
+
+/* Whole numbers up to 2048 are exact in f16. */
 TEST(every_head_position_and_layer_has_its_own_place) {
-    enum { LAYERS = 3, HEADS = 2, D = 4, BLOCKS = 4, LEN = BLOCKS * MR_KV_BLOCK_LEN };
+    enum { LAYERS = 3, HEADS = 2, D = 3, BLOCKS = 2, LEN = BLOCKS * MR_KV_BLOCK_LEN };
+    const mr_ops *ops = mr_ops_pick("ref");
     mr_kv kv;
     int32_t table[BLOCKS];
-    uint16_t number = 0;
+    mr_f16 scratch[D];
 
     CHECK_I64(mr_kv_init(&kv, LAYERS, HEADS, D, BLOCKS, NULL), MR_OK);
     CHECK_I64(kv.bytes, 2 * 2 * LAYERS * HEADS * D * LEN);
     CHECK_I64(kv.bytes, mr_kv_bytes_for(LAYERS, HEADS, D, BLOCKS));
     CHECK_I64(mr_kv_take(&kv, table, BLOCKS, NULL), MR_OK);
-    for (int pass = 0; pass < 2; pass++, number = 0) /* write all, then read all */
-        for (uint32_t l = 0; l < LAYERS; l++)
-            for (uint32_t p = 0; p < LEN; p++)
-                for (uint32_t h = 0; h < HEADS; h++)
-                    for (uint32_t i = 0; i < D; i++) {
-                        mr_f16 *k = mr_kv_k(&kv, l) + mr_kv_at(&kv, table, p, h) + i;
-                        mr_f16 *v = mr_kv_v(&kv, l) + mr_kv_at(&kv, table, p, h) + i;
-                        if (pass == 0) {
-                            *k = number++;
-                            *v = number++;
-                        } else {
-                            CHECK_I64(*k, number++);
-                            CHECK_I64(*v, number++);
-                        }
-                    }
+    for (uint32_t l = 0; l < LAYERS; l++)
+        for (uint32_t p = 0; p < LEN; p++) {
+            float k[HEADS * D], v[HEADS * D];
+            for (uint32_t i = 0; i < HEADS * D; i++) {
+                k[i] = (float)((l * LEN + p) * HEADS * D + i);
+                v[i] = -k[i];
+            }
+            mr_kv_put(&kv, ops, l, table, p, k, v, scratch);
+        }
+    for (uint32_t l = 0; l < LAYERS; l++)
+        for (uint32_t p = 0; p < LEN; p++)
+            for (uint32_t i = 0; i < HEADS * D; i++) {
+                const size_t at = mr_kv_at(&kv, table, p, i / D), in = p % MR_KV_BLOCK_LEN;
+                const float want = (float)((l * LEN + p) * HEADS * D + i);
+                CHECK(mr_f16_to_f32(mr_kv_k(&kv, l)[at + i % D * MR_KV_BLOCK_LEN + in]) == want);
+                CHECK(mr_f16_to_f32(mr_kv_v(&kv, l)[at + in * D + i % D]) == -want);
+            }
     mr_kv_deinit(&kv);
 }
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "engine/gguf_write.h"
-#include "engine/ops.h"
+#include "engine/quant.h"
 #include "engine/synth.h"
 #include "engine/template.h"
 #include "engine/tokenizer.h"
@@ -71,7 +71,6 @@ static bool same_files(const char *a, const char *b) {
 
 /* Mean within 4 standard errors of 0; deviation within 2 % of the wanted; no two rows equal. */
 static void check_matrix(const mr_mat *w, double std) {
-    const mr_ops *ops = mr_ops_pick("ref");
     const double n = (double)w->rows * w->cols;
     float *row = malloc(w->cols * sizeof *row);
     double sum = 0, squares = 0;
@@ -80,7 +79,7 @@ static void check_matrix(const mr_mat *w, double std) {
     for (uint32_t r = 0; r < w->rows; r++) {
         const uint8_t *data = (const uint8_t *)w->data + r * w->row_bytes;
         if (r) CHECK(memcmp(data, data - w->row_bytes, w->row_bytes) != 0);
-        ops->dequant(row, data, w->type, w->cols);
+        mr_dequantize_row(row, data, w->type, w->cols);
         for (uint32_t c = 0; c < w->cols; c++) {
             sum += (double)row[c];
             squares += (double)row[c] * (double)row[c];

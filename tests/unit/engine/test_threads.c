@@ -1,8 +1,9 @@
-/* Goal: a run reaches every thread once and returns after the last, for any pool size and any
- * rhythm; mr_pool_next hands out each piece once; an idle pool uses no CPU.
+/* Goal: every piece of a run is done once and before run() returns, for any pool size and any
+ * rhythm; a worker that gets no core is not waited for; an idle pool uses no CPU.
  *
  * Method: many short runs, some behind pauses long enough for the workers to fall asleep; more
- * threads than cores; the process's CPU clock over an idle stretch. Run it under TSan. */
+ * threads than cores; a worker kept inside one piece while the caller does the rest; the process's
+ * CPU clock over an idle stretch. Run it under TSan. */
 #include "engine/threads.h"
 
 #include <pthread.h>
@@ -19,8 +20,8 @@
 typedef struct shared {
     mr_pool *pool;
     int n_threads;
-    int runs_of[MAX_THREADS]; /* plain ints: only run() orders them, and TSan sees if it does not */
-    int taken[N_PIECES];
+    int done[N_PIECES]; /* plain ints: only run() orders them, and TSan sees if it does not */
+    int on_thread[MAX_THREADS];
 } shared;
 
 static double cpu_ms(void) {
@@ -29,17 +30,11 @@ static double cpu_ms(void) {
     return 1e3 * (double)ts.tv_sec + 1e-6 * (double)ts.tv_nsec;
 }
 
-static void count_run(void *arg, int ith, int nth) {
+static void count_piece(void *arg, uint32_t piece, int ith) {
     shared *s = arg;
-    if (nth != s->n_threads || ith < 0 || ith >= nth) abort();
-    s->runs_of[ith]++;
-}
-
-static void take_pieces(void *arg, int ith, int nth) {
-    shared *s = arg;
-    (void)ith;
-    (void)nth;
-    for (int i = mr_pool_next(s->pool); i < N_PIECES; i = mr_pool_next(s->pool)) s->taken[i]++;
+    if (piece >= N_PIECES || ith < 0 || ith >= s->n_threads) abort();
+    s->done[piece]++;
+    s->on_thread[ith]++;
 }
 
 static void open_pool(shared *s, int n_threads) {
@@ -50,28 +45,76 @@ static void open_pool(shared *s, int n_threads) {
     CHECK_I64(mr_pool_size(s->pool), n_threads);
 }
 
-TEST(a_run_reaches_every_thread_once) {
+TEST(every_piece_is_done_once_in_every_run) {
     static const int sizes[] = {1, 2, 3, MAX_THREADS};
-    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
-        const int runs = sizes[k] > 3 ? 50 : 300;
-        shared s;
-        open_pool(&s, sizes[k]);
-        for (int run = 1; run <= runs; run++) {
-            mr_pool_run(s.pool, count_run, &s);
-            for (int i = 0; i < sizes[k]; i++) CHECK_I64(s.runs_of[i], run);
-            if (run % 50 == 0) usleep(2000); /* workers sleep by now */
+    static const uint32_t pieces[] = {0, 1, 2, 7, N_PIECES};
+    for (size_t k = 0; k < MR_COUNT(sizes); k++) {
+        for (size_t n = 0; n < MR_COUNT(pieces); n++) {
+            const int runs = sizes[k] > 3 ? 50 : 300;
+            shared s;
+            open_pool(&s, sizes[k]);
+            for (int run = 1; run <= runs; run++) {
+                mr_pool_run(s.pool, pieces[n], count_piece, &s);
+                for (uint32_t i = 0; i < N_PIECES; i++)
+                    CHECK_I64(s.done[i], i < pieces[n] ? run : 0);
+                if (run % 50 == 0) usleep(2000); /* workers sleep by now */
+            }
+            mr_pool_close(s.pool);
         }
-        mr_pool_close(s.pool);
     }
 }
 
-TEST(every_piece_is_taken_once_and_the_count_starts_anew) {
+/* ---- a worker that is held up ---- */
+
+typedef struct hold_up {
+    atomic_int n_done, held;
+    atomic_bool go;
+} hold_up;
+
+/* The first worker to come stays in its piece until all others are done. */
+static void hold_first_worker(void *arg, uint32_t piece, int ith) {
+    hold_up *h = arg;
+    (void)piece;
+    if (ith > 0 && atomic_exchange(&h->held, 1) == 0)
+        while (!atomic_load(&h->go)) usleep(100);
+    else if (ith == 0)
+        usleep(100); /* leave something to the workers */
+    if (atomic_fetch_add(&h->n_done, 1) == N_PIECES - 2) atomic_store(&h->go, true);
+}
+
+TEST(the_others_do_the_work_of_a_worker_that_is_held_up) {
     shared s;
-    open_pool(&s, 4);
-    for (int run = 1; run <= 20; run++) {
-        mr_pool_run(s.pool, take_pieces, &s);
-        for (int i = 0; i < N_PIECES; i++) CHECK_I64(s.taken[i], run);
+    hold_up h = {0};
+    open_pool(&s, 2);
+    for (int i = 0; i < 20 && !atomic_load(&h.held); i++) { /* until the worker gets a core */
+        atomic_store(&h.n_done, 0);
+        mr_pool_run(s.pool, N_PIECES, hold_first_worker, &h);
+        CHECK_I64(atomic_load(&h.n_done), N_PIECES);
     }
+    CHECK(atomic_load(&h.held));
+    mr_pool_close(s.pool);
+}
+
+/* One run is over before a sleeping worker can wake and enter: the run is closed to it then, and
+ * the next one reaches it all the same. */
+static void note_thread(void *arg, uint32_t piece, int ith) {
+    shared *s = arg;
+    (void)piece;
+    s->on_thread[ith]++;
+}
+
+TEST(a_worker_that_comes_late_is_not_missed) {
+    shared s;
+    int alone = 0;
+    open_pool(&s, 2);
+    for (int i = 0; i < 200; i++) {
+        if (i % 2 == 0) usleep(300); /* asleep */
+        memset(s.on_thread, 0, sizeof s.on_thread);
+        mr_pool_run(s.pool, 2, note_thread, &s);
+        CHECK_I64(s.on_thread[0] + s.on_thread[1], 2);
+        alone += s.on_thread[0] == 2;
+    }
+    CHECK(alone > 0);
     mr_pool_close(s.pool);
 }
 
@@ -92,7 +135,7 @@ TEST(an_idle_pool_uses_no_cpu) {
     const int n_cores = mr_pool_size(all);
     mr_pool_close(all);
     open_pool(&s, n_cores < MAX_THREADS ? n_cores : MAX_THREADS);
-    mr_pool_run(s.pool, count_run, &s);
+    mr_pool_run(s.pool, N_PIECES, count_piece, &s);
     usleep(100000);
     const double before = cpu_ms();
     usleep(500000);
@@ -116,7 +159,7 @@ TEST(workers_take_no_signals) {
     open_pool(&s, 8);
     sigaction(SIGUSR1, &act, &old);
     for (int i = 0; i < 20; i++) kill(getpid(), SIGUSR1);
-    mr_pool_run(s.pool, count_run, &s);
+    mr_pool_run(s.pool, N_PIECES, count_piece, &s);
     sigaction(SIGUSR1, &old, NULL);
     CHECK_I64(atomic_load(&on_worker), 0);
     mr_pool_close(s.pool);

@@ -79,7 +79,7 @@ TEST(wrong_files_are_told_with_their_line) {
         {"create_topics: yes\n", "create_topics: \"yes\" must be true or false"},
         {"log_level: loud\n", "log_level: \"loud\" must be one of error, warn, info, debug"},
         {"log_format: xml\n", "must be one of logfmt, json"},
-        {"isa: mmx\n", "must be one of auto, ref, avx2, avx512"},
+        {"isa: mmx\n", "must be one of auto, ref, avx2, avx512, amx"},
         {"topic_prefix: a/b\n", "topic_prefix: \"a/b\" must be 1..100 of letters"},
         {"topic_prefix: ''\n", "must be 1..100"},
         {"redis_prefix: '{x}'\n", "redis_prefix: \"{x}\" must be 1..64"},

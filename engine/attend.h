@@ -1,0 +1,60 @@
+/* attend.h - attention of a ragged batch, cut into pieces for the threads.
+ *
+ * plan() says which rows go together; when the keys and values of all of them are in the cache,
+ * piece() does one piece of the work. Owner: caller, init to deinit. Thread: plan from one; piece
+ * from any, each number once per layer. */
+#ifndef MR_ENGINE_ATTEND_H
+#define MR_ENGINE_ATTEND_H
+
+#include <stdatomic.h>
+
+#include "engine/kv.h"
+#include "engine/model.h"
+#include "engine/ops.h"
+
+#define MR_ATTEND_ROWS 16 /* most rows of a block; divides MR_KV_BLOCK_LEN */
+
+typedef struct mr_row {
+    int32_t token;
+    uint32_t pos;
+    const int32_t *table; /* of the row's sequence, covers pos; borrowed for the pass */
+    bool want;            /* its logits will be asked for */
+} mr_row;
+
+typedef struct mr_attend_block { /* rows that follow each other in one sequence */
+    const int32_t *table;
+    uint32_t first, n_rows, pos; /* first: among the rows of the plan; pos: its position */
+    uint32_t n_parts;            /* 1, or its spans, each a piece */
+    uint32_t first_piece, first_left;
+    size_t first_record;
+} mr_attend_block;
+
+typedef struct mr_attend {
+    const mr_hparams *hp;
+    const mr_ops *ops;
+    const mr_kv *kv;
+    uint32_t few; /* pieces below which spans become pieces of their own */
+    uint32_t n_blocks, n_pieces;
+    mr_attend_block *blocks; /* [max_rows] */
+    atomic_uint *left;       /* [few]: pieces that a block's key head still waits for */
+    float *parts;            /* [n_records] records of spans */
+    size_t n_records, parts_bytes;
+} mr_attend;
+
+/* Borrows hp, ops and kv. max_len: longest sequence. Everything is reserved here. */
+mr_status mr_attend_init(mr_attend *a, const mr_hparams *hp, const mr_ops *ops, const mr_kv *kv,
+                         uint32_t max_rows, uint32_t max_len, int n_threads, mr_err *err);
+void mr_attend_deinit(mr_attend *a); /* zeroed or half-made is allowed */
+/* Bytes that init reserves beside its lists, and those of a piece's scratch. */
+size_t mr_attend_bytes_for(const mr_hparams *hp, uint32_t max_len);
+size_t mr_attend_scratch(const mr_hparams *hp);
+
+/* rows[live[i]], i < n: those that take part. Sets n_blocks and n_pieces, for any number of layers.
+ * arm() is called before the pieces of each. */
+void mr_attend_plan(mr_attend *a, const mr_row *rows, const uint32_t *live, uint32_t n);
+void mr_attend_arm(mr_attend *a);
+/* q, out [n, n_head, d_head] of the plan's rows. */
+void mr_attend_piece(mr_attend *a, uint32_t piece, uint32_t layer, const float *q, float *out,
+                     void *scratch);
+
+#endif

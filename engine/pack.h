@@ -1,0 +1,40 @@
+/* pack.h - weights rearranged once, at load, so that a kernel reads them in the order it wants.
+ *
+ * A matrix is cut into tiles of MR_TILE rows, rows that are missing at the end being zero. A tile
+ * keeps the numbers of its rows side by side, so that one vector register holds one number of each
+ * row, and takes as many bytes as in the file, plus 3 % for the scales of the K formats. */
+#ifndef MR_ENGINE_PACK_H
+#define MR_ENGINE_PACK_H
+
+#include "engine/ops.h"
+
+/* A tile of F32, F16, BF16: for each column the 16 rows' numbers, as they are in the file.
+ *
+ * A tile of a type with blocks: the quants of each group of 32 columns, then the scales of all.
+ *
+ * Quants. Step s of a group is 64 bytes, number 4 r + i of which belongs to row r and column
+ * 4 s + i: what a dot product of bytes adds up in lane r. Q8_0 stores its 8 steps; the others store
+ * 4 times 64 bytes, the low nibbles of which are steps 0..3 and the high ones steps 4..7, and
+ * behind them the bits that are left: Q5_K bit 4 of step s as bit s of 64 bytes; Q6_K bits 0 and 1
+ * of step s as bits 2 (s % 4), 2 (s % 4) + 1 of the 64 bytes number s / 4. A nibble is quant & 15;
+ * Q6_K: quant >> 2 & 15; negative quants in two's complement.
+ *
+ * Scales. Q8_0, Q4_0: f16[16] for each group. K formats, for each 8 groups: f16 d[16] (Q4_K, Q5_K:
+ * and f16 dmin[16]), then for each group 2 bytes a row: scale[16] and min[16]; Q6_K: the scale[16]
+ * of the first and of the second half of the columns. */
+typedef struct mr_tile_form {
+    size_t quant_bytes; /* of a group; types without blocks: of a column */
+    size_t head_bytes;  /* of the scales of 8 groups: d, dmin; none of Q8_0, Q4_0 */
+    size_t scale_bytes; /* of the scales of a group */
+} mr_tile_form;
+
+mr_tile_form mr_tile_form_of(mr_type type);
+/* Bytes from one tile of a matrix to the next: a multiple of 64. */
+size_t mr_tile_bytes(mr_type type, size_t cols);
+/* Where its scales begin. */
+size_t mr_tile_scales_at(mr_type type, size_t cols);
+
+/* Tile i of w, from w->data, into out[mr_tile_bytes], which is zero. Thread: any. */
+void mr_pack_tile(uint8_t *out, const mr_mat *w, uint32_t i);
+
+#endif
