@@ -260,6 +260,9 @@ static mr_status open_follower(app *a, mr_err *err) {
                              .on_fatal = on_fatal};
     snprintf(group, sizeof group, "%s-follower", a->s->dispatcher_group);
     conf.member.group = group;
+    /* A commit of this consumer that waits out an outage carries the member id of before, and
+     * librdkafka takes the refusal of a static member's for the end. Others commit by transactions. */
+    conf.member.instance_id = NULL;
     return mr_follower_open(&a->follower, &a->loop, &conf, err);
 }
 
