@@ -157,7 +157,7 @@ class Pipeline(unittest.TestCase):
 
     def test_cancel_waiting_and_running(self) -> None:
         long = {"max_tokens": 400, "temperature": 1, "ignore_eos": True}
-        ids = [produce(self.producer, make_job(params=long)) for _ in range(60)]
+        ids = [produce(self.producer, make_job(params=long)) for _ in range(240)]
         self.producer.flush()
         servers.wait_for("some run", lambda: any(self.state(i) == "running" for i in ids), 30)
         running = [i for i in ids if self.state(i) == "running"]
@@ -165,7 +165,8 @@ class Pipeline(unittest.TestCase):
         self.assertTrue(running and waiting)
         self.rig.millrace("cancel", *ids, check=False)  # 65: some are over already
         got = self.results.wait(ids, 60)
-        self.assertEqual({got[i]["status"] for i in waiting}, {"cancelled"})
+        late = waiting[len(waiting) // 2:]  # those before them may have been let go meanwhile
+        self.assertEqual({got[i]["status"] for i in late}, {"cancelled"})
         self.assertIn("cancelled", {got[i]["status"] for i in running})
         for i in ids:
             servers.wait_for("done", lambda: self.state(i) == got[i]["status"], 20)
