@@ -49,7 +49,8 @@ typedef struct mr_input { /* of a product: what of it the weights' type needs */
 #define MR_ATTN_RECORD(d_head) ((size_t)(d_head) + 2)
 
 typedef struct mr_attn_args { /* rows of one sequence that follow each other, heads of one key head */
-    float *part;              /* [n_rows, n_head / n_kv_head] records */
+    float *part;              /* [n_rows, n_head / n_kv_head] records: of all spans together, or */
+    size_t step;              /* > 0: of the first span, those of the next one step further */
     const float *q;           /* [n_rows, n_head, d_head], rotated */
     const mr_f16 *k;          /* [n_block, n_kv_head, d_head, MR_KV_BLOCK_LEN] of one layer */
     const mr_f16 *v;          /* [n_block, n_kv_head, MR_KV_BLOCK_LEN, d_head] */

@@ -152,8 +152,12 @@ static void attn_query(const mr_attn_args *a, const float *q, uint32_t len, floa
         const uint32_t i0 = span * MR_ATTN_SPAN;
         const uint32_t i1 = i0 + MR_ATTN_SPAN < len ? i0 + MR_ATTN_SPAN : len;
 
-        attn_span(a, q, i0, i1, span == a->span0 ? record : a->scratch);
-        if (span > a->span0) fold(record, record + d, record + d + 1, a->scratch, d);
+        if (a->step > 0 || span == a->span0) {
+            attn_span(a, q, i0, i1, record + (span - a->span0) * a->step);
+            continue;
+        }
+        attn_span(a, q, i0, i1, a->scratch);
+        fold(record, record + d, record + d + 1, a->scratch, d);
     }
 }
 
