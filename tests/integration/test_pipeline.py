@@ -253,13 +253,13 @@ class Pipeline(unittest.TestCase):
 
     def test_a_high_job_overtakes_a_backlog(self) -> None:
         backlog = [produce(self.producer, make_job(params={"max_tokens": 60, "temperature": 0, "ignore_eos": True}),
-                           lane="low") for _ in range(150)]
+                           lane="low") for _ in range(600)]
         self.producer.flush()
         servers.wait_for("it runs", lambda: self.results.read() or len(set(backlog) & self.results.by_id.keys()) > 5, 60)
         high = produce(self.producer, make_job(), lane="high")
         self.results.wait([high], 60)
         self.results.read()
-        self.assertLess(len(set(backlog) & self.results.by_id.keys()), 100)
+        self.assertLess(len(set(backlog) & self.results.by_id.keys()), 300)
         self.results.wait(backlog, 120)
 
 
