@@ -97,6 +97,13 @@ static const char *fits_isa(const char *text) {
     return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avx512, amx";
 }
 
+static const char *fits_device(const char *text) {
+    static const char *const names[] = {"auto", "cpu", "cuda", NULL};
+    const size_t digits = strncmp(text, "cuda:", 5) == 0 ? strspn(text + 5, "0123456789") : 0;
+    if (is_one_of(text, names)) return NULL;
+    return digits > 0 && digits < 4 && !text[5 + digits] ? NULL : "auto, cpu, cuda or cuda:N";
+}
+
 /* ---- the table ---- */
 
 #define ALL MR_PROGRAM_ALL
@@ -165,7 +172,9 @@ const mr_setting mr_setting_rows[] = {
     INT(stream_max_frames, WRK, 8192, 16, 1048576, "frames of a token stream that Redis keeps"),
     INT(stream_buffer_kb, WRK, 16384, 64, 4194304,
         "frames held for Redis while it is away, in KiB"),
-    TEXT(isa, WRK, "auto", fits_isa, "kernels: auto, ref, avx2, avx512 or amx"),
+    TEXT(isa, WRK, "auto", fits_isa, "kernels of the processor: auto, ref, avx2, avx512 or amx"),
+    TEXT(device, WRK, "auto", fits_device, "auto: a GPU if there is one; cpu, cuda or cuda:N"),
+    INT(gpu_memory_percent, WRK, 90, 1, 100, "part of the GPU's free memory to take at start"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);
 

@@ -64,6 +64,8 @@ typedef struct mr_settings {
     int64_t stream_max_frames; /* 8192: MAXLEN of a stream */
     int64_t stream_buffer_kb;  /* 16384: held for Redis while it is away */
     const char *isa;           /* "auto" */
+    const char *device;        /* "auto" */
+    int64_t gpu_memory_percent; /* 90, of what is free at start */
 } mr_settings;
 
 /* argv: the program's own, from argv[0]; understands --config FILE, --help, --version, --<name>
