@@ -19,6 +19,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/memory.h"
+#include "engine/memory.h"
 #include "engine/pack.h"
 
 #define COLS       4096
@@ -94,9 +96,12 @@ static void run_matmul(void *arg) {
 /* Rows all alike: packing one tile is enough. */
 static void pack(mr_mat *w, uint8_t *data, size_t tile_bytes) {
     const uint32_t n_tiles = (w->rows + MR_TILE - 1) / MR_TILE;
-    uint8_t *tiles = alloc_or_die(tile_bytes * n_tiles);
+    uint8_t *tiles = mr_pages_map(tile_bytes * n_tiles); /* as the engine does: huge pages */
 
-    memset(tiles, 0, tile_bytes);
+    if (!tiles) {
+        fprintf(stderr, "bench_ops: no memory for %u rows\n", w->rows);
+        exit(EXIT_FAILURE);
+    }
     w->data = data;
     mr_pack_tile(tiles, w, 0);
     for (uint32_t i = 1; i < n_tiles; i++) memcpy(tiles + i * tile_bytes, tiles, tile_bytes);
@@ -141,7 +146,7 @@ static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32
         fflush(stdout);
     }
     free(data);
-    free((void *)c.w.tiles);
+    mr_pages_unmap((void *)c.w.tiles, tile_bytes * ((rows + MR_TILE - 1) / MR_TILE));
     free(row);
     free(x);
     free(blocks);

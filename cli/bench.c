@@ -222,11 +222,12 @@ static double decode_bytes(const bench *b) {
            context * 2 * sizeof(uint16_t) * hp->n_layer * hp->n_kv_head * hp->d_head;
 }
 
+/* Of 8-bit products that of vectors, whatever the kernels are: tiles may pass it. */
 static mr_limit product_limit(const bench *b) {
     const mr_type type = mr_engine_model(b->e)->layers[0].gate.type;
 
-    if (type == MR_TYPE_F32 || type == MR_TYPE_F16 || type == MR_TYPE_BF16) return MR_LIMIT_F32;
-    return strcmp(mr_engine_isa(b->e), "amx") == 0 ? MR_LIMIT_AMX : MR_LIMIT_INT8;
+    return type == MR_TYPE_F32 || type == MR_TYPE_F16 || type == MR_TYPE_BF16 ? MR_LIMIT_F32
+                                                                              : MR_LIMIT_INT8;
 }
 
 static fraction fraction_of(const bench *b, mr_limit limit, double per_s) {

@@ -3,14 +3,14 @@
  * Rows of one sequence that follow each other form a block: a prompt chunk then reads a stretch of
  * the cache once for MR_ATTEND_ROWS rows instead of once for each. A piece of work is one block and
  * one key head, with all query heads that share it. When that makes too few pieces for the threads
- * (one sequence with a long context is a handful) every span of positions becomes a piece of its
- * own: it leaves a record, and whoever finishes the last piece of a block's key head joins the
- * records in order. Whole or in spans, the sums are the same bits (ops.h), so the number of threads
- * does not show.
+ * (one sequence with a long context is a handful) SPANS_PER_PIECE spans of positions become a piece
+ * of their own: each span leaves a record, and whoever finishes the last piece of a block's key
+ * head joins the records in order. Whole or in spans, the sums are the same bits (ops.h), so the
+ * number of threads does not show.
  *
  * Blocks begin at multiples of MR_ATTEND_ROWS, so they never cross a span or a block of the cache,
- * and two threads do not write keys of one cache line. Pieces are taken from the end: the rows with
- * most to read first, so that threads end together.
+ * and no more than two threads write keys of one cache line. Pieces are taken from the end: the
+ * rows with most to read first, so that threads end together.
  *
  * Limits: PARTS_BYTES of records, or those of one row if that is more; a block whose records find
  * no room stays whole. */
@@ -22,6 +22,7 @@
 #include "engine/memory.h"
 
 #define PIECES_PER_THREAD 4 /* fewer: split. The last piece to end then costs a quarter at most */
+#define SPANS_PER_PIECE   4 /* one after the other: the cache of the next is fetched meanwhile */
 #define PARTS_BYTES       ((size_t)4 << 20)
 
 _Static_assert(MR_KV_BLOCK_LEN % MR_ATTEND_ROWS == 0, "a block of rows lies in one of the cache");
@@ -78,6 +79,10 @@ static uint32_t n_spans(const mr_attend_block *b) {
     return (b->pos + b->n_rows - 1) / MR_ATTN_SPAN + 1;
 }
 
+static uint32_t n_pieces(const mr_attend_block *b) { /* of one key head */
+    return b->n_parts == 1 ? 1 : (b->n_parts + SPANS_PER_PIECE - 1) / SPANS_PER_PIECE;
+}
+
 static bool follows(const mr_attend_block *b, const mr_row *r) {
     return r->table == b->table && r->pos == b->pos + b->n_rows && r->pos % MR_ATTEND_ROWS != 0;
 }
@@ -116,7 +121,7 @@ void mr_attend_plan(mr_attend *a, const mr_row *rows, const uint32_t *live, uint
             b->n_parts = n_spans(b);
             n_records += records;
         }
-        a->n_pieces += b->n_parts * n_kv;
+        a->n_pieces += n_pieces(b) * n_kv;
     }
 }
 
@@ -125,7 +130,7 @@ void mr_attend_arm(mr_attend *a) {
         const mr_attend_block *b = &a->blocks[i];
 
         for (uint32_t h = 0; b->n_parts > 1 && h < a->hp->n_kv_head; h++)
-            atomic_store_explicit(&a->left[b->first_left + h], b->n_parts, memory_order_relaxed);
+            atomic_store_explicit(&a->left[b->first_left + h], n_pieces(b), memory_order_relaxed);
     }
 }
 
@@ -164,7 +169,8 @@ void mr_attend_piece(mr_attend *a, uint32_t piece, uint32_t layer, const float *
     const mr_hparams *hp = a->hp;
     const mr_attend_block *b = block_of(a, piece = a->n_pieces - 1 - piece);
     const uint32_t kv_head = (piece - b->first_piece) % hp->n_kv_head;
-    const uint32_t part = (piece - b->first_piece) / hp->n_kv_head;
+    const uint32_t span0 = (piece - b->first_piece) / hp->n_kv_head * SPANS_PER_PIECE;
+    const uint32_t span1 = span0 + SPANS_PER_PIECE;
     const size_t record = MR_ATTN_RECORD(hp->d_head);
     const size_t head_records = (size_t)b->n_rows * group_of(hp) * record;
     const size_t step = hp->n_kv_head * head_records; /* from part to part */
@@ -172,15 +178,16 @@ void mr_attend_piece(mr_attend *a, uint32_t piece, uint32_t layer, const float *
     float *first = a->parts + b->first_record * record + kv_head * head_records;
     const bool whole = b->n_parts == 1;
 
-    a->ops->attn(&(mr_attn_args){.part = whole ? own : first + part * step,
+    a->ops->attn(&(mr_attn_args){.part = whole ? own : first + span0 * step,
+                                 .step = whole ? 0 : step,
                                  .q = q + (size_t)b->first * hp->n_head * hp->d_head,
                                  .k = mr_kv_k(a->kv, layer),
                                  .v = mr_kv_v(a->kv, layer),
                                  .table = b->table,
                                  .pos = b->pos,
                                  .n_rows = b->n_rows,
-                                 .span0 = whole ? 0 : part,
-                                 .span1 = whole ? n_spans(b) : part + 1,
+                                 .span0 = whole ? 0 : span0,
+                                 .span1 = whole || span1 > n_spans(b) ? n_spans(b) : span1,
                                  .n_head = hp->n_head,
                                  .n_kv_head = hp->n_kv_head,
                                  .d_head = hp->d_head,

@@ -18,7 +18,7 @@
 typedef struct mr_attend_block { /* rows that follow each other in one sequence */
     const int32_t *table;
     uint32_t first, n_rows, pos; /* first: among the rows of the plan; pos: its position */
-    uint32_t n_parts;            /* 1, or its spans, each a piece */
+    uint32_t n_parts;            /* records that are joined: 1, or one for each of its spans */
     uint32_t first_piece, first_left;
     size_t first_record;
 } mr_attend_block;

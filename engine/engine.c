@@ -165,7 +165,7 @@ static mr_status open_samplers(mr_engine *e, mr_err *err) {
     mr_status st = list_eog(e, err);
 
     while (st == MR_OK && e->n_samplers < n_threads) {
-        st = mr_sampler_open(&e->samplers[e->n_samplers], e->n_vocab, e->eog, e->n_eog, e->n_ctx,
+        st = mr_sampler_open(&e->samplers[e->n_samplers], e->ops, e->n_vocab, e->eog, e->n_eog, e->n_ctx,
                              err);
         if (st == MR_OK) e->n_samplers++;
     }

@@ -1,8 +1,8 @@
 /* gguf.h - a GGUF file (v2, v3), mapped and checked field by field before a byte is trusted.
  *
  * Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md. Owner: caller, open to close. The
- * mapping is read-only and shared, so weights are page cache and never heap. After open a gguf is
- * immutable: any thread may read it. Errors name field, file offset and value. */
+ * mapping is read-only and shared, so what is read of it is page cache, never heap. After open a
+ * gguf is immutable: any thread may read it. Errors name field, file offset and value. */
 #ifndef MR_ENGINE_GGUF_H
 #define MR_ENGINE_GGUF_H
 

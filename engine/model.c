@@ -6,7 +6,8 @@
  * nonsense.
  *
  * Matrices may be of any mr_type. Norms, biases and rope divisors must be F32: they are used as
- * they lie in the file, and every converter writes them so. Thread: any. */
+ * they lie in the file, and every converter writes them so. Kernels want matrices in tiles: pack
+ * makes them one matrix after the other, so that no more than one is held twice. Thread: any. */
 #include "engine/model.h"
 
 #include <stdio.h>
@@ -294,11 +295,11 @@ static size_t matrix_bytes(const mr_mat *w) {
     return n_tiles(w) * mr_tile_bytes(w->type, w->cols);
 }
 
-size_t mr_model_pack_bytes(const mr_model *m) {
+static size_t all_bytes(mr_model *m) {
     size_t bytes = 0;
     const mr_mat *w;
 
-    for (size_t i = 0; (w = matrix_at((mr_model *)m, i)); i++) bytes += matrix_bytes(w);
+    for (size_t i = 0; (w = matrix_at(m, i)); i++) bytes += matrix_bytes(w);
     return bytes;
 }
 
@@ -312,7 +313,7 @@ static void on_tiles(void *arg, uint32_t piece, int ith) {
 }
 
 mr_status mr_model_pack(mr_model *m, mr_pool *pool, mr_err *err) {
-    const size_t bytes = mr_model_pack_bytes(m);
+    const size_t bytes = all_bytes(m);
     uint8_t *at = mr_pages_map(bytes);
     mr_mat *w;
 

@@ -65,10 +65,8 @@ typedef struct mr_model {
 mr_status mr_model_open(mr_model **out, const char *path, mr_err *err);
 /* Takes over g, also on failure. */
 mr_status mr_model_from_gguf(mr_model **out, mr_gguf *g, mr_err *err);
-/* Bytes that pack takes: about weight_bytes. */
-size_t mr_model_pack_bytes(const mr_model *m);
-/* Rearranges all matrices that are multiplied with for the kernels (pack.h), on all threads. Once,
- * before the first product. MR_ENOMEM: nothing has changed. */
+/* Rearranges all matrices that are multiplied with for the kernels (pack.h), on all threads, into
+ * about weight_bytes of memory. Once, before the first product. MR_ENOMEM: nothing has changed. */
 mr_status mr_model_pack(mr_model *m, mr_pool *pool, mr_err *err);
 void mr_model_close(mr_model *m);
 

@@ -20,6 +20,7 @@ typedef uint16_t mr_f16; /* IEEE binary16 bits */
 #define MR_NORM_TOL 2e-6f   /* of max |out| */
 #define MR_ROPE_TOL 2e-6f   /* of max |x| */
 #define MR_SILU_TOL 2e-6f   /* of max |out| */
+#define MR_EXP_SUM_TOL 1e-6f /* of the sum */
 
 #define MR_TILE           16 /* rows of weights, or tokens, that are handled side by side */
 #define MR_SUM_COLS       256
@@ -48,7 +49,8 @@ typedef struct mr_input { /* of a product: what of it the weights' type needs */
 #define MR_ATTN_RECORD(d_head) ((size_t)(d_head) + 2)
 
 typedef struct mr_attn_args { /* rows of one sequence that follow each other, heads of one key head */
-    float *part;              /* [n_rows, n_head / n_kv_head] records */
+    float *part;              /* [n_rows, n_head / n_kv_head] records: of all spans together, or */
+    size_t step;              /* > 0: of the first span, those of the next one step further */
     const float *q;           /* [n_rows, n_head, d_head], rotated */
     const mr_f16 *k;          /* [n_block, n_kv_head, d_head, MR_KV_BLOCK_LEN] of one layer */
     const mr_f16 *v;          /* [n_block, n_kv_head, MR_KV_BLOCK_LEN, d_head] */
@@ -59,6 +61,8 @@ typedef struct mr_attn_args { /* rows of one sequence that follow each other, he
     float scale;
     float *scratch; /* mr_attn_scratch floats, 64-byte aligned, this thread's */
 } mr_attn_args;
+
+#define MR_EXP_RUN 1024 /* values */
 
 typedef struct mr_ops {
     const char *name; /* "ref", "avx2", "avx512", "amx" */
@@ -93,6 +97,11 @@ typedef struct mr_ops {
     void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
     void (*add)(float *y, const float *x, size_t n);            /* y += x */
     void (*to_f16)(mr_f16 *y, const float *x, size_t n);        /* round to nearest even */
+    /* Largest of x[n], n > 0; NaN: one is NaN or +inf. */
+    float (*largest)(const float *x, size_t n);
+    /* Sums of e^((x[i] - top) * scale), scale > 0, no x above top, over runs of MR_EXP_RUN values:
+     * one per run, the last run may be shorter. Weights below e^-87 count as 0. */
+    void (*exp_sums)(float *sums, const float *x, size_t n, float top, float scale);
 } mr_ops;
 
 size_t mr_attn_scratch(uint32_t n_rows, uint32_t group, uint32_t d_head);

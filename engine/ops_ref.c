@@ -2,6 +2,7 @@
  * of quantized weights the definition goes down to the last bit: whole numbers, then f32 in order.
  *
  * It is what the variants in cpu/ are measured against, and what runs where they do not exist. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -151,8 +152,12 @@ static void attn_query(const mr_attn_args *a, const float *q, uint32_t len, floa
         const uint32_t i0 = span * MR_ATTN_SPAN;
         const uint32_t i1 = i0 + MR_ATTN_SPAN < len ? i0 + MR_ATTN_SPAN : len;
 
-        attn_span(a, q, i0, i1, span == a->span0 ? record : a->scratch);
-        if (span > a->span0) fold(record, record + d, record + d + 1, a->scratch, d);
+        if (a->step > 0 || span == a->span0) {
+            attn_span(a, q, i0, i1, record + (span - a->span0) * a->step);
+            continue;
+        }
+        attn_span(a, q, i0, i1, a->scratch);
+        fold(record, record + d, record + d + 1, a->scratch, d);
     }
 }
 
@@ -186,6 +191,26 @@ static void ref_to_f16(mr_f16 *y, const float *x, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] = mr_f32_to_f16(x[i]);
 }
 
+static float ref_largest(const float *x, size_t n) {
+    float most = -INFINITY;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!(x[i] <= FLT_MAX)) return NAN;
+        most = x[i] > most ? x[i] : most;
+    }
+    return most;
+}
+
+static void ref_exp_sums(float *sums, const float *x, size_t n, float top, float scale) {
+    for (size_t i = 0; i < n; i += MR_EXP_RUN) {
+        double sum = 0;
+
+        for (size_t j = i; j < n && j < i + MR_EXP_RUN; j++)
+            sum += exp(((double)x[j] - top) * scale);
+        *sums++ = (float)sum;
+    }
+}
+
 const mr_ops mr_ops_ref = {
     .name = "ref",
     .round = ref_round,
@@ -197,4 +222,6 @@ const mr_ops mr_ops_ref = {
     .silu_mul = ref_silu_mul,
     .add = ref_add,
     .to_f16 = ref_to_f16,
+    .largest = ref_largest,
+    .exp_sums = ref_exp_sums,
 };

@@ -9,9 +9,14 @@
  * Log probabilities come from the raw logits, before 1.
  *
  * Steps 1 and 2 touch few tokens, so they are made in the caller's row and undone after: no copy of
- * a vocabulary of 150,000. Nothing sorts the vocabulary: top_k is a heap of k; top_p first drops
- * what cannot be in it (tokens below (1 - p) / n_vocab add up to less than 1 - p) and then takes
- * from a heap, largest first, until p is reached.
+ * a vocabulary of 150,000. Nothing sorts the vocabulary. top_k is a heap of k. top_p first drops
+ * what cannot be in it (tokens below (1 - p) / n_vocab add up to less than 1 - p), then finds by
+ * levels of probability where p is reached, and only the tokens of that level come in order, from a
+ * heap. What is left is drawn from in order of id, whatever its size.
+ *
+ * Passes over the whole row, the largest and the sum of all weights, are ops (ops.h); weights of
+ * single tokens come from exp_neg here. The two agree to 1e-6, which a draw from a sum of one by
+ * weights of the other takes into account by having an end.
  *
  * Randomness is a pure function of (seed, index of the token): a sequence that another worker goes
  * on with draws the same numbers.
@@ -32,7 +37,8 @@
 #define MAX_TEMPERATURE 100.0f
 #define MAX_PENALTY     100.0f
 #define MIN_REPETITION  0.01f /* dividing by less could pass the range of f32 */
-#define LANES           16    /* sums side by side, for the compiler's vectors */
+#define N_LEVELS        512
+#define LEVELS_PER_UNIT 16 /* of logit / temperature: the last level begins at e^-32 */
 #define MAX_BIAS        10000.0f
 
 typedef struct edit { /* a logit before it was changed */
@@ -46,6 +52,7 @@ typedef struct candidate {
 } candidate;
 
 struct mr_sampler {
+    const mr_ops *ops;
     uint32_t n_vocab, max_history, max_edits, n_edits;
     const int32_t *eog;
     size_t n_eog;
@@ -53,6 +60,8 @@ struct mr_sampler {
     uint32_t *count; /* [n_vocab], all 0 between picks; pages of unused tokens stay untouched */
     candidate *cand; /* [n_vocab] */
     size_t count_bytes, cand_bytes;
+    float *runs; /* [n_vocab / MR_EXP_RUN, rounded up] */
+    double level[N_LEVELS];
 };
 
 /* ---- generator ---- */
@@ -89,8 +98,7 @@ static double uniform(uint64_t seed, uint64_t index) {
 
 /* ---- exponentials ---- */
 
-/* exp(x) for x <= 0, within 3e-7 of the value; 0 below -87. Straight code that compilers turn into
- * vector instructions: a call per token of the vocabulary would cost more than the head. */
+/* exp(x) for x <= 0, within 3e-7 of the value; 0 below -87. */
 static inline float exp_neg(float x) {
     const float c = x < -87.0f ? -87.0f : x;
     const int32_t n = (int32_t)(c * 1.44269504f - 0.5f); /* nearest, for c <= 0 */
@@ -108,21 +116,20 @@ static inline float exp_neg(float x) {
     return x < -87.0f ? 0.0f : e * scale;
 }
 
-/* Sum of exp((z - top) * inv_t) in one fixed order: short f32 lanes into f64. */
-static double exp_sum(const float *z, size_t n, float top, float inv_t) {
-    enum { RUN = 64 * LANES };
+static float weight(float logit, float top, float inv_t) {
+    return exp_neg((logit - top) * inv_t);
+}
+
+static size_t n_runs(size_t n) {
+    return (n + MR_EXP_RUN - 1) / MR_EXP_RUN;
+}
+
+/* Sum of all weights; those of the runs stay in s->runs. */
+static double sum_weights(mr_sampler *s, const float *z, float top, float inv_t) {
     double sum = 0;
 
-    for (size_t i = 0; i < n; i += RUN) {
-        const size_t end = i + RUN < n ? i + RUN : n;
-        float lane[LANES] = {0};
-        size_t j = i;
-
-        for (; j + LANES <= end; j += LANES)
-            for (size_t l = 0; l < LANES; l++) lane[l] += exp_neg((z[j + l] - top) * inv_t);
-        for (; j < end; j++) lane[0] += exp_neg((z[j] - top) * inv_t);
-        for (size_t l = 0; l < LANES; l++) sum += (double)lane[l];
-    }
+    s->ops->exp_sums(s->runs, z, s->n_vocab, top, inv_t);
+    for (size_t i = 0; i < n_runs(s->n_vocab); i++) sum += (double)s->runs[i];
     return sum;
 }
 
@@ -175,35 +182,70 @@ static size_t gather(candidate *h, const float *z, size_t n, float floor) {
 }
 
 /* The fewest best candidates whose weight reaches goal, best first, moved to the front. */
-static size_t take_mass(candidate *h, size_t m, float top, float inv_t, double goal) {
+static size_t take_best(candidate *h, size_t m, float top, float inv_t, double goal) {
     size_t left = m;
     double sum = 0;
 
     heapify(h, m, false);
     while (left > 0 && sum < goal) {
         const candidate best = h[0];
-        sum += (double)exp_neg((best.logit - top) * inv_t);
+        sum += (double)weight(best.logit, top, inv_t);
         h[0] = h[--left];
         h[left] = best;
         if (left > 0) sift(h, left, 0, false);
     }
     for (size_t i = left, j = m - 1; i < j; i++, j--) { /* the taken ones lie worst first */
-        const candidate swap = h[i];
+        const candidate c = h[i];
         h[i] = h[j];
-        h[j] = swap;
+        h[j] = c;
     }
     memmove(h, h + left, (m - left) * sizeof *h);
     return m - left;
 }
 
-/* ---- open, close, check ---- */
+static int level_of(candidate c, float top, float inv_t) {
+    const float below = (top - c.logit) * inv_t * LEVELS_PER_UNIT;
 
-mr_status mr_sampler_open(mr_sampler **out, uint32_t n_vocab, const int32_t *eog, size_t n_eog,
-                          uint32_t max_history, mr_err *err) {
+    return below < N_LEVELS - 1 ? (int)below : N_LEVELS - 1;
+}
+
+/* The same set out of many candidates, in no particular order: whole levels of probability while
+ * they stay below the goal, and of the level that reaches it the best. */
+static size_t take_mass(mr_sampler *s, size_t m, float top, float inv_t, double goal) {
+    candidate *h = s->cand;
+    double sum = 0;
+    size_t n_in = 0, n_at;
+    int at = 0;
+
+    memset(s->level, 0, sizeof s->level);
+    for (size_t i = 0; i < m; i++)
+        s->level[level_of(h[i], top, inv_t)] += (double)weight(h[i].logit, top, inv_t);
+    while (at < N_LEVELS - 1 && sum + s->level[at] < goal) sum += s->level[at++];
+    for (size_t i = 0; i < m; i++) { /* those above the level to the front, in their order */
+        const candidate c = h[i];
+
+        if (level_of(c, top, inv_t) >= at) continue;
+        h[i] = h[n_in];
+        h[n_in++] = c;
+    }
+    n_at = n_in;
+    for (size_t i = n_in; i < m; i++) {
+        const candidate c = h[i];
+
+        if (level_of(c, top, inv_t) != at) continue;
+        h[i] = h[n_at];
+        h[n_at++] = c;
+    }
+    return n_in + take_best(h + n_in, n_at - n_in, top, inv_t, goal - sum);
+}
+
+mr_status mr_sampler_open(mr_sampler **out, const mr_ops *ops, uint32_t n_vocab, const int32_t *eog,
+                          size_t n_eog, uint32_t max_history, mr_err *err) {
     mr_sampler *s = calloc(1, sizeof *s);
 
     *out = NULL;
     if (!s) return mr_fail(err, MR_ENOMEM, "sampler: out of memory");
+    s->ops = ops;
     s->n_vocab = n_vocab;
     s->eog = eog;
     s->n_eog = n_eog;
@@ -216,7 +258,8 @@ mr_status mr_sampler_open(mr_sampler **out, uint32_t n_vocab, const int32_t *eog
     s->cand_bytes = n_vocab * sizeof *s->cand;
     s->count = mr_pages_map(s->count_bytes);
     s->cand = mr_pages_map(s->cand_bytes);
-    if (!s->edits || !s->count || !s->cand) {
+    s->runs = malloc(n_runs(n_vocab) * sizeof *s->runs);
+    if (!s->edits || !s->count || !s->cand || !s->runs) {
         mr_sampler_close(s);
         return mr_fail(err, MR_ENOMEM, "sampler: no memory for a vocabulary of %u", n_vocab);
     }
@@ -226,6 +269,7 @@ mr_status mr_sampler_open(mr_sampler **out, uint32_t n_vocab, const int32_t *eog
 
 void mr_sampler_close(mr_sampler *s) {
     if (!s) return;
+    free(s->runs);
     free(s->edits);
     mr_pages_unmap(s->count, s->count_bytes);
     mr_pages_unmap(s->cand, s->cand_bytes);
@@ -319,54 +363,54 @@ static void adjust(mr_sampler *s, const mr_sampling *p, float *z, const int32_t 
 
 /* ---- steps 3 to 5 ---- */
 
-/* Lowest id of the largest logit; -1: one is NaN or +inf, or all are -inf. The largest is found in
- * lanes, as vector instructions do, and its place after that. */
-static int32_t argmax(const float *z, size_t n) {
-    float lane[LANES], best = -INFINITY;
-    bool bad = false;
-    size_t i = 0;
+/* Lowest id of the largest logit; -1: one is NaN or +inf, or all are -inf. */
+static int32_t find_best(const mr_sampler *s, const float *z) {
+    const float most = s->ops->largest(z, s->n_vocab);
+    int32_t i = 0;
 
-    for (size_t l = 0; l < LANES; l++) lane[l] = -INFINITY;
-    for (; i + LANES <= n; i += LANES) {
-        int n_bad = 0;
-        for (size_t l = 0; l < LANES; l++) {
-            const float v = z[i + l];
-            n_bad += !(v <= FLT_MAX);
-            lane[l] = v > lane[l] ? v : lane[l];
-        }
-        bad |= n_bad > 0;
-    }
-    for (; i < n; i++) {
-        bad |= !(z[i] <= FLT_MAX);
-        best = z[i] > best ? z[i] : best;
-    }
-    for (size_t l = 0; l < LANES; l++) best = lane[l] > best ? lane[l] : best;
-    if (bad || best == -INFINITY) return -1;
-    for (i = 0; z[i] != best;) i++;
-    return (int32_t)i;
+    if (isnan(most) || most == -INFINITY) return -1;
+    while (z[i] != most) i++;
+    return i;
 }
 
-static int32_t draw(const candidate *h, size_t m, float top, float inv_t, double u) {
+/* From the candidates in the order in which they lie. Their logits become weights. */
+static int32_t draw(candidate *h, size_t m, float top, float inv_t, double u) {
     double sum = 0, at = 0;
 
-    for (size_t i = 0; i < m; i++) sum += (double)exp_neg((h[i].logit - top) * inv_t);
+    for (size_t i = 0; i < m; i++) sum += (double)(h[i].logit = weight(h[i].logit, top, inv_t));
     for (size_t i = 0; i < m; i++) {
-        at += (double)exp_neg((h[i].logit - top) * inv_t);
+        at += (double)h[i].logit;
         if (at > u * sum) return h[i].id;
     }
-    return h[0].id; /* rounding of the two sums: u is within an ulp of 1 */
+    return h[m - 1].id; /* u is within rounding of 1 */
 }
 
-/* Without a filter: the whole row in order of id. */
-static int32_t draw_any(const float *z, size_t n, int32_t best, float inv_t, double u) {
-    const double goal = u * exp_sum(z, n, z[best], inv_t);
+/* Without a filter: the run of the row that u falls into, then a token of the run. */
+static int32_t draw_any(mr_sampler *s, const float *z, int32_t best, float inv_t, double u) {
+    const float top = z[best];
+    const double goal = u * sum_weights(s, z, top, inv_t);
+    int32_t last = best;
     double at = 0;
+    size_t run = 0;
 
-    for (size_t i = 0; i < n; i++) {
-        at += (double)exp_neg((z[i] - z[best]) * inv_t);
-        if (at > goal) return (int32_t)i;
+    while (run + 1 < n_runs(s->n_vocab) && at + (double)s->runs[run] <= goal)
+        at += (double)s->runs[run++];
+    for (size_t i = run * MR_EXP_RUN; i < s->n_vocab && i < (run + 1) * MR_EXP_RUN; i++) {
+        const float w = weight(z[i], top, inv_t);
+
+        if (w <= 0) continue;
+        last = (int32_t)i;
+        if ((at += (double)w) > goal) break;
     }
-    return best;
+    return last; /* at the latest the last of the run, if the op's sum is above ours */
+}
+
+static size_t drop_below(candidate *h, size_t m, float floor) {
+    size_t n = 0;
+
+    for (size_t i = 0; i < m; i++)
+        if (h[i].logit >= floor) h[n++] = h[i];
+    return n;
 }
 
 static int32_t choose(mr_sampler *s, const mr_sampling *p, const float *z, int32_t best, double u) {
@@ -377,34 +421,34 @@ static int32_t choose(mr_sampler *s, const mr_sampling *p, const float *z, int32
     const float min_logit = p->min_p > 0 ? top + t * logf(p->min_p) : -INFINITY;
     size_t m;
 
-    if (!by_k && !by_p && !(p->min_p > 0)) return draw_any(z, n, best, inv_t, u);
+    if (!by_k && !by_p && !(p->min_p > 0)) return draw_any(s, z, best, inv_t, u);
     if (by_k) {
         m = take_top_k(s->cand, z, n, (size_t)p->top_k);
         if (by_p) {
             double sum = 0;
-            for (size_t i = 0; i < m; i++) sum += (double)exp_neg((s->cand[i].logit - top) * inv_t);
-            m = take_mass(s->cand, m, top, inv_t, sum * (double)p->top_p);
+            for (size_t i = 0; i < m; i++) sum += (double)weight(s->cand[i].logit, top, inv_t);
+            m = take_mass(s, m, top, inv_t, sum * (double)p->top_p);
         }
     } else if (by_p) {
-        const double sum = exp_sum(z, n, top, inv_t);
+        const double sum = sum_weights(s, z, top, inv_t);
         /* Half of the bound that holds in exact arithmetic: room for rounding. */
         const double least = 0.5 * (1 - (double)p->top_p) * sum / (double)n;
         m = gather(s->cand, z, n, top + t * (float)log(least));
-        m = take_mass(s->cand, m, top, inv_t, sum * (double)p->top_p);
+        m = take_mass(s, m, top, inv_t, sum * (double)p->top_p);
     } else {
         m = gather(s->cand, z, n, min_logit);
     }
-    if ((by_k || by_p) && p->min_p > 0) /* best first, and the best always passes */
-        while (m > 1 && s->cand[m - 1].logit < min_logit) m--;
+    if ((by_k || by_p) && p->min_p > 0) m = drop_below(s->cand, m, min_logit);
     return draw(s->cand, m, top, inv_t, u);
 }
 
 /* ---- log probabilities ---- */
 
-static void report(const mr_sampling *p, const float *z, size_t n, int32_t best,
+static void report(mr_sampler *s, const mr_sampling *p, const float *z, int32_t best,
                    mr_engine_out *out) {
+    const size_t n = s->n_vocab;
     const float top = z[best];
-    const double lse = (double)top + log(exp_sum(z, n, top, 1));
+    const double lse = (double)top + log(sum_weights(s, z, top, 1));
     const int want = (size_t)p->n_top_logprobs < n ? p->n_top_logprobs : (int)n;
 
     out->logprob = (float)((double)z[out->token] - lse);
@@ -424,7 +468,7 @@ static void report(const mr_sampling *p, const float *z, size_t n, int32_t best,
 mr_status mr_sampler_pick(mr_sampler *s, const mr_sampling *p, float *logits,
                           const int32_t *history, uint32_t n_history, uint32_t n_prompt,
                           mr_engine_out *out, mr_err *err) {
-    const int32_t raw_best = argmax(logits, s->n_vocab);
+    const int32_t raw_best = find_best(s, logits);
 
     MR_CHECK(n_history <= s->max_history && n_prompt <= n_history);
     out->token = -1;
@@ -432,13 +476,13 @@ mr_status mr_sampler_pick(mr_sampler *s, const mr_sampling *p, float *logits,
     out->n_top = 0;
     if (raw_best < 0) return mr_fail(err, MR_EINTERNAL, "logits: not finite");
     adjust(s, p, logits, history, n_history, n_prompt);
-    const int32_t best = s->n_edits ? argmax(logits, s->n_vocab) : raw_best;
+    const int32_t best = s->n_edits ? find_best(s, logits) : raw_best;
     if (best >= 0)
         out->token = p->temperature < MIN_TEMPERATURE
                          ? best
                          : choose(s, p, logits, best, uniform(p->seed, n_history - n_prompt));
     undo(s, logits);
     if (best < 0) return mr_fail(err, MR_EINTERNAL, "logits: the parameters allow no token");
-    if (p->logprobs || p->n_top_logprobs > 0) report(p, logits, s->n_vocab, raw_best, out);
+    if (p->logprobs || p->n_top_logprobs > 0) report(s, p, logits, raw_best, out);
     return MR_OK;
 }

@@ -1,21 +1,22 @@
 /* sample.h - one row of logits and a sequence's history to its next token.
  *
  * A sampler is scratch for one thread; nothing of a sequence stays in it. The same logits, history,
- * parameters and seed give the same token on every machine: plain C, fixed order of sums, ties go
- * to the lowest id. Owner: caller, open to close. */
+ * parameters and seed give the same token with every table of ops but ref, whose sums are better:
+ * fixed order of sums, ties go to the lowest id. Owner: caller, open to close. */
 #ifndef MR_ENGINE_SAMPLE_H
 #define MR_ENGINE_SAMPLE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/ops.h"
 #include "millrace/engine.h"
 
 typedef struct mr_sampler mr_sampler;
 
 /* eog[n_eog]: what ban_eog bans; borrowed, each below n_vocab. max_history: longest sequence. */
-mr_status mr_sampler_open(mr_sampler **out, uint32_t n_vocab, const int32_t *eog, size_t n_eog,
-                          uint32_t max_history, mr_err *err);
+mr_status mr_sampler_open(mr_sampler **out, const mr_ops *ops, uint32_t n_vocab, const int32_t *eog,
+                          size_t n_eog, uint32_t max_history, mr_err *err);
 void mr_sampler_close(mr_sampler *s);
 
 /* Every number of p against its limits; MR_EINVAL names parameter, limit and value. */

@@ -138,6 +138,10 @@ static bool enter(mr_pool *p, uint32_t *seen) {
     return true;
 }
 
+static void leave(mr_pool *p) {
+    if (all_are_out(atomic_fetch_sub(&p->word, 1) - 1, 0)) wake(p, &p->caller_bed);
+}
+
 static void take_pieces(mr_pool *p, int ith) {
     for (uint32_t i;
          (i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < p->n_pieces;)
@@ -148,12 +152,13 @@ static void *worker_main(void *arg) {
     const worker *w = arg;
     mr_pool *p = w->pool;
 
+    leave(p); /* open has counted us in */
     for (uint32_t seen = 0;;) {
         wait_until(p, &p->workers_bed, run_is_new, seen);
         if (!enter(p, &seen)) continue;
         const bool ends = !p->fn;
         if (!ends) take_pieces(p, w->ith);
-        if (all_are_out(atomic_fetch_sub(&p->word, 1) - 1, 0)) wake(p, &p->caller_bed);
+        leave(p);
         if (ends) return NULL;
     }
 }
@@ -200,13 +205,18 @@ static int start_workers(mr_pool *p) {
         worker *w = &p->workers[i];
         char name[24];
         *w = (worker){.pool = p, .ith = i};
+        atomic_fetch_add(&p->word, 1);
         rc = pthread_create(&w->thread, NULL, worker_main, w);
-        if (rc != 0) break;
+        if (rc != 0) {
+            atomic_fetch_sub(&p->word, 1);
+            break;
+        }
         p->n_started++;
         snprintf(name, sizeof name, "mr-cpu-%d", i);
         pthread_setname_np(w->thread, name);
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    wait_until(p, &p->caller_bed, all_are_out, 0); /* what a thread allocates, it has by now */
     return rc;
 }
 

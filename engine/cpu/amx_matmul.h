@@ -11,10 +11,10 @@
  *
  * The unit's registers are given up at the end of each call: while they hold nothing, the kernel
  * need not save them when it switches threads. Included by ops_avx512.c. */
-#define AMX_TILES      4 /* of rows */
+#define AMX_TILES      4  /* of rows */
 #define AMX_GROUPS     16 /* of columns; a multiple of AMX_BATCH, and of the 8 that share scales */
-#define AMX_MIN_TOKENS 9 /* below, vectors are faster */
-#define AMX_BATCH      4 /* groups whose sums are in flight at once */
+#define AMX_MIN_TOKENS 9  /* below, vectors are faster */
+#define AMX_BATCH      4  /* groups whose sums are in flight at once */
 
 /* Registers of the unit. */
 #define R_SUM 0
@@ -42,6 +42,7 @@ typedef struct amx_strip { /* groups of columns of a tile */
     const float (*scales)[2][MR_TILE];
     size_t first, n; /* groups */
     uint32_t r;
+    const uint8_t *ahead; /* what memory should fetch meanwhile, for each group; NULL: nothing */
 } amx_strip;
 
 /* The compiler does not know that the unit reads memory. */
@@ -70,22 +71,39 @@ INLINE void amx_scale(vec *acc, const int32_t sums[MR_TILE][MR_TILE],
     }
 }
 
+/* Without it the unit waits: the CPU fetches ahead within a page of memory only, and a strip is about
+ * one. */
+INLINE void fetch_group(const uint8_t *quants, size_t g, const mr_type type) {
+    const size_t n = mr_tile_form_of(type).quant_bytes;
+
+    for (size_t i = 0; i < n; i += 64) _mm_prefetch((const char *)quants + g * n + i, _MM_HINT_T1);
+}
+
+/* acc[n_tok] += a strip's products with the inputs from its first group on. */
+INLINE void amx_accumulate(vec *acc, const amx_strip *s, const mr_xblock *x, amx_work *work,
+                           const mr_type type, const int n_tok) {
+    for (size_t g = 0; g < s->n; g += AMX_BATCH) {
+        const size_t n = s->n - g < AMX_BATCH ? s->n - g : AMX_BATCH;
+        for (size_t i = 0; i < n; i++) {
+            if (s->ahead) fetch_group(s->ahead, g + i, type);
+            amx_sum(work->sums[i], &x[g + i], s->quants + (g + i) * 512);
+        }
+        for (size_t i = 0; i < n; i++)
+            amx_scale(acc, work->sums[i], s->scales[g + i], &x[g + i], type, n_tok);
+    }
+}
+
 /* y of a tile and n_tok tokens += a strip; n_store of them exist. */
 INLINE void amx_add(const product *p, const amx_strip *s, size_t t0, size_t n_store, amx_work *work,
                     const mr_type type, const int n_tok) {
-    const mr_xblock *x = p->in->blocks + t0 / MR_TILE * p->in->n_blocks + s->first;
     vec acc[MR_TILE];
 
     UNROLL
     for (int t = 0; t < n_tok; t++)
         acc[t] =
             s->first > 0 && (size_t)t < n_store ? load_tile_row(p, s->r, t0 + (size_t)t) : v_zero();
-    for (size_t g = 0; g < s->n; g += AMX_BATCH) {
-        const size_t n = s->n - g < AMX_BATCH ? s->n - g : AMX_BATCH;
-        for (size_t i = 0; i < n; i++) amx_sum(work->sums[i], &x[g + i], s->quants + (g + i) * 512);
-        for (size_t i = 0; i < n; i++)
-            amx_scale(acc, work->sums[i], s->scales[g + i], &x[g + i], type, n_tok);
-    }
+    amx_accumulate(acc, s, p->in->blocks + t0 / MR_TILE * p->in->n_blocks + s->first, work, type,
+                   n_tok);
     UNROLL
     for (int t = 0; t < n_tok; t++)
         if ((size_t)t < n_store) store_tile_row(p, s->r, t0 + (size_t)t, acc[t]);
@@ -121,31 +139,75 @@ INLINE void amx_unpack(amx_work *work, int i, const uint8_t *tile, size_t cols, 
     }
 }
 
-INLINE void amx_tiles(const product *p, uint32_t r, int n_tiles, amx_work *work,
-                      const mr_type type) {
-    const size_t n_groups = p->w->cols / 32;
+INLINE amx_strip strip_of(const product *p, uint32_t r, size_t first, size_t n,
+                          const amx_work *work, int i, const mr_type type) {
+    const size_t quant_bytes = mr_tile_form_of(type).quant_bytes;
+    const uint8_t *packed = tile_of(p->w, r) + first * quant_bytes;
 
-    for (size_t g = 0; g < n_groups; g += AMX_GROUPS) {
-        const size_t n = n_groups - g < AMX_GROUPS ? n_groups - g : AMX_GROUPS;
+    return (amx_strip){.quants = type == MR_TYPE_Q8_0 ? packed : work->quants[i][0],
+                       .scales = work->scales[i],
+                       .first = first,
+                       .n = n,
+                       .r = r,
+                       .ahead = packed + n * quant_bytes};
+}
+
+INLINE size_t groups_from(const product *p, size_t g) {
+    const size_t left = p->w->cols / 32 - g;
+    return left < AMX_GROUPS ? left : AMX_GROUPS;
+}
+
+/* Tokens of one tile use weights once: they are read in the order of memory, and sums stay here. */
+INLINE void amx_few(const product *p, uint32_t r, amx_work *work, const mr_type type) {
+    vec acc[MR_TILE];
+
+    UNROLL
+    for (int t = 0; t < MR_TILE; t++) acc[t] = v_zero();
+    for (size_t g = 0, n; g < p->w->cols / 32; g += n) {
+        n = groups_from(p, g);
+        const amx_strip s = strip_of(p, r, g, n, work, 0, type);
+        amx_unpack(work, 0, tile_of(p->w, r), p->w->cols, g, n, type);
+        memory_is_written();
+        amx_accumulate(acc, &s, p->in->blocks + g, work, type, MR_TILE);
+    }
+    UNROLL
+    for (int t = 0; t < MR_TILE; t++)
+        if ((size_t)t < p->n_tok) store_tile_row(p, r, (size_t)t, acc[t]);
+}
+
+INLINE void amx_many(const product *p, uint32_t r, int n_tiles, amx_work *work,
+                     const mr_type type) {
+    for (size_t g = 0, n; g < p->w->cols / 32; g += n) {
+        n = groups_from(p, g);
         for (int i = 0; i < n_tiles; i++)
             amx_unpack(work, i, tile_of(p->w, r + MR_TILE * (uint32_t)i), p->w->cols, g, n, type);
         memory_is_written();
         for (size_t t = 0; t < p->n_tok; t += MR_TILE) {
             const size_t n_tok = p->n_tok - t < MR_TILE ? p->n_tok - t : MR_TILE;
             for (int i = 0; i < n_tiles; i++) {
-                const uint32_t row = r + MR_TILE * (uint32_t)i;
-                const uint8_t *quants =
-                    type == MR_TYPE_Q8_0 ? tile_of(p->w, row) + g * 512 : work->quants[i][0];
-                amx_tokens(p, &(amx_strip){quants, work->scales[i], g, n, row}, t, n_tok, work,
-                           type);
+                amx_strip s = strip_of(p, r + MR_TILE * (uint32_t)i, g, n, work, i, type);
+                if (t > 0) s.ahead = NULL;
+                amx_tokens(p, &s, t, n_tok, work, type);
             }
         }
     }
 }
 
+INLINE void amx_rows(const product *p, uint32_t r0, uint32_t r1, amx_work *work,
+                     const mr_type type) {
+    if (p->n_tok <= MR_TILE) {
+        for (uint32_t r = r0; r < r1; r += MR_TILE) amx_few(p, r, work, type);
+        return;
+    }
+    for (uint32_t r = r0; r < r1; r += AMX_TILES * MR_TILE) {
+        const uint32_t n = (r1 - r + MR_TILE - 1) / MR_TILE;
+        amx_many(p, r, (int)(n < AMX_TILES ? n : AMX_TILES), work, type);
+    }
+}
+
 #define AMX(name, type)                                                                            \
-    static void name(const product *p, uint32_t r, int n_tiles, amx_work *work) {                  \
-        amx_tiles(p, r, n_tiles, work, type);                                                      \
+    static void name(const product *p, uint32_t r0, uint32_t r1, amx_work *work) {                 \
+        amx_rows(p, r0, r1, work, type);                                                           \
     }
 AMX(amx_q8_0, MR_TYPE_Q8_0)
 AMX(amx_q4_0, MR_TYPE_Q4_0)
@@ -153,7 +215,7 @@ AMX(amx_q4_k, MR_TYPE_Q4_K)
 AMX(amx_q5_k, MR_TYPE_Q5_K)
 #undef AMX
 
-typedef void amx_fn(const product *p, uint32_t r, int n_tiles, amx_work *work);
+typedef void amx_fn(const product *p, uint32_t r0, uint32_t r1, amx_work *work);
 static amx_fn *const amx[] = {
     /* the types that gain by it */
     [MR_TYPE_Q8_0] = amx_q8_0,
@@ -170,12 +232,7 @@ static void amx_matmul(float *y, size_t ldy, const mr_mat *w, uint32_t r0, uint3
         simd_matmul(y, ldy, w, r0, r1, in, n_tok, scratch);
         return;
     }
-    /* Tokens of one tile use weights once: then read them in the order of memory. */
-    const uint32_t most = n_tok <= MR_TILE ? 1 : AMX_TILES;
     _tile_loadconfig(&shapes);
-    for (uint32_t r = r0; r < r1; r += most * MR_TILE) {
-        const uint32_t n = (r1 - r + MR_TILE - 1) / MR_TILE;
-        amx[w->type](&p, r, (int)(n < most ? n : most), scratch);
-    }
+    amx[w->type](&p, r0, r1, scratch);
     _tile_release();
 }

@@ -4,6 +4,7 @@
  * and a job that moves from one machine to another goes on with the same bits. The ops are in
  * simd_*.h. 16 registers hold the float sums of a tile by 6 tokens, a column of it and an input.
  */
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
 

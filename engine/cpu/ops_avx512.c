@@ -4,6 +4,7 @@
  * set. 32 registers hold 2 tiles by 12 tokens of float sums, 2 tiles of weights and an input. AMX
  * changes nothing but products of quantized weights with several tokens.
  */
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
 

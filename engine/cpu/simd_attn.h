@@ -8,17 +8,22 @@
  * transposed in the cache, so 16 positions are 16 lanes and nothing is added across them. A value
  * adds its weighted inputs by ascending position into one sum per span. Tiles choose which sums are
  * made side by side, never the order within one, so neither the company of a query, nor who does
- * which span, nor the instruction set shows in a bit. */
+ * which span, nor the instruction set shows in a bit.
+ *
+ * The cache is read in stretches of a few KiB that lie anywhere, and the hardware does not see the
+ * next one coming. So it is asked for half a span early: scores fetch the values of their block,
+ * values the keys of the same block of the next span. */
 
 #define SPAN_BLOCKS (MR_ATTN_SPAN / MR_KV_BLOCK_LEN)
+#define TO_L2       2 /* of __builtin_prefetch: what is asked for waits there, a span fills the L1 */
 _Static_assert(MR_KV_BLOCK_LEN % (ATTN_VECS * LANES) == 0, "a block of keys is whole tiles");
 
 typedef struct attn_tile {
     _Alignas(64) float p[ATTN_TILE][MR_ATTN_SPAN]; /* scores, then e^(score - max) */
     float max[ATTN_TILE], total[ATTN_TILE];
     uint32_t n[ATTN_TILE];      /* positions of the span that the query attends to, ascending */
-    size_t at[SPAN_BLOCKS + 1]; /* of a block's key head in a->k, of its value head in a->v; the
-                                 * one behind the span is for prefetching only */
+    size_t at[2 * SPAN_BLOCKS]; /* of a block's key head in a->k, of its value head in a->v; the
+                                 * second half is the next span, for prefetching only */
     const float *q;             /* [d_head, width] scaled */
     float *sum;                 /* [width, d_head] values of the span */
     uint32_t d_head, first;     /* first: number of the tile's first query */
@@ -28,17 +33,16 @@ static void locate(attn_tile *s, const mr_attn_args *a, uint32_t span) {
     const uint32_t first = span * SPAN_BLOCKS;
     const uint32_t last = (a->pos + a->n_rows - 1) / MR_KV_BLOCK_LEN;
 
-    for (uint32_t b = 0; b <= SPAN_BLOCKS; b++) {
+    for (uint32_t b = 0; b < 2 * SPAN_BLOCKS; b++) {
         const size_t block = (size_t)a->table[first + b < last ? first + b : last];
         s->at[b] = (block * a->n_kv_head + a->kv_head) * MR_KV_BLOCK_LEN * a->d_head;
     }
 }
 
-/* Scores of ATTN_VECS * 16 positions from i on. The cache is read in stretches of a few KiB that
- * lie anywhere: the hardware does not see the next one coming, so it is asked for here. */
-INLINE void score_tile(attn_tile *s, const mr_f16 *keys, uint32_t i, const int width) {
+/* Scores of ATTN_VECS * 16 positions from i on. */
+INLINE void score_tile(attn_tile *s, const mr_attn_args *a, uint32_t i, const int width) {
     const size_t *at = s->at + i / MR_KV_BLOCK_LEN;
-    const mr_f16 *k = keys + at[0] + i % MR_KV_BLOCK_LEN, *next = keys + at[1];
+    const mr_f16 *k = a->k + at[0] + i % MR_KV_BLOCK_LEN, *later = a->v + at[0];
     vec sum[ATTN_TILE][ATTN_VECS], kv[ATTN_VECS];
     const float *q = s->q;
 
@@ -48,7 +52,7 @@ INLINE void score_tile(attn_tile *s, const mr_f16 *keys, uint32_t i, const int w
         for (int j = 0; j < ATTN_VECS; j++) sum[m][j] = v_zero();
     }
     for (uint32_t d = 0; d < s->d_head; d++, q += width) {
-        __builtin_prefetch(next + (size_t)d * MR_KV_BLOCK_LEN);
+        __builtin_prefetch(later + (size_t)d * MR_KV_BLOCK_LEN, 0, TO_L2);
         UNROLL
         for (int j = 0; j < ATTN_VECS; j++) kv[j] = v_f16(k + LANES * j);
         k += MR_KV_BLOCK_LEN;
@@ -86,15 +90,16 @@ static void softmax_span(attn_tile *s, int m) {
 
 /* Positions i0 .. i1 of one block, into the sums of queries first .. first + width for n_vec
  * vectors of values from d on; of a single one only n values. */
-INLINE void value_tile(const attn_tile *s, const mr_f16 *values, uint32_t d, uint32_t i0,
+INLINE void value_tile(const attn_tile *s, const mr_attn_args *a, uint32_t d, uint32_t i0,
                        uint32_t i1, vec sum[ATTN_TILE][ATTN_VECS], int first, const int width,
                        const int n_vec, size_t n) {
-    const size_t *at = s->at + i0 / MR_KV_BLOCK_LEN, step = s->d_head;
-    const mr_f16 *v = values + at[0] + i0 % MR_KV_BLOCK_LEN * step + d, *next = values + at[1] + d;
+    const size_t *at = s->at + i0 / MR_KV_BLOCK_LEN, in = i0 % MR_KV_BLOCK_LEN;
+    const mr_f16 *v = a->v + at[0] + in * s->d_head + d;
+    const mr_f16 *later = a->k + at[SPAN_BLOCKS] + (d + in) * MR_KV_BLOCK_LEN;
     vec x[ATTN_VECS];
 
-    for (uint32_t i = i0; i < i1; i++, v += step, next += step) {
-        __builtin_prefetch(next);
+    for (uint32_t i = i0; i < i1; i++, v += s->d_head, later += MR_KV_BLOCK_LEN) {
+        __builtin_prefetch(later, 0, TO_L2);
         UNROLL
         for (int j = 0; j < n_vec; j++)
             x[j] = n < LANES ? v_f16_n(v + LANES * j, n) : v_f16(v + LANES * j);
@@ -125,7 +130,7 @@ INLINE void add_values(attn_tile *s, const mr_attn_args *a, uint32_t d, uint32_t
     for (uint32_t i = i0, end; i < i1; i = end) {
         const uint32_t block_end = (i / MR_KV_BLOCK_LEN + 1) * MR_KV_BLOCK_LEN;
         end = block_end < i1 ? block_end : i1;
-        value_tile(s, a->v, d, i, end, sum, first, width, n_vec, n);
+        value_tile(s, a, d, i, end, sum, first, width, n_vec, n);
     }
     UNROLL
     for (int m = 0; m < width; m++) {
@@ -196,16 +201,17 @@ static void record_span(float *record, const float *sum, float max, float total,
 INLINE void attn_span(attn_tile *s, const mr_attn_args *a, uint32_t span, const int width) {
     const uint32_t n_most = s->n[width - 1], n_all = s->n[0];
 
-    for (uint32_t i = 0; i < n_most; i += ATTN_VECS * LANES) score_tile(s, a->k, i, width);
+    for (uint32_t i = 0; i < n_most; i += ATTN_VECS * LANES) score_tile(s, a, i, width);
     for (int m = 0; m < width; m++) softmax_span(s, m);
     values(s, a, 0, n_all, 0, width);
     for (int m = 1; m < width; m++)
         if (s->n[m] > n_all) rest_of_values(s, a, n_all, m);
     for (int m = 0; m < width; m++) {
-        float *record = a->part + (s->first + (uint32_t)m) * MR_ATTN_RECORD(s->d_head);
+        float *record = a->part + (span - a->span0) * a->step +
+                        (s->first + (uint32_t)m) * MR_ATTN_RECORD(s->d_head);
 
         record_span(record, s->sum + (size_t)m * s->d_head, s->max[m], s->total[m], s->d_head,
-                    span == a->span0);
+                    span == a->span0 || a->step > 0);
     }
 }
 

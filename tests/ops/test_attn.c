@@ -72,9 +72,12 @@ static size_t out_bytes(const problem *p) {
     return (size_t)p->s.n_rows * p->s.n_head * p->s.d_head * sizeof(float);
 }
 
-/* Rows r0 .. r0 + n_rows, each span by itself if `apart`. */
+typedef enum manner { TOGETHER, APART, IN_STEPS } manner;
+
+/* Rows r0 .. r0 + n_rows: all spans into one record, each by itself, or each into its own record.
+ */
 static void attend_rows(const mr_ops *o, const problem *p, float *out, uint32_t r0, uint32_t n_rows,
-                        bool apart, float scale) {
+                        manner how, float scale) {
     const layout *s = &p->s;
     const size_t record = MR_ATTN_RECORD(s->d_head), row_values = (size_t)s->n_head * s->d_head;
     const uint32_t n_queries = n_rows * p->group;
@@ -95,10 +98,12 @@ static void attend_rows(const mr_ops *o, const problem *p, float *out, uint32_t 
                       .scratch = scratch};
 
     for (a.kv_head = 0; a.kv_head < s->n_kv_head; a.kv_head++) {
-        const uint32_t n_parts = apart ? n_spans : 1;
-        for (uint32_t i = n_parts; i-- > 0;) { /* whoever comes last */
+        const uint32_t n_parts = how == TOGETHER ? 1 : n_spans;
+        const uint32_t n_calls = how == APART ? n_spans : 1;
+        for (uint32_t i = n_calls; i-- > 0;) { /* whoever comes last */
             a.span0 = i;
-            a.span1 = apart ? i + 1 : n_spans;
+            a.span1 = how == APART ? i + 1 : n_spans;
+            a.step = how == IN_STEPS ? n_queries * record : 0;
             a.part = parts + i * n_queries * record;
             o->attn(&a);
         }
@@ -116,7 +121,7 @@ static void attend_rows(const mr_ops *o, const problem *p, float *out, uint32_t 
 static float *attend(const mr_ops *o, const problem *p, float scale) {
     float *out = malloc(out_bytes(p));
 
-    attend_rows(o, p, out, 0, p->s.n_rows, false, scale);
+    attend_rows(o, p, out, 0, p->s.n_rows, TOGETHER, scale);
     return out;
 }
 
@@ -201,7 +206,8 @@ TEST(a_row_has_the_same_bits_alone_and_in_a_block) {
             for (uint32_t step = 1; step < p.s.n_rows; step += 2) {
                 for (uint32_t r = 0; r < p.s.n_rows; r += step) {
                     const uint32_t left = p.s.n_rows - r;
-                    attend_rows(o, &p, got, r, left < step ? left : step, false, usual_scale(&p.s));
+                    attend_rows(o, &p, got, r, left < step ? left : step, TOGETHER,
+                                usual_scale(&p.s));
                 }
                 assert_memory_equal(got, all, out_bytes(&p));
             }
@@ -218,8 +224,11 @@ TEST(spans_joined_have_the_same_bits_as_all_at_once) {
         problem_init(&p, &layouts[k], 150 + k, false);
         FOR_EACH_OPS(o) {
             float *all = attend(o, &p, usual_scale(&p.s)), *got = malloc(out_bytes(&p));
-            attend_rows(o, &p, got, 0, p.s.n_rows, true, usual_scale(&p.s));
-            assert_memory_equal(got, all, out_bytes(&p));
+            for (manner how = APART; how <= IN_STEPS; how++) {
+                memset(got, 0xff, out_bytes(&p));
+                attend_rows(o, &p, got, 0, p.s.n_rows, how, usual_scale(&p.s));
+                assert_memory_equal(got, all, out_bytes(&p));
+            }
             free(got);
             free(all);
         }

@@ -106,6 +106,52 @@ TEST(rope_rotates_a_pair_and_leaves_the_rest) {
     }
 }
 
+/* ---- rows of logits ---- */
+
+TEST(the_largest_is_found_and_what_is_not_a_number_as_well) {
+    FOR_EACH_OPS(o) {
+        for (size_t n = 1; n <= MAX_LEN; n++) {
+            float *x = random_floats(n, n), want = -INFINITY;
+            for (size_t i = 0; i < n; i++) want = fmaxf(want, x[i] -= 10); /* all below 0 */
+            CHECK(o->largest(x, n) == want);
+            x[n / 2] = -INFINITY; /* a banned token */
+            CHECK(n == 1 ? o->largest(x, n) == -INFINITY : isfinite(o->largest(x, n)));
+            x[n - 1] = INFINITY;
+            CHECK(isnan(o->largest(x, n)));
+            x[n - 1] = NAN;
+            CHECK(isnan(o->largest(x, n)));
+            free(x);
+        }
+    }
+}
+
+static void check_exp_sums(size_t n, float scale) {
+    const size_t n_runs = (n + MR_EXP_RUN - 1) / MR_EXP_RUN;
+    float *x = random_floats(n, n), *want = malloc(n_runs * sizeof *want), *bits = NULL;
+    const float top = mr_ops_pick("ref")->largest(x, n);
+
+    if (n > 3) x[n / 3] = -INFINITY;
+    mr_ops_pick("ref")->exp_sums(want, x, n, top, scale);
+    FOR_EACH_OPS(o) {
+        float *got = malloc(n_runs * sizeof *got);
+        o->exp_sums(got, x, n, top, scale);
+        for (size_t i = 0; i < n_runs; i++)
+            CHECK_NEAR(got[i], want[i], MR_EXP_SUM_TOL * want[i], o->name);
+        if (strcmp(o->name, "ref") != 0 && !bits) bits = copy_of(got, n_runs);
+        if (strcmp(o->name, "ref") != 0) assert_memory_equal(got, bits, n_runs * sizeof *got);
+        free(got);
+    }
+    free(x);
+    free(want);
+    free(bits);
+}
+
+TEST(sums_of_exponentials_are_near_ref_and_the_same_in_all_instruction_sets) {
+    for (size_t n = 1; n <= MAX_LEN; n++) check_exp_sums(n, 1);
+    for (size_t n = MR_EXP_RUN - 1; n <= MR_EXP_RUN + 1; n++) check_exp_sums(n, 0.5f);
+    check_exp_sums(5 * MR_EXP_RUN + 17, 3);
+}
+
 /* silu alone, so the bound is on each value rather than on the largest of a row. */
 TEST(silu_holds_over_its_whole_range) {
     enum { N = 1 << 16 };

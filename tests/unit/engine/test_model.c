@@ -8,6 +8,7 @@
 
 #include "engine/gguf_write.h"
 #include "engine/model.h"
+#include "engine/pack.h"
 #include "tests/test.h"
 
 enum { N_EMBD = 32, N_HEAD = 4, N_KV = 2, D_HEAD = 8, N_FF = 64, N_VOCAB = 10 };
@@ -514,6 +515,47 @@ TEST(refuses_types_and_tensors_without_a_place) {
     refused(&layer, MR_EUNSUPPORTED, "blk.1.attn_norm.weight", "of 1 layers");
     refused(&head_norm, MR_EUNSUPPORTED, "blk.0.attn_q_norm.weight", "no place in a llama model");
     refused(&freqs, MR_EINVAL, "rope_freqs.weight", "need 4 x 1");
+}
+
+/* --- packing ---------------------------------------------------------------------------------- */
+
+/* Every matrix has its tiles, each in memory of its own; rows of the file can still be read after
+ * its pages were given back, as the embedding's are. */
+TEST(packs_every_matrix_once) {
+    mr_model *m;
+    mr_pool *pool;
+    mr_err err;
+
+    CHECK_OK(mr_model_open(&m, "tests/golden/llama_k_quants.gguf", &err), err);
+    CHECK_OK(mr_pool_open(&pool, 2, &err), err);
+    const size_t n = m->output.row_bytes * m->output.rows;
+    uint8_t *before = malloc(n);
+    memcpy(before, m->output.data, n);
+    CHECK_OK(mr_model_pack(m, pool, &err), err);
+    assert_memory_equal(m->output.data, before, n);
+
+    const uint8_t *at = m->tiles;
+    const mr_mat *all[1 + 7 * 2] = {&m->output};
+    CHECK_I64(m->hp.n_layer, 2);
+    for (size_t i = 0; i < 2; i++) {
+        const mr_layer *y = &m->layers[i];
+        const mr_mat *of[] = {&y->wq, &y->wk, &y->wv, &y->wo, &y->gate, &y->up, &y->down};
+        memcpy(all + 1 + 7 * i, of, sizeof of);
+    }
+    for (size_t i = 0; i < MR_COUNT(all); i++) {
+        const size_t bytes = mr_tile_bytes(all[i]->type, all[i]->cols);
+        const uint32_t n_tiles = (all[i]->rows + MR_TILE - 1) / MR_TILE;
+        uint8_t *last = calloc(1, bytes);
+        CHECK(all[i]->tiles == at);
+        mr_pack_tile(last, all[i], n_tiles - 1);
+        assert_memory_equal(at + (n_tiles - 1) * bytes, last, bytes);
+        at += n_tiles * bytes;
+        free(last);
+    }
+    CHECK_I64(at - (const uint8_t *)m->tiles, m->tiles_bytes);
+    free(before);
+    mr_pool_close(pool);
+    mr_model_close(m);
 }
 
 MR_TEST_MAIN

@@ -11,6 +11,7 @@
 #define MAX_HISTORY 64
 
 static mr_sampler *sampler;
+static const mr_ops *ops;
 static float logits[MAX_VOCAB];
 
 static const int32_t eog[] = {2, 5};
@@ -18,7 +19,8 @@ static const int32_t eog[] = {2, 5};
 static void open_sampler(uint32_t n_vocab) {
     mr_err err;
     mr_sampler_close(sampler);
-    CHECK_OK(mr_sampler_open(&sampler, n_vocab, eog, MR_COUNT(eog), MAX_HISTORY, &err), err);
+    if (!ops) ops = mr_ops_pick("auto");
+    CHECK_OK(mr_sampler_open(&sampler, ops, n_vocab, eog, MR_COUNT(eog), MAX_HISTORY, &err), err);
 }
 
 static void set(size_t n, const float *values) {
@@ -149,6 +151,92 @@ TEST(top_p_of_a_large_row_is_the_sorted_prefix) {
     }
     CHECK(largest < n_kept);
     CHECK(largest + 30 > n_kept); /* the tail of the nucleus is reached too */
+}
+
+static float random_logit(uint32_t *state, float spread) {
+    float sum = 0;
+
+    for (int i = 0; i < 6; i++) {
+        *state = *state * 1664525u + 1013904223u;
+        sum += (float)(int32_t)*state * 0x1p-31f;
+    }
+    return sum * spread;
+}
+
+static int falling(const void *a, const void *b) {
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* Of a row of any shape: equal, flat, like a model's, one token far above all. */
+TEST(top_p_is_right_for_rows_of_any_shape) {
+    static const float spreads[] = {0, 0.1f, 2, 30}, ps[] = {0.05f, 0.5f, 0.9f, 0.999f};
+    static float sorted[MAX_VOCAB];
+
+    open_sampler(MAX_VOCAB);
+    for (size_t k = 0; k < MR_COUNT(spreads) * MR_COUNT(ps); k++) {
+        const float top_p = ps[k % MR_COUNT(ps)];
+        uint32_t draws = (uint32_t)k;
+        double sum = 0, at = 0;
+        size_t n_kept = 0, n_last = 0;
+
+        for (size_t i = 0; i < MAX_VOCAB; i++)
+            sorted[i] = logits[i] = random_logit(&draws, spreads[k / MR_COUNT(ps)]);
+        qsort(sorted, MAX_VOCAB, sizeof *sorted, falling);
+        for (size_t i = 0; i < MAX_VOCAB; i++) sum += exp((double)sorted[i]);
+        while (at < (double)top_p * sum) at += exp((double)sorted[n_kept++]);
+        const float least = sorted[n_kept < MAX_VOCAB ? n_kept : n_kept - 1]; /* one for rounding */
+        for (uint64_t seed = 0; seed < 2000; seed++) {
+            const int32_t id = pick(&(mr_sampling){.temperature = 1, .top_p = top_p, .seed = seed});
+            CHECK(logits[id] >= least);
+            if (spreads[k / MR_COUNT(ps)] == 0) CHECK((size_t)id <= n_kept); /* a tie: low ids */
+            n_last += logits[id] <= sorted[n_kept / 2];
+        }
+        if (spreads[k / MR_COUNT(ps)] < 1)
+            CHECK(n_last > 500); /* the lower half is drawn as well */
+    }
+}
+
+/* 5000 tokens are several runs of the op that sums up the row. */
+TEST(every_part_of_a_large_row_is_drawn_from) {
+    enum { N = 20000, PART = 500 };
+    int parts[MAX_VOCAB / PART] = {0};
+
+    open_sampler(MAX_VOCAB);
+    for (size_t i = 0; i < MAX_VOCAB; i++) logits[i] = 3;
+    for (int i = 0; i < N; i++)
+        parts[pick(&(mr_sampling){.temperature = 1, .seed = (uint64_t)i}) / PART]++;
+    for (size_t i = 0; i < MR_COUNT(parts); i++) /* 5 standard deviations */
+        CHECK(abs(parts[i] - N * PART / MAX_VOCAB) < 5 * sqrt(N * 0.1));
+}
+
+TEST(all_variants_draw_the_same_tokens) {
+    static const char *const isas[] = {"avx2", "avx512", "amx"};
+    static const mr_sampling ps[] = {{.temperature = 1},
+                                     {.temperature = 0.7f, .top_p = 0.95f},
+                                     {.temperature = 1.5f, .top_k = 50, .top_p = 0.9f},
+                                     {.temperature = 1, .min_p = 0.01f, .logprobs = true}};
+    static mr_engine_out want[MR_COUNT(ps)][200];
+    const mr_ops *first = NULL, *usual = ops;
+    uint32_t draws = 1;
+
+    for (size_t i = 0; i < MAX_VOCAB; i++) logits[i] = random_logit(&draws, 2);
+    for (size_t v = 0; v < MR_COUNT(isas); v++) {
+        if (!(ops = mr_ops_pick(isas[v]))) continue;
+        open_sampler(MAX_VOCAB);
+        for (size_t k = 0; k < MR_COUNT(ps); k++)
+            for (uint64_t seed = 0; seed < 200; seed++) {
+                mr_sampling p = ps[k];
+                mr_engine_out out;
+                p.seed = seed;
+                CHECK_I64(mr_sampler_pick(sampler, &p, logits, NULL, 0, 0, &out, NULL), MR_OK);
+                if (!first) want[k][seed] = out;
+                CHECK_I64(out.token, want[k][seed].token);
+                CHECK(out.logprob == want[k][seed].logprob);
+            }
+        first = ops;
+    }
+    ops = usual;
 }
 
 TEST(penalties_and_bias_in_their_order) {
