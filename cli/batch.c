@@ -137,7 +137,7 @@ static void on_result(void *owner, const mr_result *r) {
                 r->error.message);
         b->resend_ms = now_ms + RESEND_MS;
     }
-    mr_flights_set_todo(&b->flights, f, MR_FLIGHT_SEND);
+    mr_flights_set_need(&b->flights, f, MR_FLIGHT_SEND);
 }
 
 /* ---- waiting ---- */
@@ -211,7 +211,7 @@ static bool submit_again(batch *b, mr_flight *f) {
     char custom_id[MR_BATCH_MAX_ID + 1];
     mr_batch_line l;
 
-    mr_flights_set_todo(&b->flights, f, MR_FLIGHT_WAIT);
+    mr_flights_set_need(&b->flights, f, MR_FLIGHT_WAIT);
     snprintf(custom_id, sizeof custom_id, "%s", f->custom_id);
     mr_status st = mr_batch_in_seek(&b->in, f->at, f->line_no, &b->err);
     if (st != MR_OK) return fail(b, st);
@@ -248,16 +248,16 @@ static bool settle(batch *b, mr_flight *f) {
     if (st == MR_OK && !alive && mr_wait(b->c, job_id, FETCH_MS, &r, &err) == MR_OK)
         on_result(b, r);
     if ((f = mr_flights_find_job(&b->flights, job_id)) != NULL) /* it may have come meanwhile */
-        mr_flights_set_todo(&b->flights, f, alive ? MR_FLIGHT_WAIT : MR_FLIGHT_SEND);
+        mr_flights_set_need(&b->flights, f, alive ? MR_FLIGHT_WAIT : MR_FLIGHT_SEND);
     return may_go_on(b);
 }
 
 /* Whatever is to be done about jobs in flight. False: the run ends. */
 static bool work_off(batch *b) {
     mr_flight *f;
-    while ((f = b->flights.first) != NULL && f->todo != MR_FLIGHT_WAIT) {
-        if (f->todo == MR_FLIGHT_SEND && mr_clock_mono_ms() < b->resend_ms) break;
-        if (!(f->todo == MR_FLIGHT_SETTLE ? settle(b, f) : submit_again(b, f))) return false;
+    while ((f = b->flights.first) != NULL && f->need != MR_FLIGHT_WAIT) {
+        if (f->need == MR_FLIGHT_SEND && mr_clock_mono_ms() < b->resend_ms) break;
+        if (!(f->need == MR_FLIGHT_SETTLE ? settle(b, f) : submit_again(b, f))) return false;
     }
     return may_go_on(b);
 }
@@ -297,7 +297,7 @@ static void on_journal(void *owner, const char *custom_id, const char *job_id) {
     if (mr_idset_has(&b->done, custom_id) || mr_flights_find_custom(&b->flights, custom_id)) return;
     mr_flight *f = mr_flights_add(&b->flights, custom_id, job_id, 0);
     if (f)
-        mr_flights_set_todo(&b->flights, f, MR_FLIGHT_SETTLE);
+        mr_flights_set_need(&b->flights, f, MR_FLIGHT_SETTLE);
     else
         no_memory(b);
 }

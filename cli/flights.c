@@ -94,10 +94,10 @@ mr_flight *mr_flights_find_custom(const mr_flights *fl, const char *custom_id) {
     return f;
 }
 
-void mr_flights_set_todo(mr_flights *fl, mr_flight *f, mr_flight_todo todo) {
-    f->todo = todo;
+void mr_flights_set_need(mr_flights *fl, mr_flight *f, mr_flight_need need) {
+    f->need = need;
     link_out(fl, f);
-    link_in(fl, f, todo != MR_FLIGHT_WAIT);
+    link_in(fl, f, need != MR_FLIGHT_WAIT);
 }
 
 void mr_flights_drop(mr_flights *fl, mr_flight *f) {

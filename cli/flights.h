@@ -12,16 +12,16 @@
 
 #include "millrace/job.h"
 
-typedef enum mr_flight_todo {
+typedef enum mr_flight_need {
     MR_FLIGHT_WAIT,   /* nothing: its result will come */
     MR_FLIGHT_SETTLE, /* of an earlier run: is it still on its way? */
     MR_FLIGHT_SEND    /* to be sent, again */
-} mr_flight_todo;
+} mr_flight_need;
 
 typedef struct mr_flight {
     char job_id[MR_JOB_ID_LEN + 1];
     char *custom_id;
-    mr_flight_todo todo;
+    mr_flight_need need;
     off_t at; /* of its line in the input; -1: not seen there */
     size_t line_no, bytes;
     unsigned n_sent;
@@ -40,7 +40,7 @@ mr_flight *mr_flights_add(mr_flights *fl, const char *custom_id, const char *job
 mr_flight *mr_flights_find_job(const mr_flights *fl, const char *job_id);
 mr_flight *mr_flights_find_custom(const mr_flights *fl, const char *custom_id);
 /* Moves it to the front, or to the end of the list for MR_FLIGHT_WAIT. */
-void mr_flights_set_todo(mr_flights *fl, mr_flight *f, mr_flight_todo todo);
+void mr_flights_set_need(mr_flights *fl, mr_flight *f, mr_flight_need need);
 void mr_flights_drop(mr_flights *fl, mr_flight *f);
 void mr_flights_deinit(mr_flights *fl);
 

@@ -78,7 +78,7 @@ struct mr_engine {
     size_t logits_bytes;
     mr_row *rows;   /* [rows of a pass] */
     wanted *wanted; /* [rows of a pass] */
-    uint32_t *todo; /* [max_seqs] items to sample */
+    uint32_t *drawn; /* [max_seqs] items of this step that get a token */
 
     mr_engine_on_row *on_row;
     void *on_row_owner;
@@ -175,10 +175,10 @@ static mr_status open_seqs(mr_engine *e, mr_err *err) {
     e->biases = calloc((size_t)e->max_seqs * MR_MAX_LOGIT_BIAS, sizeof *e->biases);
     e->rows = calloc(pass, sizeof *e->rows);
     e->wanted = calloc(pass, sizeof *e->wanted);
-    e->todo = calloc(e->max_seqs, sizeof *e->todo);
+    e->drawn = calloc(e->max_seqs, sizeof *e->drawn);
     e->logits_bytes = (size_t)e->max_seqs * e->n_vocab * sizeof *e->logits;
     e->logits = mr_pages_map(e->logits_bytes);
-    if (!e->seqs || !e->tokens || !e->tables || !e->biases || !e->rows || !e->wanted || !e->todo ||
+    if (!e->seqs || !e->tokens || !e->tables || !e->biases || !e->rows || !e->wanted || !e->drawn ||
         !e->logits)
         return mr_fail(err, MR_ENOMEM, "engine: no memory for %u sequences of %u tokens",
                        e->max_seqs, e->n_ctx);
@@ -236,7 +236,7 @@ fail:
 void mr_engine_close(mr_engine *e) {
     if (!e) return;
     mr_pages_unmap(e->logits, e->logits_bytes);
-    free(e->todo);
+    free(e->drawn);
     free(e->wanted);
     free(e->rows);
     free(e->biases);
@@ -488,7 +488,7 @@ typedef struct sampling_run {
 static void on_sample(void *arg, uint32_t piece, int ith) {
     const sampling_run *r = arg;
     mr_engine *e = r->e;
-    const uint32_t i = e->todo[piece];
+    const uint32_t i = e->drawn[piece];
     const seq *s = &e->seqs[r->items[i].seq];
     float *logits = e->logits + (size_t)s->logits_row * e->n_vocab;
 
@@ -501,7 +501,7 @@ static void on_sample(void *arg, uint32_t piece, int ith) {
 static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                         mr_err *err) {
     sampling_run r = {e, items, outs};
-    uint32_t n_todo = 0;
+    uint32_t n_drawn = 0;
 
     for (size_t i = 0; i < n; i++) {
         const seq *s = &e->seqs[items[i].seq];
@@ -509,9 +509,9 @@ static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_
         outs[i].token = -1;
         outs[i].logprob = 0;
         outs[i].n_top = 0;
-        if (items[i].n_tokens == pending(s) && s->n_left > 0) e->todo[n_todo++] = (uint32_t)i;
+        if (items[i].n_tokens == pending(s) && s->n_left > 0) e->drawn[n_drawn++] = (uint32_t)i;
     }
-    mr_pool_run(e->pool, n_todo, on_sample, &r);
+    mr_pool_run(e->pool, n_drawn, on_sample, &r);
     for (size_t i = 0; i < n; i++)
         if (outs[i].token == MR_ENGINE_SPOILED)
             return mr_fail(err, MR_EINTERNAL,

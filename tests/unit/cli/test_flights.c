@@ -48,15 +48,15 @@ TEST(both_ids_find_what_is_there_and_nothing_else) {
 TEST(what_is_to_be_done_stands_in_front) {
     mr_flights fl = {0};
     for (int i = 0; i < 5; i++) CHECK(mr_flights_add(&fl, custom_of(i), job_of(i), 0) != NULL);
-    mr_flights_set_todo(&fl, mr_flights_find_job(&fl, job_of(3)), MR_FLIGHT_SEND);
-    mr_flights_set_todo(&fl, mr_flights_find_job(&fl, job_of(4)), MR_FLIGHT_SETTLE);
+    mr_flights_set_need(&fl, mr_flights_find_job(&fl, job_of(3)), MR_FLIGHT_SEND);
+    mr_flights_set_need(&fl, mr_flights_find_job(&fl, job_of(4)), MR_FLIGHT_SETTLE);
     CHECK_STR(fl.first->custom_id, "doc 4");
     CHECK_STR(fl.first->next->custom_id, "doc 3");
-    mr_flights_set_todo(&fl, fl.first, MR_FLIGHT_WAIT);
+    mr_flights_set_need(&fl, fl.first, MR_FLIGHT_WAIT);
     CHECK_STR(fl.first->custom_id, "doc 3");
     CHECK_STR(fl.last->custom_id, "doc 4");
     mr_flights_drop(&fl, fl.first);
-    CHECK_I64(fl.first->todo, MR_FLIGHT_WAIT);
+    CHECK_I64(fl.first->need, MR_FLIGHT_WAIT);
     mr_flights_deinit(&fl);
 }
 
