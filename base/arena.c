@@ -68,7 +68,10 @@ static size_t grown_cap(const mr_arena *a, size_t n) {
 void *mr_arena_alloc(mr_arena *a, size_t n) {
     if (n > SIZE_MAX - ALIGN) return NULL;
     n = n == 0 ? ALIGN : (n + ALIGN - 1) / ALIGN * ALIGN;
-    if (a->limit && (n > a->limit || a->used > a->limit - n)) return NULL;
+    if (a->limit && (n > a->limit || a->used > a->limit - n)) {
+        a->full = true;
+        return NULL;
+    }
 
     mr_arena_chunk *c = a->chunks;
     if (!c || c->cap - c->used < n) {

@@ -13,6 +13,7 @@ typedef struct mr_arena {
     mr_arena_chunk *chunks; /* newest first */
     size_t used;            /* bytes handed out */
     size_t limit;           /* used never passes it; 0: no limit */
+    bool full;              /* it has refused something for the limit's sake */
 } mr_arena;
 
 /* limit_bytes 0 means no limit. Allocates nothing yet. */

@@ -98,7 +98,9 @@ typedef struct mr_kafka_consumer_conf {
     int64_t reset_offset;       /* where a partition without a committed offset starts: BEGIN or END */
     int max_poll_interval_ms;   /* 0: 300,000 */
     int session_timeout_ms;     /* a member that was killed gives up its partitions after it; 0: 10,000 */
-    int queued_max_kbytes;      /* per consumer; 0: 16,384 */
+    int queued_max_kbytes;      /* per consumer; 0: 16,384. A queue that was full is looked after once a
+                                   second: more than that does not come in a second */
+    int queued_min_messages;    /* per partition, the same way; 0: 10,000 */
     void *owner;
     void (*on_msg)(void *owner, const mr_kafka_msg *m);
     /* Group only; NULL allowed. tp[].offset is the committed offset where consumption starts, or
@@ -121,6 +123,10 @@ mr_status mr_kafka_assign(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n,
 mr_status mr_kafka_pause(mr_kafka_consumer *c, const char *topic, int32_t partition, mr_err *err);
 mr_status mr_kafka_resume(mr_kafka_consumer *c, const char *topic, int32_t partition, mr_err *err);
 bool mr_kafka_paused(const mr_kafka_consumer *c, const char *topic, int32_t partition);
+bool mr_kafka_any_paused(const mr_kafka_consumer *c);
+/* While held the consumer delivers nothing of any partition and does not follow its group; what was
+ * fetched ahead stays, where a pause throws it away. For moments (well below session_timeout_ms). */
+void mr_kafka_hold(mr_kafka_consumer *c, bool hold);
 /* Asynchronous; errors reach on_error. tp[].offset: the next offset to read. */
 mr_status mr_kafka_commit(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n, mr_err *err);
 /* Blocks at most timeout_ms; for revocation and shut-down. */
@@ -146,6 +152,9 @@ typedef struct mr_kafka_topic { /* in: wanted topic; out of describe: what is th
  * The embedded broker has no CreateTopics: there asking for metadata creates the topic. */
 mr_status mr_kafka_ensure_topics(const mr_kafka_conf *conf, const mr_kafka_topic *topics, size_t n,
                                  int timeout_ms, mr_err *err);
+/* Deletes every topic whose name is `prefix` or begins with it and a dot. */
+mr_status mr_kafka_drop_topics(const mr_kafka_conf *conf, const char *prefix, int timeout_ms,
+                               mr_err *err);
 /* *n_out partitions of a topic. MR_ENOTFOUND: no such topic. MR_EUNAVAIL: no broker answered. */
 mr_status mr_kafka_partitions(const mr_kafka_conf *conf, const char *topic, int timeout_ms,
                               int32_t *n_out, mr_err *err);

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 
 #define MAX_TOPICS 256
-#define LOOK_MS    100 /* between two looks whether new topics are there */
+#define LOOK_MS    100 /* between two looks whether new topics, or their leaders, are there */
 
 typedef struct admin {
     rd_kafka_t *rk;
@@ -209,6 +209,60 @@ done:
     return st;
 }
 
+/* ---- deleting topics ---- */
+
+static bool begins_with(const char *topic, const char *prefix) {
+    const size_t n = strlen(prefix);
+    return strncmp(topic, prefix, n) == 0 && (topic[n] == '.' || topic[n] == '\0');
+}
+
+static mr_status send_delete(const admin *a, rd_kafka_DeleteTopic_t **dt, size_t n, mr_err *err) {
+    char why[256];
+    rd_kafka_queue_t *q = rd_kafka_queue_new(a->rk);
+    rd_kafka_AdminOptions_t *opt = rd_kafka_AdminOptions_new(a->rk, RD_KAFKA_ADMIN_OP_DELETETOPICS);
+
+    rd_kafka_AdminOptions_set_request_timeout(opt, left_ms(a), why, sizeof why);
+    rd_kafka_DeleteTopics(a->rk, dt, n, opt, q);
+    rd_kafka_event_t *ev =
+        rd_kafka_queue_poll(q, left_ms(a) + 1000 /* its own timeout comes first */);
+    rd_kafka_resp_err_t e = ev ? rd_kafka_event_error(ev) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    const rd_kafka_DeleteTopics_result_t *r =
+        ev && !e ? rd_kafka_event_DeleteTopics_result(ev) : NULL;
+    size_t n_results = 0;
+    const rd_kafka_topic_result_t **results =
+        r ? rd_kafka_DeleteTopics_result_topics(r, &n_results) : NULL;
+    for (size_t i = 0; i < n_results && !e; i++) {
+        e = rd_kafka_topic_result_error(results[i]);
+        if (e == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) e = RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    if (ev) rd_kafka_event_destroy(ev);
+    rd_kafka_AdminOptions_destroy(opt);
+    rd_kafka_queue_destroy(q);
+    if (!e) return MR_OK;
+    return mr_fail(err, mr_kafka_status(e), "kafka %s: delete topics: %s", a->brokers,
+                   rd_kafka_err2str(e));
+}
+
+mr_status mr_kafka_drop_topics(const mr_kafka_conf *conf, const char *prefix, int timeout_ms,
+                               mr_err *err) {
+    const struct rd_kafka_metadata *md = NULL;
+    rd_kafka_DeleteTopic_t *dt[MAX_TOPICS];
+    size_t n = 0;
+    admin a = {0};
+
+    if (!mr_kafka_topic_ok(prefix)) return mr_fail(err, MR_EINVAL, "kafka topics: no such prefix");
+    mr_status st = admin_open(&a, conf, timeout_ms, err);
+    if (st == MR_OK) st = get_metadata(&a, NULL, &md, err);
+    for (int i = 0; md && i < md->topic_cnt && n < MAX_TOPICS; i++)
+        if (begins_with(md->topics[i].topic, prefix))
+            dt[n++] = rd_kafka_DeleteTopic_new(md->topics[i].topic);
+    if (st == MR_OK && n > 0) st = send_delete(&a, dt, n, err);
+    rd_kafka_DeleteTopic_destroy_array(dt, n);
+    if (md) rd_kafka_metadata_destroy(md);
+    admin_close(&a);
+    return st;
+}
+
 /* ---- questions ---- */
 
 mr_status mr_kafka_partitions(const mr_kafka_conf *conf, const char *topic, int timeout_ms,
@@ -248,8 +302,8 @@ mr_status mr_kafka_watermarks(const mr_kafka_conf *conf, const char *topic, int3
 
 /* One request per broker: as a time, -1 is Kafka's word for the end of a partition. Asking partition by
  * partition takes a round trip each, some 40 ms on the embedded broker. */
-static mr_status query_ends(const admin *a, const char *topic, int32_t n, mr_kafka_tp *tp, mr_err *err) {
-    mr_status st = MR_OK;
+static rd_kafka_resp_err_t query_ends_once(const admin *a, const char *topic, int32_t n,
+                                           mr_kafka_tp *tp) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
     for (int32_t i = 0; i < n; i++)
         rd_kafka_topic_partition_list_add(list, topic, i)->offset = RD_KAFKA_OFFSET_END;
@@ -259,9 +313,19 @@ static mr_status query_ends(const admin *a, const char *topic, int32_t n, mr_kaf
         tp[i] = (mr_kafka_tp){.topic = topic, .partition = list->elems[i].partition,
                               .offset = list->elems[i].offset};
     }
-    if (e) st = no_answer(a, e, err);
     rd_kafka_topic_partition_list_destroy(list);
-    return st;
+    return e;
+}
+
+/* A topic that was just made, or whose broker just died, has no leader for a moment. */
+static mr_status query_ends(const admin *a, const char *topic, int32_t n, mr_kafka_tp *tp, mr_err *err) {
+    rd_kafka_resp_err_t e;
+    while ((e = query_ends_once(a, topic, n, tp)) == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+           e == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) {
+        if (is_late(a)) break;
+        usleep(LOOK_MS * 1000);
+    }
+    return e ? no_answer(a, e, err) : MR_OK;
 }
 
 mr_status mr_kafka_ends(const mr_kafka_conf *conf, const char *topic, int timeout_ms,

@@ -28,6 +28,8 @@
 #define ASSIGN_RETRY_MS      1000
 #define DEFAULT_MAX_POLL_MS  300000
 #define DEFAULT_QUEUE_KBYTES 16384
+#define DEFAULT_QUEUE_COUNT  10000
+#define MAX_QUEUE_COUNT      10000000
 #define MIN_QUEUE_KBYTES     1024 /* at least one message of the largest size */
 #define MAX_QUEUE_KBYTES     2097151
 #define DEFAULT_SESSION_MS   10000
@@ -47,7 +49,7 @@ struct mr_kafka_consumer {
     const rd_kafka_topic_partition_list_t *assigning; /* inside on_assign: not yet librdkafka's */
     bool rebalancing;                                 /* inside on_rebalance */
     int depth;                                        /* > 0: inside a callback of ours */
-    bool closing;
+    bool held_up, closing;
     mr_kafka_header headers[MAX_HEADERS];
 };
 
@@ -351,7 +353,7 @@ static bool serve(void *owner) {
     mr_kafka_consumer *c = owner;
     rd_kafka_event_t *ev = NULL;
 
-    for (int left = EVENTS_PER_TURN; left > 0 && !c->closing; left--) {
+    for (int left = EVENTS_PER_TURN; left > 0 && !c->closing && !c->held_up; left--) {
         ev = rd_kafka_queue_poll(c->queue, 0);
         if (!ev) break;
         on_event(c, ev);
@@ -365,7 +367,13 @@ static bool serve(void *owner) {
         close_now(c);
         return false;
     }
-    return ev != NULL;
+    return ev != NULL && !c->held_up;
+}
+
+void mr_kafka_hold(mr_kafka_consumer *c, bool hold) {
+    if (c->held_up == hold) return;
+    c->held_up = hold;
+    if (!hold) uv_async_send(&c->wake.async); /* nobody else tells of what is in the queue */
 }
 
 /* ---- opening ---- */
@@ -376,7 +384,7 @@ static const char *strategy_of(const mr_kafka_consumer_conf *conf) {
 }
 
 static mr_status make_conf(rd_kafka_conf_t **out, const mr_kafka_consumer_conf *conf, mr_err *err) {
-    char max_poll[16], session[16], heartbeat[16], kbytes[16], fetch_bytes[16];
+    char max_poll[16], session[16], heartbeat[16], kbytes[16], count[16], fetch_bytes[16];
     const int max_poll_ms =
         conf->max_poll_interval_ms ? conf->max_poll_interval_ms : DEFAULT_MAX_POLL_MS;
     const int wanted_session_ms =
@@ -387,6 +395,9 @@ static mr_status make_conf(rd_kafka_conf_t **out, const mr_kafka_consumer_conf *
     if (queue_kbytes < MIN_QUEUE_KBYTES || queue_kbytes > MAX_QUEUE_KBYTES)
         return mr_fail(err, MR_EINVAL, "queued_max_kbytes is %d; it must be %d..%d", queue_kbytes,
                        MIN_QUEUE_KBYTES, MAX_QUEUE_KBYTES);
+    if (conf->queued_min_messages < 0 || conf->queued_min_messages > MAX_QUEUE_COUNT)
+        return mr_fail(err, MR_EINVAL, "queued_min_messages is %d; it must be 0..%d",
+                       conf->queued_min_messages, MAX_QUEUE_COUNT);
     if (conf->reset_offset != MR_KAFKA_OFFSET_BEGIN && conf->reset_offset != MR_KAFKA_OFFSET_END)
         return mr_fail(err, MR_EINVAL, "reset_offset is %lld; only begin or end will do",
                        (long long)conf->reset_offset);
@@ -395,6 +406,8 @@ static mr_status make_conf(rd_kafka_conf_t **out, const mr_kafka_consumer_conf *
     snprintf(heartbeat, sizeof heartbeat, "%d",
              session_ms / 3 < HEARTBEAT_MS ? session_ms / 3 : HEARTBEAT_MS);
     snprintf(kbytes, sizeof kbytes, "%d", queue_kbytes);
+    snprintf(count, sizeof count, "%d",
+             conf->queued_min_messages ? conf->queued_min_messages : DEFAULT_QUEUE_COUNT);
     snprintf(fetch_bytes, sizeof fetch_bytes, "%d",
              queue_kbytes * 1024ll < 52428800 ? queue_kbytes * 1024 : 52428800);
     const mr_kafka_prop props[] = {
@@ -409,7 +422,7 @@ static mr_status make_conf(rd_kafka_conf_t **out, const mr_kafka_consumer_conf *
         {"session.timeout.ms", session},
         {"heartbeat.interval.ms", heartbeat},
         {"queued.max.messages.kbytes", kbytes},
-        {"queued.min.messages", "10000"},
+        {"queued.min.messages", count},
         {"fetch.max.bytes", fetch_bytes},
         {"fetch.wait.max.ms", "100"},
         {"fetch.error.backoff.ms", "100"},
@@ -499,6 +512,10 @@ mr_status mr_kafka_assign(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n,
 
 bool mr_kafka_paused(const mr_kafka_consumer *c, const char *topic, int32_t partition) {
     return rd_kafka_topic_partition_list_find(c->paused, topic, partition) != NULL;
+}
+
+bool mr_kafka_any_paused(const mr_kafka_consumer *c) {
+    return c->paused->cnt > 0;
 }
 
 typedef rd_kafka_resp_err_t partition_call(rd_kafka_t *, rd_kafka_topic_partition_list_t *);

@@ -53,6 +53,7 @@ typedef struct batch {
     mr_idset done, seen; /* in the output; in the input */
     mr_flights flights;
     int64_t max_flights, max_bytes;
+    uint64_t not_before_ms; /* the same for all lines, whenever they are read */
     mr_bar bar;
     size_t n_ok, n_failed, n_before, n_failed_before;
     uint64_t prompt_tokens, completion_tokens, heard_ms, resend_ms;
@@ -179,6 +180,7 @@ static bool submit(batch *b, mr_batch_line *l, mr_flight *f) {
     j->stream = false; /* nobody reads these live */
     if (!mr_cli_apply_job_options(b->a, j, &l->arena))
         return no_memory(b); /* checked at the start */
+    j->not_before_ms = b->not_before_ms;
     f->n_sent++;
     while ((st = mr_submit_async(b->c, j, &err)) == MR_ELIMIT || st == MR_EUNAVAIL)
         if (!wait_a_little(b)) return false;
@@ -242,9 +244,7 @@ static bool settle(batch *b, mr_flight *f) {
     const mr_status st = b->redis_away ? MR_EUNAVAIL : mr_job_look(b->c, job_id, &v, &err);
     if (st == MR_ECANCELED) return false;
     b->redis_away = st == MR_EUNAVAIL;
-    const bool alive =
-        st == MR_OK && (strcmp(v.state, "queued") == 0 || strcmp(v.state, "released") == 0 ||
-                        strcmp(v.state, "running") == 0);
+    const bool alive = st == MR_OK && !mr_cli_is_over(v.state);
     if (st == MR_OK && !alive && mr_wait(b->c, job_id, FETCH_MS, &r, &err) == MR_OK)
         on_result(b, r);
     if ((f = mr_flights_find_job(&b->flights, job_id)) != NULL) /* it may have come meanwhile */
@@ -429,6 +429,7 @@ static bool options_ok(const mr_args *a, batch *b) {
     mr_job_defaults(&j);
     mr_arena_init(&arena, 1 << 20);
     const bool ok = mr_cli_apply_job_options(a, &j, &arena);
+    b->not_before_ms = j.not_before_ms;
     mr_arena_drop(&arena);
     return ok;
 }

@@ -86,6 +86,17 @@ void mr_child_stop(mr_child *c, int signum, int timeout_ms, const volatile sig_a
     c->pid = 0;
 }
 
+mr_status mr_child_beside(const char *program, char *buf, size_t cap, mr_err *err) {
+    const ssize_t n = readlink("/proc/self/exe", buf, cap - 1);
+    if (n <= 0) return mr_fail(err, MR_EIO, "/proc/self/exe: %s", strerror(errno));
+    buf[n] = '\0';
+    const size_t dir = (size_t)(strrchr(buf, '/') + 1 - buf);
+    if (dir + strlen(program) >= cap)
+        return mr_fail(err, MR_EIO, "the path of %s is longer than %zu bytes", program, cap - 1);
+    strcpy(buf + dir, program);
+    return MR_OK;
+}
+
 const char *mr_child_how(const mr_child *c, char *buf, size_t cap) {
     if (WIFSIGNALED(c->exit_status))
         snprintf(buf, cap, "signal %d", WTERMSIG(c->exit_status));

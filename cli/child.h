@@ -9,6 +9,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 #include <uv.h>
 
@@ -34,6 +35,8 @@ mr_status mr_child_start(mr_child *c, uint64_t now_ms, mr_err *err);
 bool mr_child_tend(mr_child *c, uint64_t now_ms);
 /* Sends signum, waits at most timeout_ms, then kills; kills as soon as *now is set. Blocks. */
 void mr_child_stop(mr_child *c, int signum, int timeout_ms, const volatile sig_atomic_t *now);
+/* Path of another program of ours: it stands beside this one. */
+mr_status mr_child_beside(const char *program, char *buf, size_t cap, mr_err *err);
 /* "exit status 1" or "signal 9" of the last end; more when it could not be started at all. */
 const char *mr_child_how(const mr_child *c, char *buf, size_t cap);
 

@@ -4,9 +4,9 @@
 
 #include "cli/cli.h"
 
-extern const mr_cmd mr_cmd_up, mr_cmd_submit, mr_cmd_batch, mr_cmd_tail, mr_cmd_status,
-    mr_cmd_cancel;
+extern const mr_cmd mr_cmd_up, mr_cmd_submit, mr_cmd_batch, mr_cmd_tail, mr_cmd_status, mr_cmd_top,
+    mr_cmd_cancel, mr_cmd_dead_list, mr_cmd_dead_show, mr_cmd_dead_replay;
 extern const mr_cmd mr_cmd_model_info, mr_cmd_model_synth, mr_cmd_generate, mr_cmd_tokenize;
-extern const mr_cmd mr_cmd_bench_engine;
+extern const mr_cmd mr_cmd_bench_engine, mr_cmd_bench_pipeline;
 
 #endif

@@ -135,7 +135,7 @@ void mr_cli_print_bash(const mr_cmd *const *cmds, FILE *f) {
           "_millrace() {\n"
           "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words opts=\n"
           "    words=\"${COMP_WORDS[1]}\"\n"
-          "    case \"$words\" in model|bench) words=\"$words ${COMP_WORDS[2]}\";; esac\n"
+          "    case \"$words\" in model|bench|dead) words=\"$words ${COMP_WORDS[2]}\";; esac\n"
           "    case \"$words\" in\n", f);
     for (size_t i = 0; cmds[i]; i++) {
         fprintf(f, "    '%s')\n        case \"$prev\" in\n", cmds[i]->name);

@@ -10,6 +10,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "cli/when.h"
 #include "schemas/codec.h"
 
 const char *const mr_cli_priorities[] = {"high", "normal", "low", NULL};
@@ -135,6 +137,22 @@ static bool apply_stops(const mr_args *a, mr_job_spec *j, mr_arena *arena) {
     return true;
 }
 
+static bool apply_not_before(const mr_args *a, mr_job_spec *j) {
+    const char *text = mr_args_get(a, "not-before");
+    const uint64_t now_ms = mr_clock_wall_ms();
+
+    if (!text) return true;
+    if (!mr_cli_when(text, now_ms, &j->not_before_ms)) {
+        mr_cli_usage(a, "--not-before is \"%s\", must be such as 2026-01-02T03:04:05Z or +10m",
+                     text);
+        return false;
+    }
+    if (j->not_before_ms <= now_ms + MR_JOB_MAX_NOT_BEFORE_MS) return true;
+    mr_cli_usage(a, "--not-before is \"%s\", must be at most %llu days ahead", text,
+                 MR_JOB_MAX_NOT_BEFORE_MS / 86400000);
+    return false;
+}
+
 bool mr_cli_apply_job_options(const mr_args *a, mr_job_spec *j, mr_arena *arena) {
     mr_params *p = &j->params;
     bool ok = true;
@@ -147,6 +165,9 @@ bool mr_cli_apply_job_options(const mr_args *a, mr_job_spec *j, mr_arena *arena)
             j->priority = (mr_priority)l;
     if (given_int(a, "deadline", 1, MR_JOB_MAX_DEADLINE_MS / 1000, &v, &ok))
         j->deadline_ms = (uint64_t)v * 1000;
+    if (given_int(a, "max-attempts", 1, MR_JOB_MAX_ATTEMPTS, &v, &ok))
+        j->max_attempts = (uint32_t)v;
+    ok = ok && apply_not_before(a, j);
     if (given_int(a, "max-tokens", 1, MR_JOB_MAX_NEW_TOKENS, &v, &ok)) p->max_tokens = (uint32_t)v;
     given_num(a, "temperature", 0, 2, &p->temperature, &ok);
     given_num(a, "top-p", 0, 1, &p->top_p, &ok);
@@ -185,6 +206,12 @@ int mr_cli_result_exit(mr_job_status status) {
         break;
     }
     return EX_SOFTWARE;
+}
+
+bool mr_cli_is_over(const char *state) {
+    for (int s = MR_STATUS_SUCCEEDED; s <= MR_STATUS_EXPIRED; s++)
+        if (strcmp(state, mr_job_status_name((mr_job_status)s)) == 0) return true;
+    return false;
 }
 
 /* ---- Ctrl-C ---- */

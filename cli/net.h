@@ -18,6 +18,8 @@
     {"tenant", 0, "NAME", NULL, "whom the job is for", NULL},                                      \
     {"priority", 0, "LANE", NULL, "lane of the job", mr_cli_priorities},                           \
     {"deadline", 0, "SECONDS", NULL, "end the job when it is not through by then", NULL},          \
+    {"not-before", 0, "TIME", NULL, "start no earlier: RFC 3339, or +90s, +10m, +2h, +1d", NULL}, \
+    {"max-attempts", 0, "N", NULL, "attempts when the engine fails, then it is dead", NULL}, \
     {"max-tokens", 'n', "N", NULL, "longest answer in tokens", NULL},                              \
     {"temperature", 't', "X", NULL, "0 is greedy", NULL},                                          \
     {"top-p", 0, "X", NULL, "nucleus sampling", NULL},                                             \
@@ -45,6 +47,8 @@ void mr_cli_print_result_json(FILE *f, const mr_result *r);
 /* Exit code that tells how a job ended: 0 succeeded, 65 rejected, 75 expired or cancelled, 70
  * failed. */
 int mr_cli_result_exit(mr_job_status status);
+/* Whether the state of a job's status is a terminal one. */
+bool mr_cli_is_over(const char *state);
 
 /* Ctrl-C and SIGTERM interrupt the client's call (c may be NULL) and make interrupted() true; the
  * second one ends the process. Call with NULL before closing c. */

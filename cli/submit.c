@@ -17,6 +17,7 @@ static const mr_opt opts[] = {
     {"system", 's', "TEXT", NULL, "system message before it", NULL},
     {"file", 'f', "FILE", NULL, "read TEXT from a file, - for standard input", NULL},
     MR_CLI_JOB_OPTS,
+    {"idempotency-key", 0, "KEY", NULL, "another job of the tenant with it is a duplicate", NULL},
     {"stream", 0, NULL, NULL, "print the tokens as they come", NULL},
     {"wait", 'w', NULL, NULL, "wait for the result and print its text", NULL},
     {"timeout", 0, "SECONDS", "600", "longest wait", NULL},
@@ -41,6 +42,12 @@ static mr_status read_text(const mr_args *a, const char **text, size_t *len, cha
     return st;
 }
 
+static bool key_ok(const char *key) {
+    for (const char *c = key; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) return false;
+    return key[0] && strlen(key) <= MR_JOB_MAX_KEY;
+}
+
 static bool fill(const mr_args *a, mr_job_spec *j, mr_message messages[2], const char *text,
                  size_t len, mr_arena *arena) {
     const char *system = mr_args_get(a, "system");
@@ -57,6 +64,12 @@ static bool fill(const mr_args *a, mr_job_spec *j, mr_message messages[2], const
         j->input = MR_INPUT_MESSAGES;
         j->messages = messages;
         j->n_messages = n;
+    }
+    j->idempotency_key = mr_args_get(a, "idempotency-key");
+    if (j->idempotency_key && !key_ok(j->idempotency_key)) {
+        mr_cli_usage(a, "--idempotency-key must have 1 to %d bytes and no control characters",
+                     MR_JOB_MAX_KEY);
+        return false;
     }
     return mr_cli_apply_job_options(a, j, arena);
 }
@@ -82,7 +95,10 @@ static int finish(const mr_args *a, mr_client *c, const char *job_id, int timeou
                mr_cli_streamed_complete(streamed, r->text, r->text_len, &err) != MR_OK) {
         return mr_cli_fail(a, &err);
     }
-    if (r->status != MR_STATUS_SUCCEEDED)
+    if (r->duplicate_of)
+        fprintf(stderr, "millrace submit: job %s rejected: duplicate of %s\n", job_id,
+                r->duplicate_of);
+    else if (r->status != MR_STATUS_SUCCEEDED)
         fprintf(stderr, "millrace submit: job %s %s: %s\n", job_id, mr_job_status_name(r->status),
                 r->error.message ? r->error.message : "");
     return mr_cli_result_exit(r->status);
@@ -154,6 +170,10 @@ const mr_cmd mr_cmd_submit = {
     .operands = "[TEXT]",
     .max_operands = 1,
     .opts = opts,
+    .about = "With --idempotency-key the same command twice is one job: the second is rejected as "
+             "a\nduplicate, and --wait names the first. The exit code of --wait and --stream tells "
+             "how the\njob ended: 0 succeeded, 65 rejected, 70 failed, 75 cancelled, expired or "
+             "not over yet.",
     .examples = "  millrace submit \"Tool that converts PDF files to text\"\n"
                 "  millrace submit --stream --max-tokens 40 -t 0 -f description.txt\n"
                 "  id=$(millrace submit -p \"Once upon a time\"); millrace tail $id",

@@ -70,7 +70,7 @@ typedef struct up {
     mr_kafka_consumer *heartbeats;
     mr_child redis, dispatcher, worker;
     char dir[PATH_MAX]; /* of the state file; private */
-    char state[PATH_MAX], bin[PATH_MAX];
+    char state[PATH_MAX], dispatcher_bin[PATH_MAX], worker_bin[PATH_MAX];
     const char *brokers, *redis_url;
     const char *extra; /* librdkafka properties */
     uint64_t begin_ms;
@@ -117,13 +117,11 @@ static mr_status check_model(const up *u, mr_err *err) {
     return MR_OK;
 }
 
-/* Our other programs stand beside this one; installed, they may also be found in PATH. */
-static mr_status find_bin(up *u, mr_err *err) {
-    const ssize_t n = readlink("/proc/self/exe", u->bin, sizeof u->bin - 32);
-    if (n <= 0) return mr_fail(err, MR_EIO, "/proc/self/exe: %s", strerror(errno));
-    u->bin[n] = '\0';
-    *strrchr(u->bin, '/') = '\0';
-    return MR_OK;
+static mr_status find_programs(up *u, mr_err *err) {
+    const mr_status st =
+        mr_child_beside("millrace-dispatcher", u->dispatcher_bin, sizeof u->dispatcher_bin, err);
+    if (st != MR_OK) return st;
+    return mr_child_beside("millrace-worker", u->worker_bin, sizeof u->worker_bin, err);
 }
 
 /* A free port of 127.0.0.1; the preferred one if it is free. */
@@ -270,11 +268,10 @@ static const char *listen_at(up *u, int preferred_port) {
 
 static mr_status start_ours(up *u, mr_err *err) {
     const uint64_t now_ms = mr_clock_mono_ms();
-    describe(u, &u->dispatcher, "dispatcher",
-             mr_arena_printf(&u->arena, "%s/millrace-dispatcher", u->bin));
+    describe(u, &u->dispatcher, "dispatcher", u->dispatcher_bin);
     common_args(u, &u->dispatcher);
     argf(u, &u->dispatcher, "dispatcher-listen", listen_at(u, 9464));
-    describe(u, &u->worker, "worker", mr_arena_printf(&u->arena, "%s/millrace-worker", u->bin));
+    describe(u, &u->worker, "worker", u->worker_bin);
     common_args(u, &u->worker);
     argf(u, &u->worker, "worker-listen", listen_at(u, 9465));
     argf(u, &u->worker, "model-path", mr_args_get(u->a, "model"));
@@ -416,7 +413,7 @@ static mr_status start_all(up *u, mr_err *err) {
         st = mr_settings_load_pairs(&u->settings, MR_PROGRAM_CLIENT, mr_args_get(u->a, "config"),
                                     NULL, 0, err);
     if (st == MR_OK) st = make_state_dir(u, err);
-    if (st == MR_OK) st = find_bin(u, err);
+    if (st == MR_OK) st = find_programs(u, err);
     if (st == MR_OK) st = start_broker(u, err);
     if (st != MR_OK) return st;
     watch_signals(u);

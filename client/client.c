@@ -189,9 +189,10 @@ void mr_job_defaults(mr_job_spec *j) {
     mr_uuid_v7(j->job_id, mr_clock_wall_ms());
 }
 
-static mr_status produce(mr_client *c, const char *topic, const char *key, const void *bytes,
-                         size_t n, sent *s, mr_err *err) {
-    const mr_kafka_header type = {"content-type", "application/json", 16};
+static mr_status produce(mr_client *c, const char *topic, const char *key, mr_format format,
+                         const void *bytes, size_t n, sent *s, mr_err *err) {
+    const char *name = mr_format_content_type(format);
+    const mr_kafka_header type = {"content-type", name, strlen(name)};
     /* Opened by the first record: librdkafka looks for a topic that it is asked for right at its
      * start, and up to a second later when it has fallen asleep. */
     const mr_status st = c->producer ? MR_OK
@@ -210,7 +211,7 @@ static sent *new_sent(const char *job_id, bool is_job, bool awaited, mr_err *err
     }
     s->is_job = is_job;
     s->awaited = awaited;
-    memcpy(s->job_id, job_id, sizeof s->job_id);
+    snprintf(s->job_id, sizeof s->job_id, "%s", job_id);
     return s;
 }
 
@@ -229,8 +230,16 @@ static mr_status check_job(mr_job_spec *j, mr_err *err) {
     if ((unsigned)j->priority >= MR_PRIORITY_N)
         return mr_fail(err, MR_EINVAL, "job %s: priority is %d, must be 0..%d", j->job_id,
                        j->priority, MR_PRIORITY_N - 1);
+    if ((unsigned)j->reply_format > MR_FORMAT_MSGPACK)
+        return mr_fail(err, MR_EINVAL, "job %s: reply_format is %d, must be 0..1", j->job_id,
+                       j->reply_format);
     if (!j->model) j->model = "";
     if (!j->tenant) j->tenant = "default";
+    if (j->idempotency_key) {
+        const mr_status st = check_text(j, "idempotency key", j->idempotency_key,
+                                        strlen(j->idempotency_key), err);
+        if (st != MR_OK) return st;
+    }
     if (j->input == MR_INPUT_PROMPT) return check_text(j, "prompt", j->prompt, j->prompt_len, err);
     for (size_t i = 0; j->input == MR_INPUT_MESSAGES && i < j->n_messages; i++) {
         const mr_message *m = &j->messages[i];
@@ -248,7 +257,7 @@ static mr_status send_job(mr_client *c, const mr_job_spec *j, sent *s, mr_err *e
     size_t n;
 
     mr_arena_init(&arena, ENCODE_LIMIT);
-    mr_status st = mr_codec_job_encode(j, MR_FORMAT_JSON, false, &arena, &bytes, &n);
+    mr_status st = mr_codec_job_encode(j, j->reply_format, false, &arena, &bytes, &n);
     if (st != MR_OK)
         st = mr_fail(err, st, "job %s cannot be encoded: it is too long, or out of memory",
                      j->job_id);
@@ -258,7 +267,7 @@ static mr_status send_job(mr_client *c, const mr_job_spec *j, sent *s, mr_err *e
     if (st == MR_OK) {
         snprintf(topic, sizeof topic, "%s.jobs.%s", c->settings.topic_prefix,
                  mr_priority_name(j->priority));
-        st = produce(c, topic, j->tenant, bytes, n, s, err);
+        st = produce(c, topic, j->tenant, j->reply_format, bytes, n, s, err);
     }
     mr_arena_drop(&arena);
     return st;
@@ -305,6 +314,17 @@ mr_status mr_submit_async(mr_client *c, mr_job_spec *j, mr_err *err) {
     return begin_submit(c, j, false, NULL, err);
 }
 
+mr_status mr_client_produce(mr_client *c, const char *topic, const char *job_id, const void *bytes,
+                            size_t n, mr_err *err) {
+    if (c->interrupted) return mr_client_late(c, err, "%s", topic);
+    sent *s = new_sent(job_id, false, true, err);
+    if (!s) return MR_ENOMEM;
+    const mr_status st = produce(c, topic, job_id, MR_FORMAT_JSON, bytes, n, s, err);
+    if (st == MR_OK) return await(c, s, MR_CLIENT_META_MS, topic, err);
+    free(s);
+    return st;
+}
+
 mr_status mr_cancel(mr_client *c, const char *job_id, mr_err *err) {
     mr_arena arena;
     const void *bytes;
@@ -312,18 +332,12 @@ mr_status mr_cancel(mr_client *c, const char *job_id, mr_err *err) {
 
     if (!mr_uuid_valid(job_id, strlen(job_id)))
         return mr_fail(err, MR_EINVAL, "job id is \"%.80s\", must be a UUID", job_id);
-    if (c->interrupted) return mr_client_late(c, err, "cancel");
-    sent *s = new_sent(job_id, false, true, err);
-    if (!s) return MR_ENOMEM;
     mr_arena_init(&arena, 1 << 16);
-    mr_status st = mr_codec_cancel_encode(job_id, &arena, &bytes, &n);
-    if (st != MR_OK)
-        mr_fail(err, st, "cancel: out of memory");
-    else
-        st = produce(c, c->topic_control, job_id, bytes, n, s, err);
+    const mr_status st =
+        mr_codec_cancel_encode(job_id, &arena, &bytes, &n) == MR_OK
+            ? mr_client_produce(c, c->topic_control, job_id, bytes, n, err)
+            : mr_fail(err, MR_ENOMEM, "cancel: out of memory");
     mr_arena_drop(&arena);
-    if (st == MR_OK) return await(c, s, MR_CLIENT_META_MS, "cancel", err);
-    free(s);
     return st;
 }
 

@@ -194,7 +194,8 @@ static void on_status(void *owner, void *cookie, mr_status status, const mr_repl
     snprintf(f->over_reason, sizeof f->over_reason, "%s", r->items[3]->text);
     snprintf(f->over_error, sizeof f->over_error, "%s", r->items[4]->text);
     if (end != MR_STATUS_SUCCEEDED)
-        f->over.error = (mr_job_error){mr_job_status_name(end), "", f->over_error};
+        f->over.error = (mr_job_error){
+            .code = mr_job_status_name(end), .field = "", .message = f->over_error};
     f->changes++;
 }
 

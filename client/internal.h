@@ -62,6 +62,10 @@ int64_t mr_client_left_ms(uint64_t end_ms);
 /* MR_ETIMEOUT with this text, or MR_ECANCELED when the client was interrupted. */
 mr_status mr_client_late(mr_client *c, mr_err *err, const char *fmt, ...) MR_PRINTF(3, 4);
 
+/* One JSON record about a job; waits for the acknowledgement. */
+mr_status mr_client_produce(mr_client *c, const char *topic, const char *job_id, const void *bytes,
+                            size_t n, mr_err *err);
+
 /* ---- redis_calls.c ---- */
 
 /* Opens the command connection and waits until it is up. */

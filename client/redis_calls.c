@@ -1,4 +1,6 @@
 /* redis_calls.c - one Redis command at a time, and the status hash of a job. */
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,8 +97,33 @@ typedef struct look {
     bool found;
 } look;
 
-static void copy_text(char *out, size_t cap, const mr_reply *r) {
-    snprintf(out, cap, "%s", r->text);
+static const struct {
+    const char *name;
+    enum { TEXT, U32, U64 } kind;
+    size_t at, cap;
+} view_fields[] = {
+#define VIEW(kind, member)                                                                         \
+    { #member, kind, offsetof(mr_job_view, member), sizeof(((mr_job_view *)0)->member) }
+    VIEW(TEXT, state), VIEW(TEXT, model), VIEW(TEXT, tenant),     VIEW(TEXT, worker),
+    VIEW(TEXT, error), VIEW(TEXT, lane),  VIEW(TEXT, dispatcher), VIEW(U32, attempt),
+    VIEW(U32, tokens), VIEW(U32, tries),  VIEW(U64, received_ms), VIEW(U64, updated_ms),
+    VIEW(U64, due_ms), VIEW(U64, ticket),
+#undef VIEW
+};
+
+static void take_field(mr_job_view *o, const char *name, const char *value) {
+    for (size_t i = 0; i < MR_COUNT(view_fields); i++) {
+        char *at = (char *)o + view_fields[i].at;
+        if (strcmp(view_fields[i].name, name) != 0) continue;
+        const uint64_t n = strtoull(value, NULL, 10);
+        if (view_fields[i].kind == TEXT)
+            snprintf(at, view_fields[i].cap, "%s", value);
+        else if (view_fields[i].kind == U32)
+            *(uint32_t *)at = (uint32_t)n;
+        else
+            *(uint64_t *)at = n;
+        return;
+    }
 }
 
 /* HGETALL: fields and values in turn. */
@@ -105,23 +132,9 @@ static void on_hash(void *owner, const mr_reply *r) {
     if (r->type != MR_REPLY_ARRAY) return;
     for (size_t i = 0; i + 1 < r->n_items; i += 2) {
         const mr_reply *f = r->items[i], *v = r->items[i + 1];
-        mr_job_view *o = l->out;
         if (f->type != MR_REPLY_TEXT || v->type != MR_REPLY_TEXT) continue;
         l->found = true;
-        if (strcmp(f->text, "state") == 0)
-            copy_text(o->state, sizeof o->state, v);
-        else if (strcmp(f->text, "model") == 0)
-            copy_text(o->model, sizeof o->model, v);
-        else if (strcmp(f->text, "worker") == 0)
-            copy_text(o->worker, sizeof o->worker, v);
-        else if (strcmp(f->text, "error") == 0)
-            copy_text(o->error, sizeof o->error, v);
-        else if (strcmp(f->text, "attempt") == 0)
-            o->attempt = (uint32_t)strtoul(v->text, NULL, 10);
-        else if (strcmp(f->text, "tokens") == 0)
-            o->tokens = (uint32_t)strtoul(v->text, NULL, 10);
-        else if (strcmp(f->text, "updated_ms") == 0)
-            o->updated_ms = strtoull(v->text, NULL, 10);
+        take_field(l->out, f->text, v->text);
     }
 }
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/uuid.h"
 #include "client/internal.h"
+#include "client/topic.h"
 #include "schemas/codec.h"
 
 enum { LOOK_MS = 200, RESULT_LIMIT = 64 << 20 };
@@ -26,7 +27,7 @@ void mr_client_submit_failed(mr_client *c, const char *job_id, const char *why) 
                    .text = "",
                    .worker = "",
                    .finished_ms = mr_clock_wall_ms(),
-                   .error = {"not_submitted", "", why}};
+                   .error = {.code = "not_submitted", .field = "", .message = why}};
     memcpy(r.job_id, job_id, sizeof r.job_id);
     mr_own *o = mr_own_find(&c->own, job_id);
     if (o) mr_own_finish(&c->own, o, MR_OWN_NOT_SUBMITTED, MR_FORMAT_JSON, why, strlen(why));
@@ -201,48 +202,30 @@ static void on_place(void *owner, const mr_reply *r) {
 
 typedef struct fetch { /* one record of the results topic */
     mr_client *c;
-    const place *at;
-    uint64_t n;
     mr_status st;
     const mr_result **out;
     mr_err *err;
 } fetch;
 
-static void on_fetched(void *owner, const mr_kafka_msg *m) {
+static bool on_fetched(void *owner, const mr_kafka_msg *m) {
     fetch *f = owner;
     size_t len = 0;
     mr_format format;
-    if (f->n) return;
-    f->n = 1;
     const char *type = mr_kafka_msg_header(m, "content-type", &len);
-    if (m->offset != f->at->offset || !m->value ||
-        !mr_format_of(type, len, m->value, m->len, &format))
-        f->st = mr_fail(f->err, MR_ENOTFOUND,
-                        "the result at partition %d offset %" PRId64 " is no longer in the topic",
-                        f->at->partition, f->at->offset);
-    else
+
+    if (m->value && mr_format_of(type, len, m->value, m->len, &format))
         f->st = hand_out(f->c, format, m->value, m->len, f->out, f->err);
+    else
+        f->st = mr_fail(f->err, MR_ENOTFOUND, "partition %d offset %" PRId64 " is not a result",
+                        m->partition, m->offset);
+    return true;
 }
 
 static mr_status fetch_result(mr_client *c, const place *at, int64_t timeout_ms,
                               const mr_result **out, mr_err *err) {
-    fetch f = {c, at, 0, MR_OK, out, err};
-    const mr_kafka_consumer_conf cc = {.conn = c->kafka,
-                                       .read_committed = true,
-                                       .reset_offset = MR_KAFKA_OFFSET_BEGIN,
-                                       .owner = &f,
-                                       .on_msg = on_fetched,
-                                       .on_error = on_error};
-    const mr_kafka_tp tp = {
-        .topic = c->topic_results, .partition = at->partition, .offset = at->offset};
-    mr_kafka_consumer *consumer = NULL;
-    mr_status st = mr_kafka_consumer_open(&consumer, &c->loop, &cc, err);
-    if (st == MR_OK) st = mr_kafka_assign(consumer, &tp, 1, err);
-    if (st == MR_OK && !mr_client_run(c, &f.n, 0, timeout_ms))
-        st = mr_client_late(
-            c, err, "the result at partition %d offset %" PRId64 " could not be read in time",
-            at->partition, at->offset);
-    mr_kafka_consumer_close(consumer);
+    fetch f = {c, MR_OK, out, err};
+    const mr_status st = mr_topic_fetch(c, c->topic_results, at->partition, at->offset, on_fetched,
+                                        &f, (int)timeout_ms, err);
     return st == MR_OK ? f.st : st;
 }
 

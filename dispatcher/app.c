@@ -1,13 +1,15 @@
 /* app.c - see app.h.
  *
  * One loop thread. A tick every TICK_MS does what no event announces: expiry, another try,
- * resuming, room that came back because a worker fell silent and returned. Stop: what is on its way
- * to Kafka is committed or left to the next owner, the groups are left, handles close, and
+ * resuming, room that came back because a worker fell silent and returned. Nothing is released
+ * before the cancels from before the start are known, CANCELS_WAIT_MS at most. Stop: what is on its
+ * way to Kafka is committed or left to the next owner, the groups are left, handles close, and
  * uv_loop_close() must find none left. That blocks for some seconds at worst, so from the first
  * signal on the second one has its default effect. */
 #include "dispatcher/app.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,13 +17,22 @@
 #include "base/clock.h"
 #include "base/http.h"
 #include "base/log.h"
+#include "dispatcher/cancels.h"
 #include "dispatcher/feed.h"
 #include "dispatcher/follower.h"
 #include "dispatcher/metrics.h"
+#include "dispatcher/peers.h"
 #include "dispatcher/release.h"
+#include "dispatcher/vitals.h"
 #include "schemas/codec.h"
 
-enum { TICK_MS = 100, SWEEP_MS = 1000, START_TIMEOUT_MS = 30000, FLUSH_MS = 10000 };
+enum {
+    TICK_MS = 100,
+    SWEEP_MS = 1000,
+    START_TIMEOUT_MS = 30000,
+    CANCELS_WAIT_MS = 10000,
+    FLUSH_MS = 10000
+};
 
 typedef struct app {
     mr_settings *s;
@@ -35,14 +46,19 @@ typedef struct app {
     char id[192], transactional_id[300];
     mr_member_conf member; /* of the group that intake joins */
     mr_commit *commit;
+    mr_policy *policy;
     mr_window *window;
+    mr_keys *keys;
+    mr_vitals *vitals;
+    mr_peers *peers;
     mr_status_view *view;
     mr_release *release;
     mr_intake *intake;
     mr_follower *follower;
-    mr_kafka_consumer *workers, *control;
+    mr_kafka_consumer *workers;
+    mr_cancels *cancels;
     mr_http *http;
-    uint64_t swept_ms;
+    uint64_t opened_ms, swept_ms;
     bool run_soon;
     mr_err fatal; /* why we stop, if nobody asked us to */
 } app;
@@ -54,10 +70,65 @@ static bool vet(void *owner, mr_entry *e, mr_job_error *why) {
     return mr_release_vet(a->release, e, why, mr_clock_mono_ms());
 }
 
-static void on_queued(void *owner, const mr_entry *e) {
+static void on_queued(void *owner, mr_entry *e) {
     app *a = owner;
-    mr_status_waiting(a->view, &e->job, "queued");
+    e->ticket = mr_vitals_entered(a->vitals, e->lane);
     a->run_soon = true; /* the prepare handle below runs once for all records of this turn */
+}
+
+/* What is released in the turn in which it came is shown as released only. */
+static void on_waits(void *owner, const mr_entry *e) {
+    app *a = owner;
+    const mr_status_wait wait = {.state = "queued", .lane = e->lane, .ticket = e->ticket};
+    mr_status_waiting(a->view, &e->job, &wait);
+}
+
+static void on_delayed(void *owner, const mr_entry *e) {
+    app *a = owner;
+    const mr_status_wait wait = {.state = "delayed", .due_ms = e->job.due_ms};
+    mr_status_waiting(a->view, &e->job, &wait);
+}
+
+static void on_keys_loaded(void *owner, int32_t partition) {
+    app *a = owner;
+    mr_intake_keys_loaded(a->intake, partition);
+}
+
+static void on_cancel(void *owner, const char *job_id) {
+    app *a = owner;
+    mr_intake_cancel(a->intake, job_id); /* perhaps a worker has it: then nothing happens here */
+}
+
+static uint32_t weight_of(void *owner, const char *tenant) {
+    app *a = owner;
+    return mr_policy_rule(a->policy, tenant)->weight;
+}
+
+static uint64_t ready_ms_of(void *owner, const char *tenant, uint64_t now_ms) {
+    app *a = owner;
+    return mr_policy_ready_ms(a->policy, tenant, now_ms);
+}
+
+static void on_charged(void *owner, const mr_result *r, mr_priority lane, uint32_t charged) {
+    app *a = owner;
+    const uint32_t used = r->prompt_tokens + r->completion_tokens;
+    mr_window_settle(a->window, r->model, lane, r->tenant, charged, used);
+    mr_policy_charge(a->policy, r->tenant, false, (int64_t)used - charged, mr_clock_mono_ms());
+}
+
+static void on_fill_beat(void *owner, mr_beat *b) {
+    app *a = owner;
+    size_t paused;
+    mr_vitals_fill(a->vitals, b, mr_clock_mono_ms());
+    b->parts = mr_intake_parts(a->intake, &paused);
+    b->paused_parts = paused;
+    b->delayed = mr_intake_held(a->intake);
+}
+
+static void on_share(void *owner, size_t n_dispatchers) {
+    app *a = owner;
+    mr_release_share(a->release, n_dispatchers);
+    a->run_soon = true;
 }
 
 static void on_redis_up(void *owner) {
@@ -92,19 +163,6 @@ static void on_heartbeat(void *owner, const mr_kafka_msg *m) {
     mr_arena_drop(&arena);
 }
 
-static void on_control(void *owner, const mr_kafka_msg *m) {
-    app *a = owner;
-    char id[MR_JOB_ID_LEN + 1];
-    mr_err err;
-
-    if (!m->value) return;
-    if (mr_codec_cancel_decode(id, m->value, m->len, &err) == MR_OK)
-        mr_intake_cancel(a->intake, id); /* perhaps a worker has it: then nothing happens here */
-    else
-        mr_log(MR_LOG_WARN, "app", "not a control record, skipped", "part=%d off=%lld err=" MR_Q,
-               m->partition, (long long)m->offset, err.text);
-}
-
 static void on_fatal_commit(void *owner, mr_status status, const char *text) {
     app *a = owner;
     if (a->fatal.status == MR_OK) mr_fail(&a->fatal, status, "kafka: %s", text);
@@ -121,6 +179,12 @@ static void on_feed_error(void *owner, mr_status status, const char *text, bool 
     if (fatal) on_fatal(owner, text);
 }
 
+static void release_now(app *a) {
+    const uint64_t now_ms = mr_clock_mono_ms();
+    if (mr_cancels_caught_up(a->cancels) || now_ms - a->opened_ms >= CANCELS_WAIT_MS)
+        mr_release_run(a->release, now_ms);
+}
+
 static void on_tick(uv_timer_t *t) {
     app *a = t->data;
     const uint64_t now_ms = mr_clock_mono_ms();
@@ -129,7 +193,7 @@ static void on_tick(uv_timer_t *t) {
         a->swept_ms = now_ms;
         mr_release_sweep(a->release, now_ms);
     }
-    mr_release_run(a->release, now_ms);
+    release_now(a);
 }
 
 static void on_signal(uv_signal_t *h, int signum) {
@@ -146,6 +210,20 @@ static void on_setting_changed(void *owner, const char *name, bool applied) {
            applied ? "setting changed" : "setting takes effect at the next start", "name=%s", name);
 }
 
+static mr_retry_conf retry_conf(const mr_settings *s) {
+    return (mr_retry_conf){.max_attempts = (uint32_t)s->max_attempts,
+                           .base_ms = (uint64_t)s->retry_base_ms,
+                           .max_ms = (uint64_t)s->retry_max_ms,
+                           .max_backoffs = (uint32_t)s->max_backoffs};
+}
+
+static void reload_policy(app *a) {
+    mr_err err;
+    if (mr_policy_load(a->policy, a->s->tenants_file, &err) != MR_OK)
+        mr_log(MR_LOG_ERROR, "app", "rules of tenants not read again: nothing has changed",
+               "err=" MR_Q, err.text);
+}
+
 static void on_reload(uv_signal_t *h, int signum) {
     app *a = h->data;
     mr_settings *s = a->s;
@@ -159,10 +237,15 @@ static void on_reload(uv_signal_t *h, int signum) {
         return;
     }
     mr_log_setup(s->log_level, strcmp(s->log_format, "json") == 0);
+    const mr_retry_conf retry = retry_conf(s);
+    reload_policy(a);
     mr_intake_set_window(a->intake, s->window_jobs, s->window_bytes);
+    mr_intake_set_retry(a->intake, &retry);
     mr_release_set(a->release, (uint64_t)s->model_grace_ms, (uint64_t)s->worker_timeout_ms,
                    (uint32_t)s->lookahead_jobs);
     mr_status_set_ttl(a->view, s->status_ttl_s);
+    mr_window_set_max_wait(a->window, (uint64_t)s->max_wait_ms);
+    mr_peers_set_period(a->peers, (uint64_t)s->beat_ms);
 }
 
 /* ---- HTTP ---- */
@@ -191,8 +274,15 @@ static void on_readyz(void *owner, mr_http_answer *answer) {
 
 static void on_metrics(void *owner, mr_http_answer *answer) {
     const app *a = owner;
-    const mr_metrics_view v = {a->intake, a->release, a->window,         a->follower,
-                               a->commit, a->view,    mr_clock_mono_ms()};
+    const mr_metrics_view v = {.intake = a->intake,
+                               .release = a->release,
+                               .window = a->window,
+                               .follower = a->follower,
+                               .commit = a->commit,
+                               .status = a->view,
+                               .peers = a->peers,
+                               .keys = a->keys,
+                               .now_ms = mr_clock_mono_ms()};
     answer->status = 200;
     answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
     answer->body = mr_metrics_text(&v, &answer->len);
@@ -206,13 +296,29 @@ static const mr_http_route routes[] = {
 
 static mr_status ensure_topics(app *a, mr_err *err) {
     static const char *const compact[] = {"cleanup.policy=compact", NULL};
+    /* Beats of names that come no more go after an hour; of the others there is always a newer one.
+     */
+    static const char *const beats[] = {"cleanup.policy=compact,delete", "retention.ms=3600000",
+                                        "segment.ms=600000", NULL};
+    /* Keys go when their time is over, and a quarter of it later at most. */
+    char retention[40], segment[40];
+    const char *const keys[] = {"cleanup.policy=compact,delete", retention, segment, NULL};
+    const mr_names *names = &a->names;
     const int32_t n = (int32_t)a->s->topic_partitions;
-    const mr_kafka_topic topics[] = {
-        {a->names.jobs[0], n, NULL},    {a->names.jobs[1], n, NULL}, {a->names.jobs[2], n, NULL},
-        {a->names.results, n, NULL},    {a->names.dead, 1, NULL},    {a->names.control, 1, NULL},
-        {a->names.workers, 1, compact},
-    };
+    const mr_kafka_topic other[] = {{names->keys, n, keys},       {names->results, n, NULL},
+                                    {names->dead, 1, NULL},       {names->control, 1, NULL},
+                                    {names->workers, 1, compact}, {names->dispatchers, 1, beats}};
+    mr_kafka_topic topics[MR_INGRESS_TOPICS + MR_COUNT(other)];
+    const char *ingress[MR_INGRESS_TOPICS + 1];
+
     if (!a->s->create_topics) return MR_OK;
+    snprintf(retention, sizeof retention, "retention.ms=%lld",
+             (long long)a->s->idempotency_ttl_s * 1000);
+    snprintf(segment, sizeof segment, "segment.ms=%lld", (long long)a->s->idempotency_ttl_s * 250);
+    mr_names_ingress(names, ingress);
+    for (size_t i = 0; i < MR_INGRESS_TOPICS; i++)
+        topics[i] = (mr_kafka_topic){ingress[i], n, NULL};
+    memcpy(topics + MR_INGRESS_TOPICS, other, sizeof other);
     return mr_kafka_ensure_topics(&a->kafka, topics, MR_COUNT(topics), START_TIMEOUT_MS, err);
 }
 
@@ -257,73 +363,149 @@ static mr_status open_follower(app *a, mr_err *err) {
                              .topic = a->names.results,
                              .view = a->view,
                              .owner = a,
+                             .on_charged = on_charged,
                              .on_fatal = on_fatal};
     snprintf(group, sizeof group, "%s-follower", a->s->dispatcher_group);
     conf.member.group = group;
     /* A commit of this consumer that waits out an outage carries the member id of before, and
-     * librdkafka takes the refusal of a static member's for the end. Others commit by transactions. */
+     * librdkafka takes the refusal of a static member's for the end. Others commit by transactions.
+     */
     conf.member.instance_id = NULL;
     return mr_follower_open(&a->follower, &a->loop, &conf, err);
 }
 
-static mr_status open_parts(app *a, mr_err *err) {
-    const mr_settings *s = a->s;
-    mr_status st;
+/* What waits, and what tenants may have of it. */
+static mr_status open_queue(app *a, mr_err *err) {
+    const mr_window_conf wc = {.max_wait_ms = (uint64_t)a->s->max_wait_ms,
+                               .owner = a,
+                               .weight = weight_of,
+                               .ready_ms = ready_ms_of};
+    mr_status st = mr_policy_open(&a->policy, a->s->tenants_file, err);
+    if (st == MR_OK) st = mr_window_open(&a->window, &wc, err);
+    return st == MR_OK ? mr_vitals_open(&a->vitals, a->window, a->policy, err) : st;
+}
 
-    if ((st = ensure_topics(a, err)) != MR_OK) return st;
-    if ((st = open_commit(a, err)) != MR_OK) return st;
-    if ((st = mr_window_open(&a->window, err)) != MR_OK) return st;
-    const mr_status_conf vc = {s->redis_url, s->redis_prefix, s->status_ttl_s, a, on_redis_up};
-    if ((st = mr_status_open(&a->view, &a->loop, &vc, err)) != MR_OK) return st;
+static mr_status open_view(app *a, mr_err *err) {
+    const mr_settings *s = a->s;
+    const mr_status_conf vc = {.redis_url = s->redis_url,
+                               .redis_prefix = s->redis_prefix,
+                               .dispatcher = a->id,
+                               .ttl_s = s->status_ttl_s,
+                               .owner = a,
+                               .on_up = on_redis_up};
+    return mr_status_open(&a->view, &a->loop, &vc, err);
+}
+
+static mr_status open_release(app *a, mr_err *err) {
+    const mr_settings *s = a->s;
     const mr_release_conf rc = {.names = &a->names,
                                 .commit = a->commit,
                                 .window = a->window,
+                                .policy = a->policy,
                                 .view = a->view,
                                 .default_model = s->default_model,
                                 .models = s->models,
                                 .model_grace_ms = (uint64_t)s->model_grace_ms,
                                 .worker_timeout_ms = (uint64_t)s->worker_timeout_ms,
                                 .lookahead = (uint32_t)s->lookahead_jobs};
-    if ((st = mr_release_open(&a->release, &rc, mr_clock_mono_ms(), err)) != MR_OK) return st;
-    const mr_intake_conf ic = {.member = a->member,
-                               .names = &a->names,
-                               .commit = a->commit,
-                               .window = a->window,
-                               .window_jobs = s->window_jobs,
-                               .window_bytes = s->window_bytes,
-                               .owner = a,
-                               .vet = vet,
-                               .on_queued = on_queued,
-                               .on_fatal = on_fatal};
-    if ((st = mr_intake_open(&a->intake, &a->loop, &ic, err)) != MR_OK) return st;
-    mr_release_attach(a->release, a->intake);
-    st = open_follower(a, err);
-    mr_feed_conf feed = {.kafka = &a->kafka,
-                         .topic = a->names.workers,
-                         .timeout_ms = START_TIMEOUT_MS,
+    return mr_release_open(&a->release, &rc, mr_clock_mono_ms(), err);
+}
+
+static mr_status open_keys(app *a, int32_t *n_partitions, mr_err *err) {
+    mr_keys_conf kc = {.kafka = &a->kafka,
+                       .topic = a->names.keys,
+                       .ttl_ms = (uint64_t)a->s->idempotency_ttl_s * 1000,
+                       .plain = strcmp(a->s->commit_mode, "plain") == 0,
+                       .owner = a,
+                       .on_loaded = on_keys_loaded,
+                       .on_fatal = on_fatal};
+    const mr_status st = mr_keys_partitions(&a->kafka, a->names.keyed, a->names.keys,
+                                            START_TIMEOUT_MS, n_partitions, err);
+    kc.n_partitions = *n_partitions;
+    return st == MR_OK ? mr_keys_open(&a->keys, &a->loop, &kc, err) : st;
+}
+
+static mr_status open_intake(app *a, mr_err *err) {
+    const mr_settings *s = a->s;
+    mr_intake_conf ic = {.member = a->member,
+                         .names = &a->names,
+                         .commit = a->commit,
+                         .window = a->window,
+                         .policy = a->policy,
+                         .retry = retry_conf(s),
+                         .window_jobs = s->window_jobs,
+                         .window_bytes = s->window_bytes,
                          .owner = a,
-                         .on_msg = on_heartbeat,
-                         .on_error = on_feed_error};
-    if (st == MR_OK) st = mr_feed_open(&a->workers, &a->loop, &feed, err);
-    feed.topic = a->names.control;
-    feed.on_msg = on_control;
-    if (st == MR_OK) st = mr_feed_open(&a->control, &a->loop, &feed, err);
-    if (st == MR_OK && s->dispatcher_listen[0])
-        st = mr_http_open(&a->http, &a->loop, s->dispatcher_listen, routes, a, err);
+                         .vet = vet,
+                         .on_queued = on_queued,
+                         .on_waits = on_waits,
+                         .on_delayed = on_delayed,
+                         .on_fatal = on_fatal};
+    mr_status st = open_keys(a, &ic.n_keyed, err);
+    ic.keys = a->keys;
+    if (st == MR_OK) st = mr_intake_open(&a->intake, &a->loop, &ic, err);
+    if (st == MR_OK) mr_release_attach(a->release, a->intake);
+    return st;
+}
+
+/* What workers, people and other dispatchers say. */
+static mr_status open_feeds(app *a, mr_err *err) {
+    const mr_feed_conf fc = {.kafka = &a->kafka,
+                             .topic = a->names.workers,
+                             .timeout_ms = START_TIMEOUT_MS,
+                             .owner = a,
+                             .on_msg = on_heartbeat,
+                             .on_error = on_feed_error};
+    const mr_cancels_conf cc = {.kafka = &a->kafka,
+                                .topic = a->names.control,
+                                .timeout_ms = START_TIMEOUT_MS,
+                                .owner = a,
+                                .on_cancel = on_cancel,
+                                .on_fatal = on_fatal};
+    const mr_peers_conf pc = {.kafka = &a->kafka,
+                              .topic = a->names.dispatchers,
+                              .dispatcher = a->id,
+                              .period_ms = (uint64_t)a->s->beat_ms,
+                              .timeout_ms = START_TIMEOUT_MS,
+                              .owner = a,
+                              .on_fill = on_fill_beat,
+                              .on_share = on_share,
+                              .on_fatal = on_fatal};
+    mr_status st = mr_feed_open(&a->workers, &a->loop, &fc, err);
+    if (st == MR_OK) st = mr_cancels_open(&a->cancels, &a->loop, &cc, err);
+    return st == MR_OK ? mr_peers_open(&a->peers, &a->loop, &pc, err) : st;
+}
+
+static mr_status open_parts(app *a, mr_err *err) {
+    mr_status st = ensure_topics(a, err);
+    if (st == MR_OK) st = open_commit(a, err);
+    if (st == MR_OK) st = open_queue(a, err);
+    if (st == MR_OK) st = open_view(a, err);
+    if (st == MR_OK) st = open_release(a, err);
+    if (st == MR_OK) st = open_intake(a, err);
+    if (st == MR_OK) st = open_follower(a, err);
+    if (st == MR_OK) st = open_feeds(a, err);
+    if (st == MR_OK && a->s->dispatcher_listen[0])
+        st = mr_http_open(&a->http, &a->loop, a->s->dispatcher_listen, routes, a, err);
+    a->opened_ms = mr_clock_mono_ms();
     return st;
 }
 
 static void close_parts(app *a) {
     mr_http_close(a->http);
-    mr_kafka_consumer_close(a->control);
+    mr_cancels_close(a->cancels);
     mr_kafka_consumer_close(a->workers);
+    mr_peers_close(a->peers);
     if (a->commit) (void)mr_commit_flush(a->commit, FLUSH_MS); /* what is left: see close */
     mr_commit_close(a->commit); /* reports to entries of the intake, so before it */
     mr_intake_close(a->intake);
+    mr_keys_close(a->keys);
     mr_follower_close(a->follower);
     mr_status_close(a->view);
     mr_release_close(a->release);
+    mr_vitals_close(a->vitals);
     mr_window_close(a->window);
+    mr_policy_close(a->policy);
 }
 
 static void close_handle(uv_handle_t *h, void *arg) {
@@ -340,9 +522,11 @@ static mr_status start_handle(app *a, uv_signal_t *h, uv_signal_cb cb, int signu
 /* Records of one loop turn are released together, not one by one as they are decoded. */
 static void on_prepare(uv_prepare_t *p) {
     app *a = p->data;
-    if (!a->run_soon) return;
-    a->run_soon = false;
-    mr_release_run(a->release, mr_clock_mono_ms());
+    if (a->run_soon) {
+        a->run_soon = false;
+        release_now(a);
+    }
+    mr_intake_flow(a->intake);
 }
 
 mr_status mr_dispatcher_run(mr_settings *s, int argc, char *const *argv, mr_err *err) {

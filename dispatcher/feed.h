@@ -1,5 +1,5 @@
 /* feed.h - a topic that every dispatcher reads from its end on, all partitions, without a group:
- * heartbeats and cancels. Thread: loop. */
+ * heartbeats, and the beats of other dispatchers. Thread: loop. */
 #ifndef MR_DISPATCHER_FEED_H
 #define MR_DISPATCHER_FEED_H
 

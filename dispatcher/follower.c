@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "schemas/codec.h"
+#include "schemas/headers.h"
 
 enum {
     MAX_PENDING = 1024,
@@ -135,6 +136,15 @@ void mr_follower_kick(mr_follower *f) {
     if (has_room(f)) resume(f);
 }
 
+static void settle(mr_follower *f, const mr_kafka_msg *m, const mr_result *r) {
+    size_t len = 0;
+    const void *charged = mr_kafka_msg_header(m, MR_HEADER_CHARGED, &len);
+    mr_priority lane;
+    uint32_t tokens;
+    if (mr_charged_read(charged, len, &lane, &tokens))
+        f->conf.on_charged(f->conf.owner, r, lane, tokens);
+}
+
 static void on_msg(void *owner, const mr_kafka_msg *m) {
     mr_follower *f = owner;
     const int part = mr_parts_find(f->parts, m->topic, m->partition);
@@ -163,6 +173,7 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
         mr_fail(&err, MR_EINVAL, "content type is neither JSON nor msgpack");
     else if (mr_codec_result_decode(&t->result, format, m->value, m->len, &t->arena, &err) ==
              MR_OK) {
+        settle(f, m, &t->result);
         if (!mr_status_up(f->view) || f->retry_head)
             hold(t); /* keep their order */
         else

@@ -3,7 +3,9 @@
  *
  * Reads millrace.results as one consumer group of all dispatchers, committed records only, so
  * `done` implies durable. A record's offset is committed once Redis has it; while Redis is away the
- * partitions are paused and Kafka keeps what is to be told. Thread: loop. */
+ * partitions are paused and Kafka keeps what is to be told. What a job used is told to its tenant's
+ * account on the way, in the dispatcher that reads it: with several, accounts are right in sum.
+ * Thread: loop. */
 #ifndef MR_DISPATCHER_FOLLOWER_H
 #define MR_DISPATCHER_FOLLOWER_H
 
@@ -17,6 +19,8 @@ typedef struct mr_follower_conf {
     const char *topic;
     mr_status_view *view;
     void *owner;
+    /* A job that a tenant was charged so many tokens for has ended; r has what it used. */
+    void (*on_charged)(void *owner, const mr_result *r, mr_priority lane, uint32_t charged);
     void (*on_fatal)(void *owner, const char *text); /* nothing more will come: stop */
 } mr_follower_conf;
 

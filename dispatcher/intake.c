@@ -1,15 +1,23 @@
-/* intake.c - see intake.h.
+/* intake.c - see intake.h: the consumer, its partitions, and time. intake_fate.c has what becomes
+ * of a record.
  *
- * Entries live on the heap, one arena each, in one list of all from decode until the outcome of
- * their record is known. When a partition is revoked, what is on its way to Kafka has
- * REVOKE_FLUSH_MS to be committed, so that the new owner need not do it; then its waiting entries
- * are dropped (the new owner reads them), and those that are still on their way stay until the
- * committer has reported them. A partition that was lost belongs to somebody else already: nothing
- * of it is flushed.
+ * When a partition is revoked, what is on its way to Kafka has REVOKE_FLUSH_MS to be committed, so
+ * that the new owner need not do it; then its held entries are dropped (the new owner reads them),
+ * and those that are still on their way stay until the committer has reported them. A partition
+ * that was lost belongs to somebody else already: nothing of it is flushed.
  *
- * Limits: window_jobs waiting per partition, and the window of parts.h: past them that partition
- * pauses. window_bytes of all entries, and what the committer takes: past them all pause, and
- * whatever ends jobs in bulk (deadlines, cancels) goes on with the next tick. */
+ * Limits: window_jobs held per partition, and the window of parts.h: past them that partition
+ * pauses. window_bytes of all entries, of which those from delay topics have one part in
+ * DELAY_PART. Half of it is for whoever comes first, the other half is shared out: when the first
+ * is used up, partitions that have their share pause, and the others go on. So no topic that stands
+ * still (jobs that wait for an hour, a lane that has to wait) keeps another from being read. What
+ * the committer takes: past it whatever ends or moves jobs in bulk (deadlines, cancels, jobs that
+ * are due together) goes on with the next tick.
+ *
+ * A pause throws away what was fetched ahead, up to QUEUED_KBYTES of it, so it is for what lasts: a
+ * window that stays full until workers have room. What is full of records that are on their way to
+ * Kafka has room in some milliseconds; until then the consumer is held up, all of it, and keeps what
+ * it has. When that lasts for HOLD_MS the brokers are slow or away, and what is full pauses. */
 #include "dispatcher/intake.h"
 
 #include <stdlib.h>
@@ -17,248 +25,143 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "dispatcher/recent.h"
-#include "dispatcher/refusal.h"
-#include "schemas/codec.h"
+#include "dispatcher/intake_internal.h"
 
 enum {
-    ENTRY_LIMIT = 16 << 20,
-    ENTRY_LEAST = 4 << 10, /* the first chunk of an arena */
-    ID_BUCKETS = 4096,
-    REVOKE_FLUSH_MS = 3000
+    REVOKE_FLUSH_MS = 3000,
+    DELAY_PART = 4,
+    HOLD_MS = 200,
+    /* librdkafka does not look after a full queue for a second: this is one of 30,000 jobs of 1
+       KiB. */
+    QUEUED_KBYTES = 32768,
+    QUEUED_MESSAGES = 40000,
+    DUE_PER_TURN = 1024 /* jobs that go on before other handles of the loop get their turn */
 };
-
-struct mr_intake {
-    mr_intake_conf conf;
-    mr_kafka_consumer *consumer;
-    mr_parts *parts; /* the committer's */
-    mr_refusals *refusals;
-    mr_recent *cancelled;
-    mr_entry *all, *by_id[ID_BUCKETS];
-    size_t *waiting; /* entries per row of parts, [n_waiting] */
-    size_t n_waiting;
-    size_t bytes;
-    uint64_t next_expiry_ms; /* no entry ends earlier by itself; UINT64_MAX: none */
-    mr_intake_counts counts;
-    bool assigned, closing;
-};
-
-static mr_priority lane_of(const mr_intake *in, const char *topic) {
-    for (int l = 0; l < MR_PRIORITY_N; l++)
-        if (strcmp(in->conf.names->jobs[l], topic) == 0) return (mr_priority)l;
-    return MR_PRIORITY_NORMAL;
-}
 
 /* ---- pausing ---- */
 
-static bool all_must_pause(const mr_intake *in) {
-    return (int64_t)in->bytes >= in->conf.window_bytes || mr_commit_full(in->conf.commit);
+static bool is_delay(const mr_intake *in, int part) {
+    mr_ingress from;
+    return mr_names_ingress_of(in->conf.names, mr_parts_topic(in->parts, part), &from) &&
+           from.kind == MR_FROM_DELAY;
+}
+
+static int64_t bytes_allowed(const mr_intake *in, bool delayed) {
+    const int64_t of_delay = in->conf.window_bytes / DELAY_PART;
+    return delayed ? of_delay : in->conf.window_bytes - of_delay;
+}
+
+/* level 1: the partition must pause; 2: it may not go on yet. */
+static bool bytes_full(const mr_intake *in, int part, int level) {
+    const bool delayed = is_delay(in, part);
+    const int64_t half = bytes_allowed(in, delayed) / 2;
+    return (int64_t)mr_entries_bytes(in->entries, delayed) >= half / level &&
+           (int64_t)mr_entries_bytes_of(in->entries, part) >= half / in->n_parts[delayed] / level;
 }
 
 static bool must_pause(const mr_intake *in, int part) {
-    return (int64_t)in->waiting[part] >= in->conf.window_jobs ||
-           mr_parts_full(in->parts, part, false);
+    return (int64_t)mr_entries_of(in->entries, part) >= in->conf.window_jobs ||
+           bytes_full(in, part, 1);
 }
 
-static void pause_where_full(mr_intake *in, int part) {
-    if (must_pause(in, part)) mr_member_pause(in->consumer, in->parts, part, true);
-    if (!all_must_pause(in)) return;
+static void hold_up(mr_intake *in, bool yes) {
+    in->held_ms = yes ? mr_clock_mono_ms() : 0;
+    mr_kafka_hold(in->consumer, yes);
+}
+
+/* One record more came from part. */
+static void stop_where_full(mr_intake *in, int part) {
+    if (!in->held_ms && (mr_commit_busy(in->conf.commit) || mr_parts_full(in->parts, part, false)))
+        hold_up(in, true);
+    if (!must_pause(in, part)) return;
+    mr_member_pause(in->consumer, in->parts, part, true);
+    if (!bytes_full(in, part, 1)) return;
     for (int i = 0; i < mr_parts_count(in->parts); i++)
-        mr_member_pause(in->consumer, in->parts, i, true);
+        if (mr_parts_assigned(in->parts, i) && must_pause(in, i))
+            mr_member_pause(in->consumer, in->parts, i, true);
+}
+
+/* While the consumer is held up. A partition whose offsets are full pauses when some of its jobs wait
+ * for workers, or `late`: after HOLD_MS. A committer that is busy so long makes all pause. */
+static void look_at_hold(mr_intake *in, bool late) {
+    const bool busy = mr_commit_busy(in->conf.commit);
+    bool stays = busy && !late;
+
+    for (int i = 0; i < mr_parts_count(in->parts); i++) {
+        if (!mr_parts_assigned(in->parts, i) || mr_member_paused(in->consumer, in->parts, i))
+            continue;
+        const bool full = mr_parts_full(in->parts, i, false);
+        if (late ? full || busy : full && mr_entries_of(in->entries, i) > 0)
+            mr_member_pause(in->consumer, in->parts, i, true);
+        else
+            stays |= full;
+    }
+    if (!stays) hold_up(in, false);
 }
 
 static bool may_resume(const mr_intake *in, int part) {
-    return (int64_t)in->waiting[part] <= in->conf.window_jobs / 2 &&
-           (int64_t)in->bytes <= in->conf.window_bytes / 2 &&
-           !mr_parts_full(in->parts, part, true) && !mr_commit_busy(in->conf.commit);
+    return (int64_t)mr_entries_of(in->entries, part) <= in->conf.window_jobs / 2 &&
+           !bytes_full(in, part, 2) && !mr_parts_full(in->parts, part, true) &&
+           !mr_commit_busy(in->conf.commit);
 }
 
-/* ---- entries ---- */
-
-static void index_entry(mr_intake *in, mr_entry *e) {
-    mr_entry **head = &in->by_id[mr_recent_hash(e->job.job_id) % ID_BUCKETS];
-    e->id_next = *head;
-    if (*head) (*head)->id_prev = e;
-    *head = e;
+static void resume_where_room(mr_intake *in) {
+    in->room = false;
+    if (!mr_kafka_any_paused(in->consumer)) return;
+    for (int i = 0; i < mr_parts_count(in->parts); i++)
+        if (mr_parts_assigned(in->parts, i) && mr_member_paused(in->consumer, in->parts, i) &&
+            may_resume(in, i))
+            mr_member_pause(in->consumer, in->parts, i, false);
 }
 
-static void entry_free(mr_intake *in, mr_entry *e) {
-    mr_entry **head = &in->by_id[mr_recent_hash(e->job.job_id) % ID_BUCKETS];
-    if (e->id_prev)
-        e->id_prev->id_next = e->id_next;
-    else if (*head == e)
-        *head = e->id_next; /* else it was never indexed */
-    if (e->id_next) e->id_next->id_prev = e->id_prev;
-    if (e->all_prev)
-        e->all_prev->all_next = e->all_next;
-    else
-        in->all = e->all_next;
-    if (e->all_next) e->all_next->all_prev = e->all_prev;
-    if (e->at.part >= 0) in->waiting[e->at.part]--;
-    in->bytes -= e->bytes;
-    mr_arena_drop(&e->arena);
-    free(e);
+/* ---- time ---- */
+
+static void on_due(uv_timer_t *timer);
+
+void mr_intake_arm(mr_intake *in) {
+    const uint64_t next_ms = mr_delay_next_ms(in->delay), now_ms = mr_clock_wall_ms();
+
+    if (next_ms >= in->armed_ms) return; /* it fires in time, perhaps for nothing */
+    in->armed_ms = next_ms;
+    uv_timer_start(&in->timer, on_due, next_ms > now_ms ? next_ms - now_ms : 0, 0);
 }
 
-static mr_entry *entry_make(mr_intake *in, mr_origin at) {
-    mr_entry *e = calloc(1, sizeof *e);
-    if (!e) return NULL;
-    mr_arena_init(&e->arena, ENTRY_LIMIT);
-    e->at = at;
-    e->all_next = in->all;
-    if (in->all) in->all->all_prev = e;
-    in->all = e;
-    in->waiting[at.part]++;
-    return e;
-}
+/* What is due goes on, as long as the committer takes it. */
+static void go_on(mr_intake *in, uint64_t now_ms) {
+    int left = DUE_PER_TURN;
+    mr_entry *e;
 
-/* ---- answers ---- */
-
-static void dead_letter(mr_intake *in, mr_origin at, const mr_kafka_msg *m, const char *cause,
-                        const char *message) {
-    in->counts.dead++;
-    mr_log(MR_LOG_WARN, "intake", "dead letter", "topic=%s part=%d off=%lld cause=%s", m->topic,
-           m->partition, (long long)m->offset, cause);
-    mr_refusals_dead(in->refusals, at, m, cause, message);
-}
-
-static void reject_record(mr_intake *in, mr_origin at, const mr_kafka_msg *m,
-                          const mr_codec_error *why, const char *traceparent) {
-    mr_result r = {.model = why->model,
-                   .tenant = why->tenant[0] ? why->tenant : "default",
-                   .status = MR_STATUS_REJECTED,
-                   .finish_reason = "",
-                   .text = "",
-                   .error = {why->code, why->field, why->message},
-                   .worker = "",
-                   .received_ms = m->timestamp_ms > 0 ? (uint64_t)m->timestamp_ms : 0,
-                   .finished_ms = mr_clock_wall_ms()};
-    memcpy(r.job_id, why->job_id, sizeof r.job_id);
-    in->counts.rejected++;
-    mr_log(MR_LOG_INFO, "intake", "job rejected", "job=%s code=%s field=" MR_Q, r.job_id, why->code,
-           why->field);
-    mr_refusals_result(in->refusals, at, &r, why->format, traceparent);
-}
-
-void mr_intake_refuse(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why) {
-    const uint64_t now_ms = mr_clock_wall_ms();
-    const mr_job_spec *j = &e->job;
-    mr_result r = {.model = j->model,
-                   .tenant = j->tenant,
-                   .status = status,
-                   .finish_reason = status == MR_STATUS_CANCELLED ? "cancelled"
-                                    : status == MR_STATUS_EXPIRED ? "expired"
-                                                                  : "",
-                   .text = "",
-                   .error = *why,
-                   .worker = "",
-                   .received_ms = j->received_ms,
-                   .finished_ms = now_ms,
-                   .metadata = j->metadata,
-                   .n_metadata = j->n_metadata};
-    memcpy(r.job_id, j->job_id, sizeof r.job_id);
-    r.queue_ms = now_ms > j->received_ms ? (uint32_t)(now_ms - j->received_ms) : 0;
-    in->counts.rejected += status == MR_STATUS_REJECTED;
-    in->counts.cancelled += status == MR_STATUS_CANCELLED;
-    in->counts.expired += status == MR_STATUS_EXPIRED;
-    mr_log(MR_LOG_INFO, "intake", "job ended before release", "job=%s status=%s code=%s", j->job_id,
-           mr_job_status_name(status), why->code ? why->code : "");
-    if (e->at.part >= 0)
-        mr_refusals_result(in->refusals, e->at, &r, j->reply_format, e->traceparent);
-    entry_free(in, e);
-}
-
-void mr_intake_released(mr_intake *in, mr_entry *e) {
-    in->counts.released++;
-    entry_free(in, e);
-}
-
-void mr_intake_drop(mr_intake *in, mr_entry *e) {
-    entry_free(in, e);
-}
-
-/* ---- records ---- */
-
-/* The dispatcher's fields of a job that was just decoded. */
-static void complete(const mr_intake *in, mr_entry *e, const mr_kafka_msg *m, mr_format format) {
-    mr_job_spec *j = &e->job;
-    const mr_priority lane = lane_of(in, m->topic);
-    if (j->priority < lane) j->priority = lane; /* the topic has the last word; lower is allowed */
-    e->lane = j->priority;
-    j->reply_format = format;
-    j->attempt = 1;
-    j->received_ms = m->timestamp_ms > 0 ? (uint64_t)m->timestamp_ms : mr_clock_wall_ms();
-    j->expires_ms = j->deadline_ms ? j->received_ms + j->deadline_ms : 0;
-}
-
-static const mr_job_error cancelled = {"cancelled", "", "cancelled before it was released"};
-
-static void admit(mr_intake *in, mr_entry *e) {
-    mr_job_error why = {"rejected", "", ""};
-    if (e->job.expires_ms && e->job.expires_ms <= mr_clock_wall_ms()) {
-        why = (mr_job_error){"expired", "deadline_ms",
-                             "the deadline had passed before the job came here"};
-        mr_intake_refuse(in, e, MR_STATUS_EXPIRED, &why);
-        return;
+    while (left > 0 && !mr_commit_full(in->conf.commit) &&
+           (e = mr_delay_pop(in->delay, now_ms)) != NULL) {
+        mr_intake_route(in, e, now_ms);
+        left--;
     }
-    if (mr_recent_has(in->cancelled, e->job.job_id)) {
-        mr_intake_refuse(in, e, MR_STATUS_CANCELLED, &cancelled);
-        return;
-    }
-    if (!in->conf.vet(in->conf.owner, e, &why)) {
-        mr_intake_refuse(in, e, MR_STATUS_REJECTED, &why);
-        return;
-    }
-    if (mr_window_push(in->conf.window, e) != MR_OK) {
-        why = (mr_job_error){"too_many_models", "model", "64 different models wait already"};
-        mr_intake_refuse(in, e, MR_STATUS_REJECTED, &why);
-        return;
-    }
-    index_entry(in, e);
-    e->bytes = sizeof *e + (e->arena.used > ENTRY_LEAST ? e->arena.used : ENTRY_LEAST);
-    in->bytes += e->bytes;
-    if (e->job.expires_ms && e->job.expires_ms < in->next_expiry_ms)
-        in->next_expiry_ms = e->job.expires_ms;
-    in->conf.on_queued(in->conf.owner, e);
+    if (left < DUE_PER_TURN) resume_where_room(in);
+    in->armed_ms = UINT64_MAX;
+    if (!mr_commit_full(in->conf.commit)) mr_intake_arm(in); /* else the next tick sees to it */
 }
 
-static void take_record(mr_intake *in, const mr_kafka_msg *m, mr_origin at) {
-    mr_codec_error why = {0};
-    mr_format format;
-    char traceparent[MR_TRACEPARENT_MAX + 1] = "";
-    size_t len = 0;
-
-    const char *trace = mr_kafka_msg_header(m, "traceparent", &len);
-    if (trace && len <= MR_TRACEPARENT_MAX) memcpy(traceparent, trace, len);
-    const char *type = mr_kafka_msg_header(m, "content-type", &len);
-    if (!m->value) {
-        dead_letter(in, at, m, "malformed", "the record has no value");
-        return;
-    }
-    if (!mr_format_of(type, len, m->value, m->len, &format)) {
-        dead_letter(in, at, m, "content_type",
-                    "the header content-type is neither application/json nor application/msgpack");
-        return;
-    }
-    mr_entry *e = entry_make(in, at);
-    if (!e) {
-        mr_log(MR_LOG_ERROR, "intake", "out of memory, job left to the next start", "off=%lld",
-               (long long)m->offset);
-        return;
-    }
-    if (mr_codec_job_decode(&e->job, format, m->value, m->len, false, &e->arena, &why) == MR_OK) {
-        memcpy(e->traceparent, traceparent, sizeof traceparent);
-        complete(in, e, m, format);
-        admit(in, e);
-        return;
-    }
-    e->job.job_id[0] = '\0'; /* undefined after a failed decode */
-    entry_free(in, e);
-    if (why.has_job_id)
-        reject_record(in, at, m, &why, traceparent);
-    else
-        dead_letter(in, at, m, why.code, why.message);
+static void on_due(uv_timer_t *timer) {
+    go_on(timer->data, mr_clock_wall_ms());
 }
+
+void mr_intake_tick(mr_intake *in, uint64_t now_ms) {
+    const uint64_t mono_ms = mr_clock_mono_ms();
+    mr_intake_end_due(in, now_ms);
+    go_on(in, now_ms);
+    mr_refusals_tick(in->refusals, mono_ms);
+    mr_onward_tick(in->onward, mono_ms);
+    if (in->held_ms && mono_ms - in->held_ms >= HOLD_MS) look_at_hold(in, true);
+    resume_where_room(in);
+}
+
+void mr_intake_flow(mr_intake *in) {
+    mr_intake_tell(in);
+    if (in->held_ms) look_at_hold(in, false);
+    if (in->room) resume_where_room(in);
+}
+
+/* ---- partitions ---- */
 
 static void on_msg(void *owner, const mr_kafka_msg *m) {
     mr_intake *in = owner;
@@ -266,45 +169,32 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
     mr_origin at;
 
     if (part < 0 || mr_parts_begin(in->parts, part, m->offset, &at) != MR_OK) return;
-    in->counts.received[lane_of(in, m->topic)]++;
-    take_record(in, m, at);
-    pause_where_full(in, part);
+    mr_intake_take(in, m, at);
+    stop_where_full(in, part);
 }
-
-/* ---- assignment ---- */
 
 static void drop_entries_of(mr_intake *in, int part) {
-    for (mr_entry *e = in->all, *next; e; e = next) {
-        next = e->all_next;
+    for (mr_entry *e = mr_entries_next(in->entries, NULL), *next; e; e = next) {
+        next = mr_entries_next(in->entries, e);
         if (e->at.part != part) continue;
-        if (e->waiting) {
-            mr_window_remove(in->conf.window, e);
-            entry_free(in, e);
+        if (e->place == MR_PLACE_NONE) {
+            mr_entries_orphan(in->entries, e);
         } else {
-            e->at.part = -1;
-            in->waiting[part]--;
+            mr_intake_unlink(in, e);
+            mr_intake_drop(in, e);
         }
     }
-}
-
-static bool need_waiting(mr_intake *in, size_t n) {
-    if (n <= in->n_waiting) return true;
-    size_t *grown = realloc(in->waiting, n * sizeof *grown);
-    if (!grown) return false;
-    memset(grown + in->n_waiting, 0, (n - in->n_waiting) * sizeof *grown);
-    in->waiting = grown;
-    in->n_waiting = n;
-    return true;
 }
 
 static void take_partition(mr_intake *in, const mr_kafka_tp *tp) {
     mr_err err;
     mr_status st = mr_commit_assign(in->conf.commit, tp, &err);
     const int part = st == MR_OK ? mr_parts_find(in->parts, tp->topic, tp->partition) : -1;
-    if (part >= 0 && !need_waiting(in, (size_t)part + 1)) {
+    if (part >= 0 && !mr_entries_need_row(in->entries, part)) {
         mr_commit_revoke(in->conf.commit, tp->topic, tp->partition);
         st = mr_fail(&err, MR_ENOMEM, "out of memory");
     }
+    if (st == MR_OK) in->n_parts[is_delay(in, part)]++;
     if (st == MR_OK)
         mr_log(MR_LOG_INFO, "intake", "assigned", "topic=%s part=%d off=%lld", tp->topic,
                tp->partition, (long long)tp->offset);
@@ -313,10 +203,28 @@ static void take_partition(mr_intake *in, const mr_kafka_tp *tp) {
                tp->topic, tp->partition, err.text);
 }
 
+/* Those of keyed, out of tp[n], to be freed; NULL: no memory. */
+static int32_t *keyed_of(const mr_intake *in, const mr_kafka_tp *tp, size_t n, size_t *n_out) {
+    int32_t *list = calloc(n + 1, sizeof *list);
+    *n_out = 0;
+    for (size_t i = 0; list && i < n; i++)
+        if (strcmp(tp[i].topic, in->conf.names->keyed) == 0) list[(*n_out)++] = tp[i].partition;
+    return list;
+}
+
 static void on_assign(void *owner, const mr_kafka_tp *tp, size_t n) {
     mr_intake *in = owner;
+    size_t n_keyed = 0;
+    mr_err err;
+
     in->assigned = true;
     for (size_t i = 0; i < n; i++) take_partition(in, &tp[i]);
+    int32_t *keyed = keyed_of(in, tp, n, &n_keyed);
+    mr_status st = keyed ? MR_OK : mr_fail(&err, MR_ENOMEM, "idempotency keys: out of memory");
+    if (st == MR_OK && n_keyed > 0) st = mr_keys_assign(in->conf.keys, keyed, n_keyed, &err);
+    free(keyed);
+    if (st != MR_OK)
+        in->conf.on_fatal(in->conf.owner, err.text); /* nobody else would ask for them */
 }
 
 /* While closing the committer is gone, and with it the rows; the entries go next. */
@@ -329,6 +237,9 @@ static void on_revoke(void *owner, const mr_kafka_tp *tp, size_t n, bool lost) {
         if (part < 0) continue;
         mr_commit_revoke(in->conf.commit, tp[i].topic, tp[i].partition);
         drop_entries_of(in, part);
+        in->n_parts[is_delay(in, part)]--;
+        if (strcmp(tp[i].topic, in->conf.names->keyed) == 0)
+            mr_keys_revoke(in->conf.keys, &tp[i].partition, 1);
         mr_log(MR_LOG_INFO, "intake", "revoked", "topic=%s part=%d lost=%d", tp[i].topic,
                tp[i].partition, lost);
     }
@@ -341,10 +252,14 @@ static void on_error(void *owner, mr_status status, const char *text, bool fatal
     if (fatal) in->conf.on_fatal(in->conf.owner, text);
 }
 
+/* ---- open and close ---- */
+
 static mr_status open_consumer(mr_intake *in, uv_loop_t *loop, mr_err *err) {
-    const char *topics[MR_PRIORITY_N + 1] = {NULL};
-    for (int l = 0; l < MR_PRIORITY_N; l++) topics[l] = in->conf.names->jobs[l];
+    const char *topics[MR_INGRESS_TOPICS + 1];
+    mr_names_ingress(in->conf.names, topics);
     mr_kafka_consumer_conf cc = mr_member_consumer(&in->conf.member, topics);
+    cc.queued_max_kbytes = QUEUED_KBYTES;
+    cc.queued_min_messages = QUEUED_MESSAGES;
     cc.owner = in;
     cc.on_msg = on_msg;
     cc.on_assign = on_assign;
@@ -355,6 +270,29 @@ static mr_status open_consumer(mr_intake *in, uv_loop_t *loop, mr_err *err) {
     return st;
 }
 
+static mr_status open_parts(mr_intake *in, mr_err *err) {
+    const mr_onward_conf oc = {in->conf.commit, in, mr_intake_gone_on};
+    mr_status st = mr_entries_open(&in->entries, err);
+    if (st == MR_OK) st = mr_delay_open(&in->delay, err);
+    if (st == MR_OK) st = mr_refusals_open(&in->refusals, in->conf.commit, in->conf.names, err);
+    if (st == MR_OK) st = mr_onward_open(&in->onward, &oc, err);
+    if (st == MR_OK) st = mr_recent_open(&in->cancelled, err);
+    return st;
+}
+
+/* All but the timer's handle, of a half-open one too. */
+static void close_parts(mr_intake *in) {
+    mr_onward_close(in->onward);
+    mr_refusals_close(in->refusals);
+    mr_recent_close(in->cancelled);
+    mr_entries_close(in->entries);
+    mr_delay_close(in->delay);
+}
+
+static void on_closed(uv_handle_t *timer) {
+    free(timer->data);
+}
+
 mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf *conf,
                          mr_err *err) {
     mr_intake *in = calloc(1, sizeof *in);
@@ -362,14 +300,14 @@ mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf 
     if (!in) return mr_fail(err, MR_ENOMEM, "intake: out of memory");
     in->conf = *conf;
     in->parts = mr_commit_parts(conf->commit);
-    in->next_expiry_ms = UINT64_MAX;
-    mr_status st = mr_refusals_open(&in->refusals, conf->commit, conf->names, err);
-    if (st == MR_OK) st = mr_recent_open(&in->cancelled, err);
+    in->next_expiry_ms = in->armed_ms = UINT64_MAX;
+    uv_timer_init(loop, &in->timer); /* always 0 */
+    in->timer.data = in;
+    mr_status st = open_parts(in, err);
     if (st == MR_OK) st = open_consumer(in, loop, err);
     if (st != MR_OK) {
-        mr_refusals_close(in->refusals);
-        mr_recent_close(in->cancelled);
-        free(in);
+        close_parts(in);
+        uv_close((uv_handle_t *)&in->timer, on_closed);
         return st;
     }
     *out = in;
@@ -380,73 +318,23 @@ void mr_intake_close(mr_intake *in) {
     if (!in) return;
     in->closing = true;
     mr_kafka_consumer_close(in->consumer);
-    while (in->all) {
-        if (in->all->waiting) mr_window_remove(in->conf.window, in->all);
-        entry_free(in, in->all);
+    for (mr_entry *e; (e = mr_entries_next(in->entries, NULL)) != NULL;) {
+        mr_intake_unlink(in, e);
+        mr_intake_drop(in, e);
     }
-    mr_refusals_close(in->refusals);
-    mr_recent_close(in->cancelled);
-    free(in->waiting);
-    free(in);
+    close_parts(in);
+    uv_close((uv_handle_t *)&in->timer, on_closed);
 }
 
-/* ---- upkeep ---- */
-
-static void end_waiting(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why) {
-    mr_window_remove(in->conf.window, e);
-    mr_intake_refuse(in, e, status, why);
-}
-
-/* Ends what is due, as long as the committer takes the answers; then the next tick goes on. */
-static void end_due(mr_intake *in, uint64_t now_ms) {
-    const mr_job_error late = {"expired", "deadline_ms",
-                               "the deadline passed while the job waited"};
-    if (now_ms < in->next_expiry_ms) return;
-    uint64_t next_ms = UINT64_MAX;
-    for (mr_entry *e = in->all, *next; e; e = next) {
-        next = e->all_next;
-        const bool expired = e->job.expires_ms && e->job.expires_ms <= now_ms;
-        if (!e->waiting || (!e->job.expires_ms && !e->cancelled)) continue;
-        if (!expired && !e->cancelled) {
-            if (e->job.expires_ms < next_ms) next_ms = e->job.expires_ms;
-        } else if (mr_commit_full(in->conf.commit)) {
-            next_ms = 0;
-        } else if (e->cancelled) {
-            end_waiting(in, e, MR_STATUS_CANCELLED, &cancelled);
-        } else {
-            end_waiting(in, e, MR_STATUS_EXPIRED, &late);
-        }
-    }
-    in->next_expiry_ms = next_ms;
-}
-
-void mr_intake_cancel(mr_intake *in, const char *job_id) {
-    mr_recent_add(in->cancelled, job_id);
-    mr_entry *e = in->by_id[mr_recent_hash(job_id) % ID_BUCKETS];
-    for (mr_entry *next; e; e = next) {
-        next = e->id_next;
-        if (!e->waiting || strcmp(e->job.job_id, job_id) != 0) continue;
-        if (mr_commit_full(in->conf.commit)) {
-            e->cancelled = true;
-            in->next_expiry_ms = 0;
-        } else {
-            end_waiting(in, e, MR_STATUS_CANCELLED, &cancelled);
-        }
-    }
-}
-
-void mr_intake_tick(mr_intake *in, uint64_t now_ms) {
-    end_due(in, now_ms);
-    mr_refusals_tick(in->refusals, mr_clock_mono_ms());
-    for (int i = 0; i < mr_parts_count(in->parts); i++)
-        if (mr_parts_assigned(in->parts, i) && mr_member_paused(in->consumer, in->parts, i) &&
-            may_resume(in, i))
-            mr_member_pause(in->consumer, in->parts, i, false);
-}
+/* ---- settings and numbers ---- */
 
 void mr_intake_set_window(mr_intake *in, int64_t jobs, int64_t bytes) {
     in->conf.window_jobs = jobs;
     in->conf.window_bytes = bytes;
+}
+
+void mr_intake_set_retry(mr_intake *in, const mr_retry_conf *retry) {
+    in->conf.retry = *retry;
 }
 
 const mr_intake_counts *mr_intake_counters(const mr_intake *in) {
@@ -454,7 +342,22 @@ const mr_intake_counts *mr_intake_counters(const mr_intake *in) {
 }
 
 size_t mr_intake_bytes(const mr_intake *in) {
-    return in->bytes;
+    return mr_entries_bytes(in->entries, false) + mr_entries_bytes(in->entries, true);
+}
+
+size_t mr_intake_held(const mr_intake *in) {
+    return mr_delay_len(in->delay);
+}
+
+size_t mr_intake_parts(const mr_intake *in, size_t *paused) {
+    size_t n = 0;
+    *paused = 0;
+    for (int i = 0; i < mr_parts_count(in->parts); i++) {
+        if (!mr_parts_assigned(in->parts, i)) continue;
+        n++;
+        *paused += mr_member_paused(in->consumer, in->parts, i);
+    }
+    return n;
 }
 
 bool mr_intake_assigned(const mr_intake *in) {

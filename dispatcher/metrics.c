@@ -17,7 +17,30 @@ typedef struct row {
 GET(received_high, mr_intake_counters(v->intake)->received[MR_PRIORITY_HIGH])
 GET(received_normal, mr_intake_counters(v->intake)->received[MR_PRIORITY_NORMAL])
 GET(received_low, mr_intake_counters(v->intake)->received[MR_PRIORITY_LOW])
-GET(released, mr_intake_counters(v->intake)->released)
+GET(released_high, mr_release_counters(v->release)->lanes[MR_PRIORITY_HIGH])
+GET(released_normal, mr_release_counters(v->release)->lanes[MR_PRIORITY_NORMAL])
+GET(released_low, mr_release_counters(v->release)->lanes[MR_PRIORITY_LOW])
+GET(placed_displacing, mr_release_counters(v->release)->displacing)
+GET(placed_cached, mr_release_counters(v->release)->cached)
+GET(placed_aside, mr_release_counters(v->release)->aside)
+GET(placed_again, mr_release_counters(v->release)->again)
+GET(aside, mr_release_aside(v->release))
+GET(failed, mr_intake_counters(v->intake)->failed)
+GET(came_back_fault, mr_intake_counters(v->intake)->retries[0])
+GET(came_back_oom, mr_intake_counters(v->intake)->retries[MR_ATTEMPT_OOM - MR_ATTEMPT_FAULT])
+GET(came_back_no_fit, mr_intake_counters(v->intake)->retries[MR_ATTEMPT_NO_FIT - MR_ATTEMPT_FAULT])
+GET(hops_1s, mr_intake_counters(v->intake)->hops[0])
+GET(hops_5s, mr_intake_counters(v->intake)->hops[1])
+GET(hops_30s, mr_intake_counters(v->intake)->hops[2])
+GET(hops_5m, mr_intake_counters(v->intake)->hops[3])
+GET(hops_30m, mr_intake_counters(v->intake)->hops[4])
+GET(held, mr_intake_held(v->intake))
+GET(new_keys, mr_intake_counters(v->intake)->new_keys)
+GET(repeats, mr_intake_counters(v->intake)->repeats)
+GET(duplicates, mr_intake_counters(v->intake)->duplicates)
+GET(keys, mr_keys_len(v->keys))
+GET(limited, mr_intake_counters(v->intake)->limited)
+GET(dispatchers, 1 + mr_peers_live(v->peers))
 GET(rejected, mr_intake_counters(v->intake)->rejected)
 GET(cancelled, mr_intake_counters(v->intake)->cancelled)
 GET(expired, mr_intake_counters(v->intake)->expired)
@@ -45,17 +68,50 @@ static const row rows[] = {
      "{lane=\"high\"}", received_high},
     {"millrace_jobs_received_total", NULL, NULL, "{lane=\"normal\"}", received_normal},
     {"millrace_jobs_received_total", NULL, NULL, "{lane=\"low\"}", received_low},
-    {"millrace_jobs_released_total", "counter", "Jobs handed to a work topic", "", released},
+    {"millrace_jobs_released_total", "counter", "Jobs handed to a work topic", "{lane=\"high\"}",
+     released_high},
+    {"millrace_jobs_released_total", NULL, NULL, "{lane=\"normal\"}", released_normal},
+    {"millrace_jobs_released_total", NULL, NULL, "{lane=\"low\"}", released_low},
+    {"millrace_placements_displacing_total", "counter",
+     "Placements for which a running job has to make room", "", placed_displacing},
+    {"millrace_placements_cached_total", "counter",
+     "Placements where some of the job's beginning was known", "", placed_cached},
+    {"millrace_placements_aside_total", "counter", "Placements of jobs that were set aside before",
+     "", placed_aside},
+    {"millrace_placements_again_total", "counter",
+     "Placements on the worker that had just failed the job", "", placed_again},
+    {"millrace_aside_jobs", "gauge", "Jobs whose turn it is, that wait for one certain worker", "",
+     aside},
     {"millrace_jobs_refused_total", "counter", "Jobs that ended in the dispatcher",
      "{status=\"rejected\"}", rejected},
     {"millrace_jobs_refused_total", NULL, NULL, "{status=\"cancelled\"}", cancelled},
     {"millrace_jobs_refused_total", NULL, NULL, "{status=\"expired\"}", expired},
-    {"millrace_dead_letters_total", "counter", "Records that could not be told from noise", "",
+    {"millrace_jobs_refused_total", NULL, NULL, "{status=\"failed\"}", failed},
+    {"millrace_jobs_limited_total", "counter", "Jobs rejected by a tenant's rate or backlog", "",
+     limited},
+    {"millrace_retries_total", "counter", "Jobs that came back from a worker",
+     "{outcome=\"fault\"}", came_back_fault},
+    {"millrace_retries_total", NULL, NULL, "{outcome=\"oom\"}", came_back_oom},
+    {"millrace_retries_total", NULL, NULL, "{outcome=\"no_fit\"}", came_back_no_fit},
+    {"millrace_delays_total", "counter", "Records sent to a delay topic", "{tier=\"1s\"}", hops_1s},
+    {"millrace_delays_total", NULL, NULL, "{tier=\"5s\"}", hops_5s},
+    {"millrace_delays_total", NULL, NULL, "{tier=\"30s\"}", hops_30s},
+    {"millrace_delays_total", NULL, NULL, "{tier=\"5m\"}", hops_5m},
+    {"millrace_delays_total", NULL, NULL, "{tier=\"30m\"}", hops_30m},
+    {"millrace_delayed_jobs", "gauge", "Jobs held until they are due", "", held},
+    {"millrace_keys_total", "counter", "Answers to jobs with an idempotency key",
+     "{answer=\"new\"}", new_keys},
+    {"millrace_keys_total", NULL, NULL, "{answer=\"repeat\"}", repeats},
+    {"millrace_keys_total", NULL, NULL, "{answer=\"duplicate\"}", duplicates},
+    {"millrace_keys", "gauge", "Idempotency keys in memory", "", keys},
+    {"millrace_dead_letters_total", "counter", "Records written to the dead-letter topic", "",
      dead},
     {"millrace_window_jobs", "gauge", "Jobs that wait for room", "{lane=\"high\"}", waiting_high},
     {"millrace_window_jobs", NULL, NULL, "{lane=\"normal\"}", waiting_normal},
     {"millrace_window_jobs", NULL, NULL, "{lane=\"low\"}", waiting_low},
     {"millrace_window_bytes", "gauge", "Memory of the jobs that are held", "", window_bytes},
+    {"millrace_dispatchers_live", "gauge", "Dispatchers that beat, this one included", "",
+     dispatchers},
     {"millrace_workers_live", "gauge", "Workers that reported within the timeout", "", workers},
     {"millrace_room_jobs", "gauge", "Jobs that could be released now", "", room},
     {"millrace_results_announced_total", "counter", "Results told to Redis", "", told},

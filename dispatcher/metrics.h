@@ -4,6 +4,8 @@
 
 #include "dispatcher/follower.h"
 #include "dispatcher/intake.h"
+#include "dispatcher/keys.h"
+#include "dispatcher/peers.h"
 #include "dispatcher/release.h"
 
 typedef struct mr_metrics_view { /* borrowed */
@@ -13,6 +15,8 @@ typedef struct mr_metrics_view { /* borrowed */
     const mr_follower *follower;
     const mr_commit *commit;
     const mr_status_view *status;
+    const mr_peers *peers;
+    const mr_keys *keys;
     uint64_t now_ms; /* monotonic */
 } mr_metrics_view;
 

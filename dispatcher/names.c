@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+const uint64_t mr_tier_ms[MR_TIER_N] = {1000, 5000, 30000, 300000, 1800000};
+static const char *const tier_names[MR_TIER_N] = {"1s", "5s", "30s", "5m", "30m"};
+
 static bool topic_byte(char c) {
     return isalnum((unsigned char)c) || c == '.' || c == '_' || c == '-';
 }
@@ -28,7 +31,13 @@ mr_status mr_names_init(mr_names *n, const char *topic_prefix, const char *redis
     for (int l = 0; l < MR_PRIORITY_N; l++)
         snprintf(n->jobs[l], sizeof n->jobs[l], "%s.jobs.%s", topic_prefix,
                  mr_priority_name((mr_priority)l));
+    for (int t = 0; t < MR_TIER_N; t++)
+        snprintf(n->delay[t], sizeof n->delay[t], "%s.delay.%s", topic_prefix, tier_names[t]);
+    snprintf(n->attempts, sizeof n->attempts, "%s.attempts", topic_prefix);
+    snprintf(n->keyed, sizeof n->keyed, "%s.keyed", topic_prefix);
+    snprintf(n->keys, sizeof n->keys, "%s.keys", topic_prefix);
     snprintf(n->workers, sizeof n->workers, "%s.workers", topic_prefix);
+    snprintf(n->dispatchers, sizeof n->dispatchers, "%s.dispatchers", topic_prefix);
     snprintf(n->results, sizeof n->results, "%s.results", topic_prefix);
     snprintf(n->control, sizeof n->control, "%s.control", topic_prefix);
     snprintf(n->dead, sizeof n->dead, "%s.dead", topic_prefix);
@@ -41,4 +50,24 @@ void mr_names_work(const mr_names *n, const char *model, char out[MR_NAME_MAX]) 
     const int len = snprintf(out, MR_NAME_MAX, "%s.work.%s", n->topic_prefix, model);
     for (int i = (int)strlen(n->topic_prefix) + 6; i < len && i < MR_NAME_MAX - 1; i++)
         if (!topic_byte(out[i])) out[i] = '_';
+}
+
+void mr_names_ingress(const mr_names *n, const char *topics[MR_INGRESS_TOPICS + 1]) {
+    size_t i = 0;
+    for (int l = 0; l < MR_PRIORITY_N; l++) topics[i++] = n->jobs[l];
+    topics[i++] = n->attempts;
+    for (int t = 0; t < MR_TIER_N; t++) topics[i++] = n->delay[t];
+    topics[i++] = n->keyed;
+    topics[i] = NULL;
+}
+
+bool mr_names_ingress_of(const mr_names *n, const char *topic, mr_ingress *out) {
+    *out = (mr_ingress){.kind = MR_FROM_N};
+    for (int l = 0; l < MR_PRIORITY_N; l++)
+        if (strcmp(n->jobs[l], topic) == 0) *out = (mr_ingress){MR_FROM_JOBS, (mr_priority)l, 0};
+    for (int t = 0; t < MR_TIER_N; t++)
+        if (strcmp(n->delay[t], topic) == 0) *out = (mr_ingress){MR_FROM_DELAY, 0, t};
+    if (strcmp(n->attempts, topic) == 0) out->kind = MR_FROM_ATTEMPTS;
+    if (strcmp(n->keyed, topic) == 0) out->kind = MR_FROM_KEYED;
+    return out->kind != MR_FROM_N;
 }

@@ -18,9 +18,9 @@ struct answer {
     answer *next; /* among those that are tried again */
     mr_refusals *box;
     mr_origin at;
-    bool dead;     /* a dead letter, else a result */
-    bool in_short; /* its short form has been handed over */
-    char job_id[MR_JOB_ID_LEN + 1];
+    bool result, dead;              /* of which it consists; neither: the record needs none */
+    bool in_short;                  /* its short form has been handed over */
+    char job_id[MR_JOB_ID_LEN + 1]; /* "": a dead letter without one */
     mr_job_status status;
     mr_format format;
     uint64_t received_ms;
@@ -83,57 +83,53 @@ static void on_done(void *owner, void *arg, mr_status status, const char *why, i
 }
 
 /* Takes r over. */
-static void hand_over(answer *r, const mr_commit_record *record) {
+static void hand_over(answer *r, const mr_commit_record *records, size_t n) {
     mr_err err = {0};
-    const mr_status st = mr_commit_send(r->box->commit, r->at, record, 1, on_done, NULL, r, &err);
+    const mr_status st = mr_commit_send(r->box->commit, r->at, records, n, on_done, NULL, r, &err);
     if (st == MR_ECANCELED)
         free(r); /* the next owner of the partition answers */
     else if (st != MR_OK)
         on_refused(r, st, err.text);
 }
 
-static void hand_over_result(answer *r, const mr_result *result, const char *traceparent) {
-    mr_arena arena;
-    mr_result_headers headers;
-    const void *bytes;
-    size_t n;
-
-    mr_arena_init(&arena, SCRATCH_LIMIT);
-    if (mr_codec_result_encode(result, r->format, &arena, &bytes, &n) == MR_OK) {
-        mr_result_headers_init(&headers, result, r->format, "dispatcher", traceparent);
-        const mr_commit_record record = {.topic = r->box->names->results,
-                                         .partition = MR_KAFKA_ANY_PARTITION,
-                                         .key = result->job_id,
-                                         .key_len = strlen(result->job_id),
-                                         .value = bytes,
-                                         .len = n,
-                                         .headers = headers.list,
-                                         .n_headers = headers.n};
-        hand_over(r, &record);
-    } else {
-        on_refused(r, MR_EINVAL, "it cannot be encoded");
-    }
-    mr_arena_drop(&arena);
+static mr_commit_record record_to(const answer *r, const char *topic, const void *bytes, size_t n,
+                                  const mr_kafka_header *headers, size_t n_headers) {
+    return (mr_commit_record){.topic = topic,
+                              .partition = MR_KAFKA_ANY_PARTITION,
+                              .key = r->job_id[0] ? r->job_id : NULL,
+                              .key_len = strlen(r->job_id),
+                              .value = bytes,
+                              .len = n,
+                              .headers = headers,
+                              .n_headers = n_headers};
 }
 
-static void hand_over_dead(answer *r, const mr_dead *dead) {
+/* result, dead: NULL when there is none. Takes r over. */
+static void give(answer *r, const mr_result *result, const char *traceparent, const mr_dead *dead) {
     const mr_kafka_header type = {"content-type", "application/json", 16};
-    mr_arena arena;
+    const mr_names *names = r->box->names;
+    mr_commit_record records[2];
+    mr_result_headers headers;
+    mr_status st = MR_OK;
     const void *bytes;
-    size_t n;
+    mr_arena arena;
+    size_t len, n = 0;
 
     mr_arena_init(&arena, SCRATCH_LIMIT);
-    if (mr_codec_dead_encode(dead, &arena, &bytes, &n) == MR_OK) {
-        const mr_commit_record record = {.topic = r->box->names->dead,
-                                         .partition = MR_KAFKA_ANY_PARTITION,
-                                         .value = bytes,
-                                         .len = n,
-                                         .headers = &type,
-                                         .n_headers = 1};
-        hand_over(r, &record);
-    } else {
-        on_refused(r, MR_EINVAL, "it cannot be encoded");
+    if (result) {
+        st = mr_codec_result_encode(result, r->format, &arena, &bytes, &len);
+        mr_result_headers_init(&headers, result, r->format, "dispatcher", traceparent);
+        if (st == MR_OK)
+            records[n++] = record_to(r, names->results, bytes, len, headers.list, headers.n);
     }
+    if (dead && st == MR_OK) {
+        st = mr_codec_dead_encode(dead, &arena, &bytes, &len);
+        if (st == MR_OK) records[n++] = record_to(r, names->dead, bytes, len, &type, 1);
+    }
+    if (st == MR_OK)
+        hand_over(r, records, n);
+    else
+        on_refused(r, MR_EINVAL, "it cannot be encoded");
     mr_arena_drop(&arena);
 }
 
@@ -151,21 +147,26 @@ static answer *make(mr_refusals *a, mr_origin at) {
     return r;
 }
 
-void mr_refusals_result(mr_refusals *a, mr_origin at, const mr_result *result, mr_format format,
-                        const char *traceparent) {
-    answer *r = make(a, at);
-    if (!r) return;
+static void note_result(answer *r, const mr_result *result, mr_format format) {
+    r->result = true;
     memcpy(r->job_id, result->job_id, sizeof r->job_id);
     r->status = result->status;
     r->format = format;
     r->received_ms = result->received_ms;
     snprintf(r->code, sizeof r->code, "%s", result->error.code ? result->error.code : "");
-    hand_over_result(r, result, traceparent);
 }
 
-void mr_refusals_dead(mr_refusals *a, mr_origin at, const mr_kafka_msg *m, const char *cause,
-                      const char *message) {
-    char cut[640];
+void mr_refusals_result(mr_refusals *a, mr_origin at, const mr_result *result, mr_format format,
+                        const char *traceparent) {
+    answer *r = make(a, at);
+    if (!r) return;
+    note_result(r, result, format);
+    give(r, result, traceparent, NULL);
+}
+
+/* cut[cap] holds the message of a dead letter whose payload is cut. */
+static mr_dead dead_of(const mr_kafka_msg *m, const char *cause, const char *message, char *cut,
+                       size_t cap) {
     mr_dead dead = {.cause = cause,
                     .message = message,
                     .topic = m->topic,
@@ -174,56 +175,78 @@ void mr_refusals_dead(mr_refusals *a, mr_origin at, const mr_kafka_msg *m, const
                     .time_ms = mr_clock_wall_ms(),
                     .payload = m->value,
                     .payload_len = m->len};
+    if (m->len <= MR_DEAD_MAX_PAYLOAD) return dead;
+    snprintf(cut, cap, "%.500s (the payload is cut: %u of %zu bytes)", message, MR_DEAD_MAX_PAYLOAD,
+             m->len);
+    dead.message = cut;
+    dead.payload_len = MR_DEAD_MAX_PAYLOAD;
+    return dead;
+}
+
+void mr_refusals_dead(mr_refusals *a, mr_origin at, const mr_kafka_msg *m, const char *cause,
+                      const char *message) {
+    char cut[640];
+    const mr_dead dead = dead_of(m, cause, message, cut, sizeof cut);
     answer *r = make(a, at);
     if (!r) return;
     r->dead = true;
     snprintf(r->code, sizeof r->code, "%s", cause);
-    if (dead.payload_len > MR_DEAD_MAX_PAYLOAD) {
-        snprintf(cut, sizeof cut, "%.500s (the payload is cut: %u of %zu bytes)", message,
-                 MR_DEAD_MAX_PAYLOAD, m->len);
-        dead.message = cut;
-        dead.payload_len = MR_DEAD_MAX_PAYLOAD;
-    }
-    hand_over_dead(r, &dead);
+    give(r, NULL, "", &dead);
+}
+
+void mr_refusals_failed(mr_refusals *a, mr_origin at, const mr_kafka_msg *m,
+                        const mr_result *result, mr_format format, const char *traceparent) {
+    char cut[640];
+    mr_dead dead = dead_of(m, result->error.code, result->error.message, cut, sizeof cut);
+    answer *r = make(a, at);
+    if (!r) return;
+    note_result(r, result, format);
+    r->dead = true;
+    dead.job_id = r->job_id;
+    give(r, result, traceparent, &dead);
+}
+
+void mr_refusals_none(mr_refusals *a, mr_origin at) {
+    answer *r = make(a, at);
+    if (r) give(r, NULL, "", NULL);
 }
 
 /* ---- in short ---- */
 
-static void try_short_result(answer *r, const char *message) {
+static mr_result short_result(const answer *r, const char *message) {
     mr_result result = {.model = "",
                         .tenant = "default",
                         .status = r->status,
                         .finish_reason = "",
                         .text = "",
-                        .error = {r->code, "", message},
+                        .error = {.code = r->code, .field = "", .message = message},
                         .worker = "",
                         .received_ms = r->received_ms,
                         .finished_ms = mr_clock_wall_ms()};
     memcpy(result.job_id, r->job_id, sizeof result.job_id);
-    hand_over_result(r, &result, "");
+    return result;
 }
 
-static void try_short_dead(answer *r, const char *message) {
+static mr_dead short_dead(const answer *r, const char *message) {
     const mr_parts *parts = mr_commit_parts(r->box->commit);
-    const mr_dead dead = {.cause = r->code,
-                          .message = message,
-                          .topic = mr_parts_topic(parts, r->at.part),
-                          .partition = mr_parts_partition(parts, r->at.part),
-                          .offset = r->at.offset,
-                          .time_ms = mr_clock_wall_ms(),
-                          .payload = "",
-                          .payload_len = 0};
-    hand_over_dead(r, &dead);
+    return (mr_dead){.cause = r->code,
+                     .message = message,
+                     .topic = mr_parts_topic(parts, r->at.part),
+                     .partition = mr_parts_partition(parts, r->at.part),
+                     .offset = r->at.offset,
+                     .time_ms = mr_clock_wall_ms(),
+                     .job_id = r->job_id[0] ? r->job_id : NULL,
+                     .payload = "",
+                     .payload_len = 0};
 }
 
 static void try_short(answer *r) {
     char message[WHY_MAX + 80];
     r->in_short = true;
     snprintf(message, sizeof message, "the whole record could not be written: %s", r->why);
-    if (r->dead)
-        try_short_dead(r, message);
-    else
-        try_short_result(r, message);
+    const mr_result result = short_result(r, message);
+    const mr_dead dead = short_dead(r, message);
+    give(r, r->result ? &result : NULL, "", r->dead ? &dead : NULL);
 }
 
 void mr_refusals_tick(mr_refusals *a, uint64_t now_ms) {

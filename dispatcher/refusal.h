@@ -1,4 +1,5 @@
-/* refusal.h - what the dispatcher itself answers to a record: a terminal record, or a dead letter.
+/* refusal.h - what the dispatcher itself answers to a record: a terminal record, a dead letter,
+ * both, or nothing.
  *
  * The answer becomes visible together with the offset of its record. One that the brokers refuse
  * (too large for its topic) is replaced at once by a short one, that says what became of the job
@@ -23,8 +24,15 @@ void mr_refusals_close(mr_refusals *a);
 /* r and traceparent ("": none) are copied. */
 void mr_refusals_result(mr_refusals *a, mr_origin at, const mr_result *r, mr_format format,
                         const char *traceparent);
+/* m is no job: its bytes become a dead letter. */
 void mr_refusals_dead(mr_refusals *a, mr_origin at, const mr_kafka_msg *m, const char *cause,
                       const char *message);
+/* m is a job that has failed for good: r, and a dead letter of its bytes with the message of r, all
+ * or nothing. */
+void mr_refusals_failed(mr_refusals *a, mr_origin at, const mr_kafka_msg *m, const mr_result *r,
+                        mr_format format, const char *traceparent);
+/* The record needs no answer. */
+void mr_refusals_none(mr_refusals *a, mr_origin at);
 /* Tries again what is not taken yet, every MR_REFUSAL_RETRY_MS. now_ms: monotonic. */
 void mr_refusals_tick(mr_refusals *a, uint64_t now_ms);
 

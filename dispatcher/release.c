@@ -9,7 +9,10 @@
  * handed over again every RETRY_MS: the worker owns the partition, so it exists, and what our
  * client knows may be older. After TOPIC_WAIT_MS the job ends as `not_released`; so does, at once,
  * one whose record the brokers refuse. Whether a record is too large for any topic is told as the
- * job comes in, not when its turn has come. */
+ * job comes in, not when its turn has come.
+ *
+ * A tenant pays when a job is taken out of the window (the share of its lane) and when it is sent
+ * (its rate); both are given back for what is not sent after all. */
 #include "dispatcher/release.h"
 
 #include <stdio.h>
@@ -18,7 +21,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "dispatcher/history.h"
 #include "schemas/codec.h"
+#include "schemas/prefix.h"
 
 enum {
     ENCODE_LIMIT = 16 << 20,
@@ -37,14 +42,27 @@ struct release {   /* a job on its way to its work topic */
     uint64_t lost_ms; /* since when it is not; 0: it was never missed */
 };
 
+typedef struct candidate { /* a job that was taken out of the window, and what its place depends on
+                            */
+    mr_entry *e;
+    uint64_t since_ms; /* when it was set aside; 0: it was not */
+    const char *avoid;
+    uint64_t prefix[MR_PREFIX_MAX];
+    size_t n_prefix;
+} candidate;
+
 struct mr_release {
     mr_release_conf conf;
     mr_placement *placement;
     mr_intake *intake;
     uint64_t opened_ms, ignored_logged_ms;
+    mr_release_counts counts;
+    candidate aside[MR_RELEASE_MAX_ASIDE]; /* by the time when their turn came */
+    size_t n_aside;
     release *lost;
     uint64_t retry_ms; /* when to hand those over again */
     char text[512];    /* of the last error that was told */
+    mr_arena arena;    /* of the record that is encoded */
 };
 
 mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_t now_ms,
@@ -54,6 +72,7 @@ mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_
     if (!r) return mr_fail(err, MR_ENOMEM, "release: out of memory");
     r->conf = *conf;
     r->opened_ms = now_ms;
+    mr_arena_init(&r->arena, ENCODE_LIMIT);
     const mr_status st =
         mr_placement_open(&r->placement, conf->lookahead, conf->worker_timeout_ms, err);
     if (st != MR_OK) {
@@ -71,6 +90,7 @@ void mr_release_close(mr_release *r) {
         free(rel);
     }
     mr_placement_close(r->placement);
+    mr_arena_drop(&r->arena);
     free(r);
 }
 
@@ -78,6 +98,10 @@ void mr_release_set(mr_release *r, uint64_t model_grace_ms, uint64_t worker_time
                     uint32_t lookahead) {
     r->conf.model_grace_ms = model_grace_ms;
     mr_placement_set(r->placement, lookahead, worker_timeout_ms);
+}
+
+void mr_release_share(mr_release *r, size_t n_dispatchers) {
+    mr_placement_share(r->placement, n_dispatchers);
 }
 
 void mr_release_attach(mr_release *r, mr_intake *in) {
@@ -118,7 +142,7 @@ static void explain_unknown(mr_release *r, const char *model, mr_job_error *why)
             r->text, sizeof r->text,
             "no model is given and there is more than one: %s%s%s; name one, or set default_model",
             r->conf.models, r->conf.models[0] && reported[0] ? ", " : "", reported);
-    *why = (mr_job_error){model[0] ? "unknown_model" : "missing_model", "model", r->text};
+    *why = (mr_job_error){model[0] ? "unknown_model" : "missing_model", "model", r->text, 0};
 }
 
 static const char *default_model(const mr_release *r) {
@@ -127,24 +151,36 @@ static const char *default_model(const mr_release *r) {
     return only ? only : "";
 }
 
-static mr_status encode(const mr_entry *e, mr_arena *arena, const void **bytes, size_t *n) {
-    mr_arena_init(arena, ENCODE_LIMIT);
-    return mr_codec_job_encode(&e->job, MR_FORMAT_MSGPACK, true, arena, bytes, n);
+/* The bytes live until the next call. */
+static mr_status encode(mr_release *r, const mr_entry *e, const void **bytes, size_t *n) {
+    mr_arena_reset(&r->arena);
+    return mr_codec_job_encode(&e->job, MR_FORMAT_MSGPACK, true, &r->arena, bytes, n);
 }
 
 static bool fits_a_record(mr_release *r, const mr_entry *e, mr_job_error *why) {
-    mr_arena arena;
     const void *bytes;
     size_t n = 0;
 
     if (e->arena.used < SUSPECT_BYTES) return true;
-    const bool known_size = encode(e, &arena, &bytes, &n) == MR_OK;
-    mr_arena_drop(&arena);
+    const bool known_size = encode(r, e, &bytes, &n) == MR_OK;
     if (!known_size || n <= MAX_RECORD) return true;
     snprintf(r->text, sizeof r->text,
              "its work record would have %zu bytes, at most %d can be released", n, MAX_RECORD);
-    *why = (mr_job_error){"too_large", "input", r->text};
+    *why = (mr_job_error){"too_large", "input", r->text, 0};
     return false;
+}
+
+/* Nobody who is alive could ever hold it; with nobody alive it waits. */
+static bool exceeds_all(mr_release *r, const mr_entry *e, mr_job_error *why, uint64_t now_ms) {
+    const mr_job_spec *j = &e->job;
+    const uint32_t largest =
+        j->need_tokens ? mr_placement_largest(r->placement, j->model, now_ms) : 0;
+    if (largest == 0 || j->need_tokens <= largest) return false;
+    snprintf(r->text, sizeof r->text,
+             "prompt and answer need %u tokens, the largest live worker of model \"%s\" holds %u",
+             j->need_tokens, j->model, largest);
+    *why = (mr_job_error){"context_exceeded", "input", r->text, 0};
+    return true;
 }
 
 bool mr_release_vet(mr_release *r, mr_entry *e, mr_job_error *why, uint64_t now_ms) {
@@ -154,7 +190,7 @@ bool mr_release_vet(mr_release *r, mr_entry *e, mr_job_error *why, uint64_t now_
     }
     const bool waits_for_name = !e->job.model[0] && may_turn_up(r, now_ms);
     if (waits_for_name || (e->job.model[0] && known(r, e->job.model, now_ms)))
-        return fits_a_record(r, e, why);
+        return fits_a_record(r, e, why) && !exceeds_all(r, e, why, now_ms);
     explain_unknown(r, e->job.model, why);
     return false;
 }
@@ -173,20 +209,38 @@ void mr_release_heartbeat(mr_release *r, const mr_heartbeat *h, uint64_t now_ms)
     }
 }
 
+/* ---- what tenants pay ---- */
+
+static void pay_rate(mr_release *r, const mr_entry *e, uint64_t now_ms) {
+    mr_policy_charge(r->conf.policy, e->job.tenant, true, e->cost, now_ms);
+}
+
+static void refund_rate(mr_release *r, const mr_entry *e) {
+    mr_policy_charge(r->conf.policy, e->job.tenant, false, -(int64_t)e->cost, mr_clock_mono_ms());
+}
+
+static void refund_share(mr_release *r, const mr_entry *e) {
+    mr_window_settle(r->conf.window, e->job.model, e->lane, e->job.tenant, e->cost, 0);
+}
+
 /* ---- on the way ---- */
 
 static void end_refused(release *rel, mr_job_status status, const char *code, const char *why) {
     mr_release *r = rel->r;
     mr_entry *e = rel->e;
     snprintf(r->text, sizeof r->text, "the work record was refused: %.400s", why);
-    const mr_job_error error = {code, "", r->text};
+    const mr_job_error error = {code, "", r->text, 0};
     mr_placement_failed(r->placement, e->job.model, e->work_partition);
+    refund_rate(r, e);
+    refund_share(r, e);
     mr_intake_refuse(r->intake, e, status, &error);
     free(rel);
 }
 
 static void drop(release *rel) {
     mr_placement_failed(rel->r->placement, rel->e->job.model, rel->e->work_partition);
+    refund_rate(rel->r, rel->e);
+    refund_share(rel->r, rel->e);
     mr_intake_drop(rel->r->intake, rel->e);
     free(rel);
 }
@@ -203,6 +257,7 @@ static void on_released(void *owner, void *arg, mr_status status, const char *wh
     (void)owner;
     if (status == MR_OK) {
         mr_placement_released(r->placement, rel->e->job.model, rel->e->work_partition, offset);
+        r->counts.lanes[rel->e->lane]++;
         mr_intake_released(r->intake, rel->e);
         free(rel);
     } else if (status == MR_ECANCELED) {
@@ -222,7 +277,6 @@ static mr_status hand_over(release *rel) {
                                   {"traceparent", e->traceparent, strlen(e->traceparent)}};
     mr_status st = MR_ECANCELED;
     char topic[MR_NAME_MAX];
-    mr_arena arena;
     mr_err err = {0};
     mr_commit_record record = {.topic = topic,
                                .partition = e->work_partition,
@@ -232,11 +286,11 @@ static mr_status hand_over(release *rel) {
                                .n_headers = e->traceparent[0] ? 2 : 1};
 
     mr_names_work(rel->r->conf.names, e->job.model, topic);
-    if (encode(e, &arena, &record.value, &record.len) != MR_OK)
+    if (encode(rel->r, e, &record.value, &record.len) != MR_OK)
         st = MR_ELIMIT; /* memory may be there later */
     else if (e->at.part >= 0)
         st = mr_commit_send(rel->r->conf.commit, e->at, &record, 1, on_released, NULL, rel, &err);
-    mr_arena_drop(&arena);
+    if (st == MR_OK) mr_intake_sent(rel->r->intake, rel->e);
     if (st == MR_ECANCELED)
         drop(rel); /* its partition was revoked while it waited */
     else if (st == MR_EINVAL)
@@ -274,29 +328,132 @@ static bool send_job(mr_release *r, mr_entry *e, int32_t partition) {
     return false;
 }
 
-static bool release_one(mr_release *r, const char *model, uint64_t now_ms) {
-    if (mr_commit_full(r->conf.commit)) return false;
-    const int32_t partition = mr_placement_take(r->placement, model, now_ms);
-    if (partition < 0) return false;
-    mr_entry *e = mr_window_pop(r->conf.window, model);
-    mr_status_waiting(r->conf.view, &e->job, "released");
-    mr_log(MR_LOG_DEBUG, "release", "job released", "job=%s lane=%s part=%d", e->job.job_id,
-           mr_priority_name(e->lane), partition);
-    if (send_job(r, e, partition)) return true;
-    mr_placement_failed(r->placement, e->job.model, partition);
-    mr_window_unshift(r->conf.window, e);
+static bool is_for_want_of_memory(const mr_past *last) {
+    return last->outcome == MR_ATTEMPT_OOM || last->outcome == MR_ATTEMPT_NO_FIT;
+}
+
+static void look_at(candidate *c, mr_entry *e) {
+    const mr_past *last = mr_history_last(&e->job);
+    *c = (candidate){.e = e};
+    if (last && is_for_want_of_memory(last)) c->avoid = last->worker;
+    c->n_prefix = mr_prefix_digests(&e->job, c->prefix);
+}
+
+static void tell(mr_release *r, const candidate *c, const mr_place *at, bool again,
+                 uint64_t now_ms) {
+    const mr_entry *e = c->e;
+    const mr_status_wait wait = {.state = "released"};
+    r->counts.displacing += at->displaces;
+    r->counts.cached += at->cached > 0;
+    r->counts.aside += c->since_ms > 0;
+    r->counts.again += again;
+    mr_status_waiting(r->conf.view, &e->job, &wait);
+    mr_log(MR_LOG_DEBUG, "release", "job released",
+           "job=%s model=" MR_Q " lane=%s tenant=" MR_Q " why=" MR_Q " worker=" MR_Q
+           " part=%d room=%lld cached=%zu displaces=%d waited_ms=%llu",
+           e->job.job_id, e->job.model, mr_priority_name(e->lane), e->job.tenant, e->why,
+           at->worker, (int)at->partition, (long long)at->room, at->cached, at->displaces,
+           (unsigned long long)(now_ms - e->queued_ms));
+}
+
+typedef enum outcome {
+    PLACED,   /* or ended: it is gone */
+    NO_PLACE, /* nobody has room for this one now */
+    NO_ROOM   /* in the committer, or in memory */
+} outcome;
+
+static outcome place(mr_release *r, const candidate *c, uint64_t now_ms) {
+    mr_entry *e = c->e;
+    const bool waited = c->since_ms && now_ms - c->since_ms >= MR_RELEASE_AVOID_MS;
+    const mr_ask ask = {.model = e->job.model,
+                        .lane = e->lane,
+                        .need_tokens = e->job.need_tokens,
+                        .avoid = waited ? NULL : c->avoid,
+                        .prefix = c->prefix,
+                        .n_prefix = c->n_prefix};
+    mr_job_error why;
+
+    if (exceeds_all(r, e, &why, now_ms)) {
+        refund_share(r, e);
+        mr_intake_refuse(r->intake, e, MR_STATUS_REJECTED, &why);
+        return PLACED;
+    }
+    const mr_place at = mr_placement_take(r->placement, &ask, now_ms);
+    if (at.partition < 0) return NO_PLACE;
+    tell(r, c, &at, c->avoid && strcmp(c->avoid, at.worker) == 0, now_ms);
+    e->job.charged = e->cost;
+    pay_rate(r, e, now_ms);
+    if (send_job(r, e, at.partition)) return PLACED;
+    mr_placement_failed(r->placement, e->job.model, at.partition);
+    refund_rate(r, e);
+    return NO_ROOM;
+}
+
+/* False: nothing more of this model can be released now. */
+static bool release_next(mr_release *r, const char *model, uint64_t now_ms) {
+    const unsigned lanes = mr_placement_lanes(r->placement, model, now_ms);
+    candidate c;
+
+    if (!lanes || mr_commit_full(r->conf.commit)) return false;
+    mr_entry *e = mr_window_pop(r->conf.window, model, lanes, now_ms);
+    if (!e) return false;
+    look_at(&c, e);
+    const outcome o = place(r, &c, now_ms);
+    if (o == PLACED) return true;
+    if (o == NO_PLACE && r->n_aside < MR_RELEASE_MAX_ASIDE) {
+        c.since_ms = now_ms;
+        r->aside[r->n_aside++] = c;
+        return true;
+    }
+    mr_window_unpop(r->conf.window, e);
     return false;
 }
 
+/* ---- set aside ---- */
+
+/* Ends what need not wait any longer. True: c->e is gone. */
+static bool end_aside(mr_release *r, const candidate *c) {
+    static const mr_job_error cancelled = {"cancelled", "", "cancelled before it was released", 0};
+    static const mr_job_error late = {"expired", "deadline_ms",
+                                      "the deadline passed while the job waited", 0};
+    mr_entry *e = c->e;
+    const bool revoked = e->at.part < 0;
+    const bool expired = e->job.expires_ms && e->job.expires_ms <= mr_clock_wall_ms();
+
+    if (!revoked && !e->cancelled && !expired) return false;
+    refund_share(r, e);
+    if (revoked)
+        mr_intake_drop(r->intake, e);
+    else if (e->cancelled)
+        mr_intake_refuse(r->intake, e, MR_STATUS_CANCELLED, &cancelled);
+    else
+        mr_intake_refuse(r->intake, e, MR_STATUS_EXPIRED, &late);
+    return true;
+}
+
+/* Their turn has come before: they are asked first. */
+static void release_aside(mr_release *r, uint64_t now_ms) {
+    size_t kept = 0;
+    for (size_t i = 0; i < r->n_aside; i++) {
+        const candidate *c = &r->aside[i];
+        const bool gone =
+            !mr_commit_full(r->conf.commit) && (end_aside(r, c) || place(r, c, now_ms) == PLACED);
+        if (!gone && kept++ != i) r->aside[kept - 1] = *c;
+    }
+    r->n_aside = kept;
+}
+
 /* Jobs without a model get the only one there is. */
-static void name_the_nameless(mr_release *r) {
+static void name_the_nameless(mr_release *r, uint64_t now_ms) {
     const char *name = default_model(r);
     mr_entry *e;
-    while (name[0] && (e = mr_window_pop(r->conf.window, "")) != NULL) {
+    while (name[0] && (e = mr_window_pop(r->conf.window, "", MR_LANES_ALL, now_ms)) != NULL) {
+        const uint64_t queued_ms = e->queued_ms;
         char *copy = mr_arena_copy(&e->arena, name, strlen(name));
         if (copy) e->job.model = copy;
-        if (copy && mr_window_push(r->conf.window, e) == MR_OK) continue;
-        const mr_job_error why = {"no_room", "model", "the window has no room for one more model"};
+        if (copy && mr_window_push(r->conf.window, e, queued_ms) == MR_OK) continue;
+        const mr_job_error why = {"no_room", "model", "the window has no room for one more model",
+                                  0};
         mr_intake_refuse(r->intake, e, MR_STATUS_FAILED, &why);
     }
 }
@@ -306,10 +463,11 @@ void mr_release_run(mr_release *r, uint64_t now_ms) {
     const char *name;
 
     retry_lost(r, now_ms);
-    name_the_nameless(r);
+    name_the_nameless(r, now_ms);
+    release_aside(r, now_ms);
     for (size_t i = 0; (name = mr_window_model(r->conf.window, i)) != NULL;) {
         snprintf(model, sizeof model, "%s", name); /* its row may go when the last job leaves */
-        while (mr_window_has(r->conf.window, model) && release_one(r, model, now_ms)) {
+        while (release_next(r, model, now_ms)) {
         }
         if (mr_window_has(r->conf.window, model)) i++;
     }
@@ -327,17 +485,28 @@ void mr_release_sweep(mr_release *r, uint64_t now_ms) {
             continue;
         }
         snprintf(model, sizeof model, "%s", name);
-        for (mr_entry *e; (e = mr_window_pop(r->conf.window, model)) != NULL;) {
+        for (mr_entry *e;
+             (e = mr_window_pop(r->conf.window, model, MR_LANES_ALL, now_ms)) != NULL;) {
             if (mr_commit_full(r->conf.commit)) { /* the next sweep goes on */
-                mr_window_unshift(r->conf.window, e);
+                mr_window_unpop(r->conf.window, e);
                 return;
             }
             explain_unknown(r, model, &why);
             mr_intake_refuse(r->intake, e, MR_STATUS_REJECTED, &why);
         }
+        if (mr_window_has(r->conf.window, model))
+            i++; /* of tenants that must wait for their rate */
     }
 }
 
 const mr_placement *mr_release_placement(const mr_release *r) {
     return r->placement;
+}
+
+const mr_release_counts *mr_release_counters(const mr_release *r) {
+    return &r->counts;
+}
+
+size_t mr_release_aside(const mr_release *r) {
+    return r->n_aside;
 }

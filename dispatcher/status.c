@@ -32,12 +32,18 @@ static const char end_lua[] =
     "redis.call('PUBLISH', ARGV[4], frame)\n"
     "return 1\n";
 
-/* A job that ran before its "queued" came here (or runs again) keeps what the hash has. */
-static const char waiting_lua[] = "local s = redis.call('HGET', KEYS[1], 'state')\n"
-                                  "if s and s ~= 'queued' then return 0 end\n"
-                                  "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
-                                  "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
-                                  "return 1\n";
+/* KEYS: hash. ARGV: ttl s, turn, fields and values.
+ * A turn of a job is one way from the window to a worker. Who ran before its "queued" came here, or
+ * has ended, keeps what the hash has; a turn that is newer than what the hash knows is shown. The
+ * number of the attempt is the workers'. */
+static const char waiting_lua[] =
+    "local h = redis.call('HMGET', KEYS[1], 'state', 'turn')\n"
+    "if h[1] and h[1] ~= 'queued' and h[1] ~= 'delayed' and\n"
+    "    tonumber(h[2] or '1') >= tonumber(ARGV[2]) then return 0 end\n"
+    "redis.call('HSETNX', KEYS[1], 'attempt', ARGV[2])\n"
+    "redis.call('HSET', KEYS[1], 'turn', ARGV[2], unpack(ARGV, 3))\n"
+    "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
+    "return 1\n";
 
 struct mr_status_view {
     mr_redis *redis;
@@ -98,22 +104,74 @@ typedef struct keys {
     char hash[160], stream[160], channel[160];
 } keys;
 
+static void make_hash_key(const mr_status_view *v, const char *job, keys *k) {
+    const size_t prefix = strlen(v->conf.redis_prefix), id = strlen(job);
+    char *to = k->hash;
+    MR_CHECK(prefix + id + sizeof ":{}" <= sizeof k->hash);
+    memcpy(to, v->conf.redis_prefix, prefix);
+    memcpy(to += prefix, ":{", 2);
+    memcpy(to += 2, job, id);
+    memcpy(to += id, "}", sizeof "}");
+}
+
 static void make_keys(const mr_status_view *v, const char *job, keys *k) {
-    snprintf(k->hash, sizeof k->hash, "%s:{%s}", v->conf.redis_prefix, job);
+    make_hash_key(v, job, k);
     snprintf(k->stream, sizeof k->stream, "%s:{%s}:s", v->conf.redis_prefix, job);
     snprintf(k->channel, sizeof k->channel, "%s:{%s}:t", v->conf.redis_prefix, job);
 }
 
-void mr_status_waiting(mr_status_view *v, const mr_job_spec *j, const char *state) {
+typedef struct args {
+    const char *v[24];
+    char numbers[8][24]; /* texts of those that are numbers */
+    size_t n, n_numbers;
+} args;
+
+static void add(args *a, const char *text) {
+    MR_CHECK(a->n < MR_COUNT(a->v));
+    a->v[a->n++] = text;
+}
+
+static void add_number(args *a, uint64_t n) {
+    MR_CHECK(a->n_numbers < MR_COUNT(a->numbers));
+    char *text = a->numbers[a->n_numbers++] + sizeof a->numbers[0]; /* its end */
+    *--text = '\0';
+    do
+        *--text = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    add(a, text);
+}
+
+static void add_text_field(args *a, const char *field, const char *text) {
+    add(a, field);
+    add(a, text);
+}
+
+static void add_number_field(args *a, const char *field, uint64_t n) {
+    add(a, field);
+    add_number(a, n);
+}
+
+void mr_status_waiting(mr_status_view *v, const mr_job_spec *j, const mr_status_wait *w) {
     keys k;
-    char now[24], attempt[12];
-    make_keys(v, j->job_id, &k);
-    snprintf(now, sizeof now, "%" PRIu64, mr_clock_wall_ms());
-    snprintf(attempt, sizeof attempt, "%u", j->attempt);
-    const char *argv[] = {k.hash,   v->ttl,    "state",   state,   "model",      j->model,
-                          "tenant", j->tenant, "attempt", attempt, "updated_ms", now};
-    (void)mr_redis_eval(v->redis, v->waiting_script, 1, MR_COUNT(argv), argv, NULL, NULL, NULL,
-                        NULL);
+    args a = {.n = 0};
+    if (!mr_status_up(v)) return;
+    make_hash_key(v, j->job_id, &k);
+    add(&a, k.hash);
+    add(&a, v->ttl);
+    add_number(&a, j->attempt);
+    add_text_field(&a, "state", w->state);
+    add_text_field(&a, "model", j->model);
+    add_text_field(&a, "tenant", j->tenant);
+    add_number_field(&a, "tries", j->tries);
+    add_number_field(&a, "received_ms", j->received_ms);
+    add_number_field(&a, "updated_ms", mr_clock_wall_ms());
+    if (w->ticket) {
+        add_text_field(&a, "lane", mr_priority_name(w->lane));
+        add_number_field(&a, "ticket", w->ticket);
+        add_text_field(&a, "dispatcher", v->conf.dispatcher);
+    }
+    if (w->due_ms) add_number_field(&a, "due_ms", w->due_ms);
+    (void)mr_redis_eval(v->redis, v->waiting_script, 1, a.n, a.v, NULL, NULL, NULL, NULL);
 }
 
 /* Errors of the server's state pass; all others concern this key or call and come again each time.

@@ -12,6 +12,7 @@ typedef struct mr_status_view mr_status_view;
 
 typedef struct mr_status_conf {
     const char *redis_url, *redis_prefix;
+    const char *dispatcher; /* id, for whom to ask about a ticket */
     int64_t ttl_s;
     void *owner;
     void (*on_up)(void *owner); /* Redis is there (again) */
@@ -23,8 +24,15 @@ void mr_status_close(mr_status_view *v);
 void mr_status_set_ttl(mr_status_view *v, int64_t ttl_s);
 bool mr_status_up(const mr_status_view *v);
 
-/* state: "queued" or "released". */
-void mr_status_waiting(mr_status_view *v, const mr_job_spec *j, const char *state);
+typedef struct mr_status_wait {
+    const char *state; /* "queued", "delayed" or "released" */
+    mr_priority lane;  /* queued: its lane, and its number among all that entered this lane */
+    uint64_t ticket;   /* of this dispatcher, from 1 */
+    uint64_t due_ms;   /* delayed: wall clock */
+} mr_status_wait;
+
+/* What a job waits for now. It is not shown when a worker has already claimed this turn of it. */
+void mr_status_waiting(mr_status_view *v, const mr_job_spec *j, const mr_status_wait *w);
 /* Terminal state, and the `done` frame, in one script call. done(owner, arg, st): MR_OK: Redis has
  * it (or holds something newer); MR_EUNAVAIL, MR_ELIMIT: it has not, try again; MR_EINVAL: it never
  * will. Returns MR_OK when done will be called. */

@@ -35,12 +35,15 @@ const char *mr_format_content_type(mr_format f);
  * id, no input. */
 void mr_codec_job_defaults(mr_job_spec *j);
 
-/* internal: the dispatcher's extra fields (attempt, received_ms, expires_ms, reply_format) are
- * required; else they are refused as unknown. A job without job_id gets the error missing_field:
- * clients make it. why may be NULL. MR_EINVAL, MR_EUNSUPPORTED or MR_ENOMEM; then *out is
- * undefined. */
+/* internal: of the fields that dispatchers and workers add, attempt, received_ms, expires_ms and
+ * reply_format are required, the others have the defaults of a job that has not run; else they are
+ * refused as unknown. A job without job_id gets the error missing_field: clients make it. How far
+ * not_before_ms may be ahead is the caller's to check, who has a clock. why may be NULL. MR_EINVAL,
+ * MR_EUNSUPPORTED or MR_ENOMEM; then *out is undefined. */
 mr_status mr_codec_job_decode(mr_job_spec *out, mr_format f, const void *bytes, size_t n,
                               bool internal, mr_arena *arena, mr_codec_error *why);
+/* Of a longer history the newest MR_JOB_MAX_HISTORY attempts are written, their messages cut to
+ * MR_JOB_MAX_REASON bytes. */
 mr_status mr_codec_job_encode(const mr_job_spec *j, mr_format f, bool internal, mr_arena *arena,
                               const void **bytes, size_t *n);
 
@@ -63,9 +66,18 @@ mr_status mr_codec_heartbeat_encode(const mr_heartbeat *h, mr_arena *arena, cons
                                     size_t *n);
 mr_status mr_codec_heartbeat_decode(mr_heartbeat *out, const void *bytes, size_t n, mr_arena *arena,
                                     mr_err *err);
+/* Notes only (DRAINED, REVOKED, STOPPED): a job that comes back is an internal job record. */
 mr_status mr_codec_attempt_encode(const mr_attempt *a, mr_arena *arena, const void **bytes, size_t *n);
 mr_status mr_codec_attempt_decode(mr_attempt *out, const void *bytes, size_t n, mr_arena *arena,
                                   mr_err *err);
+mr_status mr_codec_beat_encode(const mr_beat *b, mr_arena *arena, const void **bytes, size_t *n);
+mr_status mr_codec_beat_decode(mr_beat *out, const void *bytes, size_t n, mr_arena *arena,
+                               mr_err *err);
+/* The index record of an idempotency key, {"job_id","time_ms"}: which job has it, since when. */
+mr_status mr_codec_key_encode(const char *job_id, uint64_t time_ms, mr_arena *arena,
+                              const void **bytes, size_t *n);
+mr_status mr_codec_key_decode(char job_id[MR_JOB_ID_LEN + 1], uint64_t *time_ms, const void *bytes,
+                              size_t n, mr_arena *arena, mr_err *err);
 /* {"type":"cancel","job_id":"..."} */
 mr_status mr_codec_cancel_encode(const char *job_id, mr_arena *arena, const void **bytes,
                                  size_t *n);
@@ -77,13 +89,15 @@ mr_status mr_codec_cancel_decode(char job_id[MR_JOB_ID_LEN + 1], const void *byt
 #define MR_DEAD_MAX_PAYLOAD (512u << 10)
 
 /* A record of millrace.dead: {"cause","message","origin":{"topic","partition","offset"},"job_id"?,
- * "time_ms","payload_b64"}. */
+ * "replay"?,"time_ms","payload_b64"}. With "replay" it is no dead letter but the note that the one at
+ * its origin was submitted again as that job. */
 typedef struct mr_dead {
     const char *cause, *message, *topic;
     int32_t partition;
     int64_t offset;
     uint64_t time_ms;
     const char *job_id; /* NULL: unknown */
+    const char *replay; /* NULL: a dead letter */
     const void *payload;
     size_t payload_len;
 } mr_dead;

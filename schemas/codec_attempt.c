@@ -1,9 +1,7 @@
-/* codec_attempt.c - an attempt that did not end its job: who had it, how far it came, why it stopped.
+/* codec_attempt.c - a note that a worker let a job go: who had it, how far it came, why it stopped.
  *
  * Small JSON records that people also read with kcat. Pure; any thread. */
 #include "schemas/codec_records.h"
-
-static const char *const outcomes[] = {"drained", "revoked", "stopped", NULL};
 
 #define AT(member) .offset = offsetof(mr_attempt, member)
 
@@ -11,7 +9,7 @@ static const mr_field attempt_fields[] = {
     {.name = "job_id", .kind = MR_FIELD_JOB_ID, .flags = MR_FIELD_REQUIRED, AT(job_id)},
     {.name = "attempt", .kind = MR_FIELD_U32, .flags = MR_FIELD_REQUIRED, .lo = 1,
      .hi = UINT32_MAX, AT(attempt)},
-    {.name = "outcome", .kind = MR_FIELD_ENUM, .flags = MR_FIELD_REQUIRED, .names = outcomes,
+    {.name = "outcome", .kind = MR_FIELD_ENUM, .flags = MR_FIELD_REQUIRED, .names = mr_note_names,
      AT(outcome)},
     {.name = "worker", .kind = MR_FIELD_TEXT, .flags = MR_FIELD_REQUIRED, .lo = 1,
      .hi = MR_RECORD_MAX_NAME, AT(worker)},
@@ -37,7 +35,7 @@ static void write_attempt(mr_writer *w, const void *object) {
     mr_write_map(w);
     mr_write_text_field(w, "job_id", a->job_id);
     mr_write_u64_field(w, "attempt", a->attempt);
-    mr_write_text_field(w, "outcome", outcomes[a->outcome]);
+    mr_write_text_field(w, "outcome", mr_attempt_outcome_name(a->outcome));
     mr_write_text_field(w, "worker", a->worker);
     mr_write_text_field(w, "model", a->model);
     mr_write_u64_field(w, "completion_tokens", a->completion_tokens);

@@ -1,4 +1,5 @@
-/* codec_dead.c - a dead letter: the bytes that could not be processed, whence they came, and why.
+/* codec_dead.c - a dead letter: the bytes that could not be processed, whence they came, and why; or
+ * the note that one was replayed.
  *
  * The payload is base64, because it may be anything, and the record is for people's tools. It is
  * 4/3 of the original's size: the topic must allow that. Pure; any thread. */
@@ -44,6 +45,7 @@ static const mr_field dead_fields[] = {
     {.name = "message", .kind = MR_FIELD_TEXT, .hi = MAX_MESSAGE, AT(message)},
     {.name = "origin", .kind = MR_FIELD_MAP, .flags = MR_FIELD_REQUIRED, .sub = origin_fields},
     {.name = "job_id", .kind = MR_FIELD_TEXT, .hi = MR_RECORD_MAX_NAME, AT(job_id)},
+    {.name = "replay", .kind = MR_FIELD_TEXT, .hi = MR_RECORD_MAX_NAME, AT(replay)},
     {.name = "time_ms", .kind = MR_FIELD_U64, .hi = INT64_MAX, AT(time_ms)},
     {.name = "payload_b64", .kind = MR_FIELD_CALL, .flags = MR_FIELD_REQUIRED,
      .read = read_payload},
@@ -79,6 +81,7 @@ static void write_dead(mr_writer *w, const void *object) {
     mr_write_i64_field(w, "offset", d->offset);
     mr_write_end(w);
     if (d->job_id) mr_write_text_field(w, "job_id", d->job_id);
+    if (d->replay) mr_write_text_field(w, "replay", d->replay);
     mr_write_u64_field(w, "time_ms", d->time_ms);
     mr_write_text_field(w, "payload_b64", e->payload_b64);
     mr_write_end(w);

@@ -284,7 +284,7 @@ static mr_status check_all_there(mr_reader *r, const mr_path *at, const mr_field
         if (seen && fields[i].alias_of && mr_field_seen(set, fields[i].alias_of))
             return mr_reader_fail(r, &here, "conflict", "is another name of \"%s\"; give one",
                                   fields[i].alias_of);
-        if (seen || !(fields[i].flags & (MR_FIELD_REQUIRED | MR_FIELD_INTERNAL))) continue;
+        if (seen || !(fields[i].flags & MR_FIELD_REQUIRED)) continue;
         if (is_known(r, &fields[i])) return mr_reader_fail(r, &here, "missing_field", "is missing");
     }
     return MR_OK;
@@ -317,6 +317,24 @@ bool mr_field_seen(const mr_field_set *set, const char *name) {
     for (size_t i = 0; set->fields[i].name; i++)
         if (!strcmp(set->fields[i].name, name)) return set->seen >> i & 1;
     return false;
+}
+
+mr_status mr_read_maps(mr_reader *r, const mr_value *v, const mr_path *at, size_t max,
+                       const mr_field *fields, size_t size, void **list, size_t *n) {
+    mr_status st = mr_read_list(r, v, at, 0, max);
+    char *items;
+
+    if (st != MR_OK) return st;
+    if (!(items = mr_arena_calloc(r->arena, v->n, size))) return mr_reader_no_memory(r, at);
+    for (uint32_t i = 0; i < v->n; i++) {
+        const mr_path here = {at, NULL, i};
+        mr_field_set set = {.fields = fields, .out = items + i * size};
+
+        if ((st = mr_fields_read(r, &v->as.items[i], &here, &set, 1)) != MR_OK) return st;
+    }
+    *list = items;
+    *n = v->n;
+    return MR_OK;
 }
 
 /* ---- one record ---- */

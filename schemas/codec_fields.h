@@ -23,7 +23,7 @@ typedef enum mr_field_kind {
 
 enum {
     MR_FIELD_REQUIRED = 1,
-    MR_FIELD_INTERNAL = 2, /* unknown unless the reader is internal, and then required */
+    MR_FIELD_INTERNAL = 2, /* unknown unless the reader is internal */
     MR_FIELD_NAME = 4,     /* TEXT: no control characters */
     MR_FIELD_ABOVE = 8,
     MR_FIELD_ZEROS = 16, /* BYTES: zero bytes are allowed */
@@ -69,6 +69,9 @@ mr_status mr_read_text(mr_reader *r, const mr_value *v, const mr_path *at, const
                        const char **out);
 mr_status mr_read_enum(mr_reader *r, const mr_value *v, const mr_path *at, const char *const *names,
                        unsigned *out);
+/* A list of at most max maps: *list gets *n zeroed elements of `size` bytes, each read by its rows. */
+mr_status mr_read_maps(mr_reader *r, const mr_value *v, const mr_path *at, size_t max,
+                       const mr_field *fields, size_t size, void **list, size_t *n);
 /* {"a":"b"} into *pairs; at most MR_JOB_MAX_METADATA, with the limits of metadata. */
 mr_status mr_read_pairs(mr_reader *r, const mr_value *v, const mr_path *at, const mr_pair **pairs,
                         size_t *n);

@@ -6,8 +6,11 @@
 #include "schemas/codec_records.h"
 
 #define MAX_PARTS 4096 /* partitions of one worker */
+#define HEX_DIGITS 16  /* of a digest */
 
 typedef struct mr_heartbeat_part part;
+
+static const char hex[16] = "0123456789abcdef";
 
 /* ---- heartbeat: decode ---- */
 
@@ -21,19 +24,45 @@ static const mr_field part_fields[] = {
 
 static mr_status read_parts(mr_reader *r, const mr_value *v, const mr_path *at, void *out) {
     mr_heartbeat *h = out;
-    mr_status st = mr_read_list(r, v, at, 0, MAX_PARTS);
-    part *parts;
+    void *parts = NULL;
+    mr_status st = mr_read_maps(r, v, at, MAX_PARTS, part_fields, sizeof(part), &parts,
+                                &h->n_parts);
+
+    h->parts = parts;
+    return st;
+}
+
+/* Exactly HEX_DIGITS: JSON's numbers lose bits of 64. */
+static bool read_digest(const mr_value *v, uint64_t *out) {
+    uint64_t x = 0;
+
+    if (v->kind != MR_VALUE_TEXT || v->n != HEX_DIGITS) return false;
+    for (size_t i = 0; i < HEX_DIGITS; i++) {
+        const char *digit = memchr(hex, v->as.text[i], HEX_DIGITS);
+
+        if (!digit) return false;
+        x = x << 4 | (uint64_t)(digit - hex);
+    }
+    *out = x;
+    return true;
+}
+
+static mr_status read_prefixes(mr_reader *r, const mr_value *v, const mr_path *at, void *out) {
+    mr_heartbeat *h = out;
+    mr_status st = mr_read_list(r, v, at, 0, MR_HEARTBEAT_MAX_PREFIXES);
+    uint64_t *digests;
 
     if (st != MR_OK) return st;
-    if (!(parts = mr_arena_calloc(r->arena, v->n, sizeof *parts)))
+    if (!(digests = mr_arena_calloc(r->arena, v->n, sizeof *digests)))
         return mr_reader_no_memory(r, at);
     for (uint32_t i = 0; i < v->n; i++) {
         const mr_path here = {at, NULL, i};
-        mr_field_set set = {.fields = part_fields, .out = &parts[i]};
-        if ((st = mr_fields_read(r, &v->as.items[i], &here, &set, 1)) != MR_OK) return st;
+        if (!read_digest(&v->as.items[i], &digests[i]))
+            return mr_reader_fail(r, &here, "malformed", "is not %d lower-case hex digits",
+                                  HEX_DIGITS);
     }
-    h->parts = parts;
-    h->n_parts = v->n;
+    h->prefixes = digests;
+    h->n_prefixes = v->n;
     return MR_OK;
 }
 
@@ -62,8 +91,10 @@ static const mr_field heartbeat_fields[] = {
     COUNT("waiting", waiting),
     {.name = "kv_tokens", .kind = MR_FIELD_MAP, .sub = kv_fields},
     COUNT("n_ctx", n_ctx),
+    COUNT("displaceable", displaceable),
     {.name = "pressure", .kind = MR_FIELD_F32, .hi = 1, AT(pressure)},
     {.name = "tokens_per_s", .kind = MR_FIELD_F32, AT(tokens_per_s)},
+    {.name = "prefixes", .kind = MR_FIELD_CALL, .read = read_prefixes},
     {.name = NULL},
 };
 
@@ -76,6 +107,20 @@ mr_status mr_codec_heartbeat_decode(mr_heartbeat *out, const void *bytes, size_t
 }
 
 /* ---- heartbeat: encode ---- */
+
+static void write_prefixes(mr_writer *w, const uint64_t *digests, size_t n) {
+    char text[HEX_DIGITS];
+
+    if (!n) return;
+    mr_write_key(w, "prefixes");
+    mr_write_list(w, n);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < HEX_DIGITS; k++)
+            text[k] = hex[digests[i] >> (4 * (HEX_DIGITS - 1 - k)) & 15];
+        mr_write_text(w, text, sizeof text);
+    }
+    mr_write_end(w);
+}
 
 static void write_heartbeat(mr_writer *w, const void *object) {
     const mr_heartbeat *h = object;
@@ -107,8 +152,10 @@ static void write_heartbeat(mr_writer *w, const void *object) {
     mr_write_u64_field(w, "total", h->kv_tokens_total);
     mr_write_end(w);
     mr_write_u64_field(w, "n_ctx", h->n_ctx);
+    mr_write_u64_field(w, "displaceable", h->displaceable);
     mr_write_f32_field(w, "pressure", h->pressure);
     mr_write_f32_field(w, "tokens_per_s", h->tokens_per_s);
+    write_prefixes(w, h->prefixes, h->n_prefixes);
     mr_write_end(w);
 }
 

@@ -1,7 +1,8 @@
-/* codec_job.c - a job, as producers send it and as the dispatcher passes it on to a worker.
+/* codec_job.c - a job, as producers send it and as dispatchers and workers pass it on.
  *
- * Both are the same record; the second has four fields more, which nobody else may set. The encoder
- * leaves out what has its default, so a job that passes through the dispatcher grows by those four
+ * Both are the same record; the second has more fields, which nobody else may set: four that are
+ * always there, and what has happened to the job so far. The encoder leaves out what has its
+ * default, so a job that passes through the dispatcher for the first time grows by those four
  * alone. Pure; any thread. */
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@ static const char *const priority_names[] = {"high", "normal", "low", NULL};
 static const char *const format_names[] = {"json", "msgpack", NULL};
 
 #define DEFAULT_TENANT "default"
+#define MAX_REASON 1024 /* that we read: what we write has MR_JOB_MAX_REASON at most */
 
 void mr_codec_job_defaults(mr_job_spec *j) {
     *j = (mr_job_spec){
@@ -102,7 +104,41 @@ static mr_status read_metadata(mr_reader *r, const mr_value *v, const mr_path *a
     return mr_read_pairs(r, v, at, &j->metadata, &j->n_metadata);
 }
 
+static mr_status read_outcome(mr_reader *r, const mr_value *v, const mr_path *at, void *out) {
+    unsigned *outcome = out;
+    mr_status st = mr_read_enum(r, v, at, mr_past_names, outcome);
+
+    *outcome += MR_ATTEMPT_FAULT;
+    return st;
+}
+
+static const mr_field past_fields[] = {
+    {.name = "attempt", .kind = MR_FIELD_U32, .flags = MR_FIELD_REQUIRED, .hi = UINT32_MAX,
+     .offset = offsetof(mr_past, attempt)},
+    {.name = "outcome", .kind = MR_FIELD_CALL, .flags = MR_FIELD_REQUIRED, .read = read_outcome,
+     .offset = offsetof(mr_past, outcome)},
+    {.name = "worker", .kind = MR_FIELD_TEXT, .flags = MR_FIELD_REQUIRED,
+     .hi = MR_RECORD_MAX_NAME, .offset = offsetof(mr_past, worker)},
+    {.name = "message", .kind = MR_FIELD_TEXT, .flags = MR_FIELD_REQUIRED, .hi = MAX_REASON,
+     .offset = offsetof(mr_past, message)},
+    {.name = "time_ms", .kind = MR_FIELD_U64, .flags = MR_FIELD_REQUIRED, .hi = INT64_MAX,
+     .offset = offsetof(mr_past, time_ms)},
+    {.name = NULL},
+};
+
+static mr_status read_history(mr_reader *r, const mr_value *v, const mr_path *at, void *out) {
+    mr_job_spec *j = out;
+    void *list = NULL;
+    mr_status st = mr_read_maps(r, v, at, MR_JOB_MAX_HISTORY, past_fields, sizeof(mr_past), &list,
+                                &j->n_history);
+
+    j->history = list;
+    return st;
+}
+
 #define AT(member) .offset = offsetof(mr_job_spec, member)
+#define INSIDE(name_, kind_, max, member)                                                   \
+    {.name = name_, .kind = kind_, .flags = MR_FIELD_INTERNAL, .hi = max, AT(member)}
 
 static const mr_field job_fields[] = {
     {.name = "job_id", .kind = MR_FIELD_JOB_ID, .flags = MR_FIELD_REQUIRED, AT(job_id)},
@@ -118,16 +154,27 @@ static const mr_field job_fields[] = {
     {.name = "priority", .kind = MR_FIELD_ENUM, .names = priority_names, AT(priority)},
     {.name = "deadline_ms", .kind = MR_FIELD_U64, .hi = MR_JOB_MAX_DEADLINE_MS, AT(deadline_ms)},
     {.name = "max_attempts", .kind = MR_FIELD_U32, .hi = MR_JOB_MAX_ATTEMPTS, AT(max_attempts)},
+    {.name = "not_before_ms", .kind = MR_FIELD_U64, .hi = INT64_MAX, AT(not_before_ms)},
+    {.name = "idempotency_key", .kind = MR_FIELD_TEXT, .flags = MR_FIELD_NAME, .lo = 1,
+     .hi = MR_JOB_MAX_KEY, AT(idempotency_key)},
+    {.name = "replay_of", .kind = MR_FIELD_JOB_ID, AT(replay_of)},
     {.name = "callback", .kind = MR_FIELD_MAP, .sub = callback_fields, AT(callback)},
     {.name = "metadata", .kind = MR_FIELD_CALL, .read = read_metadata},
-    {.name = "attempt", .kind = MR_FIELD_U32, .flags = MR_FIELD_INTERNAL, .lo = 1,
-     .hi = UINT32_MAX, AT(attempt)},
-    {.name = "received_ms", .kind = MR_FIELD_U64, .flags = MR_FIELD_INTERNAL, .hi = INT64_MAX,
-     AT(received_ms)},
-    {.name = "expires_ms", .kind = MR_FIELD_U64, .flags = MR_FIELD_INTERNAL, .hi = INT64_MAX,
-     AT(expires_ms)},
-    {.name = "reply_format", .kind = MR_FIELD_ENUM, .flags = MR_FIELD_INTERNAL,
-     .names = format_names, AT(reply_format)},
+    {.name = "attempt", .kind = MR_FIELD_U32, .flags = MR_FIELD_INTERNAL | MR_FIELD_REQUIRED,
+     .lo = 1, .hi = UINT32_MAX, AT(attempt)},
+    {.name = "received_ms", .kind = MR_FIELD_U64, .flags = MR_FIELD_INTERNAL | MR_FIELD_REQUIRED,
+     .hi = INT64_MAX, AT(received_ms)},
+    {.name = "expires_ms", .kind = MR_FIELD_U64, .flags = MR_FIELD_INTERNAL | MR_FIELD_REQUIRED,
+     .hi = INT64_MAX, AT(expires_ms)},
+    {.name = "reply_format", .kind = MR_FIELD_ENUM, .names = format_names,
+     .flags = MR_FIELD_INTERNAL | MR_FIELD_REQUIRED, AT(reply_format)},
+    INSIDE("tries", MR_FIELD_U32, UINT32_MAX, tries),
+    INSIDE("backoffs", MR_FIELD_U32, UINT32_MAX, backoffs),
+    INSIDE("due_ms", MR_FIELD_U64, INT64_MAX, due_ms),
+    INSIDE("charged", MR_FIELD_U32, UINT32_MAX, charged),
+    INSIDE("need_tokens", MR_FIELD_U32, UINT32_MAX, need_tokens),
+    INSIDE("key_held", MR_FIELD_BOOL, 0, key_held),
+    {.name = "history", .kind = MR_FIELD_CALL, .flags = MR_FIELD_INTERNAL, .read = read_history},
     {.name = NULL},
 };
 
@@ -264,12 +311,46 @@ static void write_job(mr_writer *w, const void *object) {
         mr_write_text_field(w, "priority", mr_priority_name(j->priority));
     if (j->deadline_ms) mr_write_u64_field(w, "deadline_ms", j->deadline_ms);
     if (j->max_attempts) mr_write_u64_field(w, "max_attempts", j->max_attempts);
+    if (j->not_before_ms) mr_write_u64_field(w, "not_before_ms", j->not_before_ms);
+    if (j->idempotency_key) mr_write_text_field(w, "idempotency_key", j->idempotency_key);
+    if (j->replay_of[0]) mr_write_text_field(w, "replay_of", j->replay_of);
     write_callback(w, &j->callback);
     mr_write_pairs_field(w, "metadata", j->metadata, j->n_metadata);
 }
 
 static void write_outside_job(mr_writer *w, const void *object) {
     write_job(w, object);
+    mr_write_end(w);
+}
+
+/* At most MR_JOB_MAX_REASON bytes, no half character. */
+static void write_reason(mr_writer *w, const char *message) {
+    size_t n = strnlen(message, MR_JOB_MAX_REASON + 1);
+
+    if (n > MR_JOB_MAX_REASON)
+        for (n = MR_JOB_MAX_REASON; n > 0 && (message[n] & 0xc0) == 0x80; n--) {
+        }
+    mr_write_key(w, "message");
+    mr_write_text(w, message, n);
+}
+
+/* The newest MR_JOB_MAX_HISTORY attempts. */
+static void write_history(mr_writer *w, const mr_job_spec *j) {
+    const size_t n = j->n_history < MR_JOB_MAX_HISTORY ? j->n_history : MR_JOB_MAX_HISTORY;
+    const mr_past *past = j->history + (j->n_history - n);
+
+    if (!n) return;
+    mr_write_key(w, "history");
+    mr_write_list(w, n);
+    for (size_t i = 0; i < n; i++) {
+        mr_write_map(w);
+        mr_write_u64_field(w, "attempt", past[i].attempt);
+        mr_write_text_field(w, "outcome", mr_attempt_outcome_name(past[i].outcome));
+        mr_write_text_field(w, "worker", past[i].worker);
+        write_reason(w, past[i].message);
+        mr_write_u64_field(w, "time_ms", past[i].time_ms);
+        mr_write_end(w);
+    }
     mr_write_end(w);
 }
 
@@ -281,6 +362,13 @@ static void write_internal_job(mr_writer *w, const void *object) {
     mr_write_u64_field(w, "received_ms", j->received_ms);
     mr_write_u64_field(w, "expires_ms", j->expires_ms);
     mr_write_text_field(w, "reply_format", format_names[j->reply_format]);
+    if (j->tries) mr_write_u64_field(w, "tries", j->tries);
+    if (j->backoffs) mr_write_u64_field(w, "backoffs", j->backoffs);
+    if (j->due_ms) mr_write_u64_field(w, "due_ms", j->due_ms);
+    if (j->charged) mr_write_u64_field(w, "charged", j->charged);
+    if (j->need_tokens) mr_write_u64_field(w, "need_tokens", j->need_tokens);
+    if (j->key_held) mr_write_bool_field(w, "key_held", true);
+    write_history(w, j);
     mr_write_end(w);
 }
 

@@ -5,6 +5,8 @@
 
 const char *const mr_status_names[] = {"succeeded", "failed",  "rejected",
                                        "cancelled", "expired", NULL};
+const char *const mr_note_names[] = {"drained", "revoked", "stopped", NULL};
+const char *const mr_past_names[] = {"fault", "oom", "no_fit", NULL};
 static const char *const priority_names[] = {"high", "normal", "low"};
 
 const char *mr_job_status_name(mr_job_status s) {
@@ -15,6 +17,12 @@ const char *mr_priority_name(mr_priority p) {
     return (unsigned)p < MR_PRIORITY_N ? priority_names[p] : "unknown";
 }
 
+const char *mr_attempt_outcome_name(unsigned outcome) {
+    if (outcome > MR_ATTEMPT_NO_FIT) return "unknown";
+    return outcome < MR_ATTEMPT_FAULT ? mr_note_names[outcome]
+                                      : mr_past_names[outcome - MR_ATTEMPT_FAULT];
+}
+
 const mr_field mr_job_error_fields[] = {
     {.name = "code", .kind = MR_FIELD_TEXT, .flags = MR_FIELD_REQUIRED, .hi = MR_RECORD_MAX_NAME,
      .offset = offsetof(mr_job_error, code)},
@@ -22,6 +30,8 @@ const mr_field mr_job_error_fields[] = {
      .offset = offsetof(mr_job_error, field)},
     {.name = "message", .kind = MR_FIELD_TEXT, .hi = MAX_MESSAGE,
      .offset = offsetof(mr_job_error, message)},
+    {.name = "retry_after_ms", .kind = MR_FIELD_U64, .hi = INT64_MAX,
+     .offset = offsetof(mr_job_error, retry_after_ms)},
     {.name = NULL},
 };
 
@@ -32,5 +42,6 @@ void mr_write_job_error(mr_writer *w, const mr_job_error *e) {
     mr_write_text_field(w, "code", e->code);
     mr_write_text_field(w, "field", e->field);
     mr_write_text_field(w, "message", e->message);
+    if (e->retry_after_ms) mr_write_u64_field(w, "retry_after_ms", e->retry_after_ms);
     mr_write_end(w);
 }

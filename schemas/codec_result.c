@@ -95,7 +95,10 @@ static const mr_field result_fields[] = {
     {.name = "usage", .kind = MR_FIELD_MAP, .sub = usage_fields},
     {.name = "logprobs", .kind = MR_FIELD_CALL, .read = read_logprobs},
     {.name = "error", .kind = MR_FIELD_MAP, .sub = mr_job_error_fields, AT(error)},
+    NAME("duplicate_of", duplicate_of),
     COUNT("attempt", attempt),
+    COUNT("tries", tries),
+    COUNT("preemptions", preemptions),
     NAME("worker", worker),
     {.name = "stream_degraded", .kind = MR_FIELD_BOOL, AT(stream_degraded)},
     {.name = "timings", .kind = MR_FIELD_MAP, .sub = timings_fields},
@@ -169,7 +172,10 @@ static void write_result(mr_writer *w, const void *object) {
         mr_write_end(w);
     }
     mr_write_job_error(w, &res->error);
+    if (res->duplicate_of) mr_write_text_field(w, "duplicate_of", res->duplicate_of);
     mr_write_u64_field(w, "attempt", res->attempt);
+    mr_write_u64_field(w, "tries", res->tries);
+    mr_write_u64_field(w, "preemptions", res->preemptions);
     mr_write_text_field(w, "worker", res->worker);
     mr_write_bool_field(w, "stream_degraded", res->stream_degraded);
     write_timings(w, res);

@@ -1,9 +1,8 @@
 /* codec_scan.c - what must hold of bytes from outside before memory is spent on them.
  *
- * A value costs 16 bytes here and a list says in five bytes how many it has, so a record is walked
- * once for its shape alone: depth, counts against the bytes that remain, number of values, UTF-8,
- * exact end. Only then is anything built. JSON's grammar is jansson's business; its scan looks at
- * depth and number of values, which jansson does not bound tightly enough.
+ * A value costs 16 bytes here and a msgpack list says in five bytes how many it has, so a record is
+ * walked once for its shape alone: depth, counts against the bytes that remain, number of values,
+ * UTF-8, exact end. Only then is anything built. JSON announces nothing; codec_json.c counts.
  *
  * The second duty: a record that is refused should still get its answer, so job_id, tenant and
  * model are looked for in whatever can be read. Both walks are iterative over bytes or recursive to
@@ -197,44 +196,6 @@ static json_token walk_next(json_walk *w) {
         }
     }
     return TOKEN_END;
-}
-
-/* The levels of a walk as a path: paths[MR_CODEC_MAX_DEPTH]; NULL at the top. */
-static const mr_path *walk_path(const json_walk *w, mr_path *paths) {
-    const mr_path *at = NULL;
-
-    for (size_t d = 1; d <= w->depth && d <= MR_CODEC_MAX_DEPTH; d++) {
-        const json_level *l = &w->levels[d];
-        if (l->is_map && !l->key) break;
-        paths[d - 1] = (mr_path){at, l->is_map ? l->key : NULL, l->n};
-        at = &paths[d - 1];
-    }
-    return at;
-}
-
-mr_status mr_scan_json(mr_reader *r, const char *bytes, size_t n) {
-    json_walk w = {.p = bytes, .end = bytes + n};
-    mr_path paths[MR_CODEC_MAX_DEPTH];
-    size_t n_values = 0;
-    json_token t;
-
-    while ((t = walk_next(&w)) != TOKEN_END) {
-        if (w.depth > MR_CODEC_MAX_DEPTH)
-            return mr_reader_fail(r, walk_path(&w, paths), "malformed", "nested deeper than %d",
-                                  MR_CODEC_MAX_DEPTH);
-        if (t != TOKEN_CLOSE && t != TOKEN_KEY && ++n_values > r->max_values)
-            return mr_reader_fail(r, walk_path(&w, paths), "too_many",
-                                  "more than %zu values in one record", r->max_values);
-    }
-    return MR_OK;
-}
-
-void mr_scan_json_path(const char *bytes, size_t n, size_t offset, char *buf, size_t cap) {
-    json_walk w = {.p = bytes, .end = bytes + n};
-    mr_path paths[MR_CODEC_MAX_DEPTH];
-
-    while (walk_next(&w) != TOKEN_END && (size_t)(w.p - bytes) < offset) {}
-    mr_path_text(walk_path(&w, paths), buf, cap);
 }
 
 /* ---- whose record is it ---- */

@@ -5,6 +5,7 @@
  * up; both pass through here before they go on. Pure; any thread. */
 #include "schemas/codec_utf8.h"
 
+#include <stdint.h>
 #include <string.h>
 
 static bool is_tail(unsigned char c) {
@@ -31,13 +32,25 @@ size_t mr_utf8_char(const char *text, size_t n) {
     return 0;
 }
 
-size_t mr_utf8_check(const char *s, size_t n) {
+/* Bytes at the front that are ASCII, in steps of 32: most text is. */
+static size_t ascii_front(const char *s, size_t n) {
     size_t i = 0;
+
+    for (uint64_t words[4]; i + sizeof words <= n; i += sizeof words) {
+        memcpy(words, s + i, sizeof words);
+        if ((words[0] | words[1] | words[2] | words[3]) & 0x8080808080808080u) break;
+    }
+    return i;
+}
+
+size_t mr_utf8_check(const char *s, size_t n) {
+    size_t i = ascii_front(s, n);
 
     while (i < n) {
         size_t step = mr_utf8_char(s + i, n - i);
         if (!step) break;
         i += step;
+        if (step == 1) i += ascii_front(s + i, n - i); /* a stretch of ASCII begins */
     }
     return i;
 }

@@ -1,17 +1,15 @@
 /* codec_value.c - from checked bytes to a tree of values.
  *
- * msgpack is built straight from its items; JSON goes through jansson, whose tree is copied into
- * the arena and dropped. Either way the scan came first, so the memory that is used here is at most
- * a small multiple of the record's own bytes. jansson says where it stopped but not in which field;
- * the scan finds that from the offset. Its error text is not used: it quotes the record, and prompt
- * text must not get into logs. Pure; any thread. */
-#include <jansson.h>
+ * msgpack is built here, straight from its items: the scan came first, so the memory that is used is
+ * at most a small multiple of the record's own bytes. JSON is codec_json.c's. Pure; any thread. */
+#include "schemas/codec_value.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "schemas/codec_json.h"
 #include "schemas/codec_utf8.h"
-#include "schemas/codec_value.h"
 
 /* ---- errors ---- */
 
@@ -139,115 +137,12 @@ static mr_status build_item(mr_reader *r, const mr_path *at, const unsigned char
     }
 }
 
-/* ---- JSON ---- */
-
-static mr_status copy_json(mr_reader *r, const mr_path *at, const json_t *j, mr_value *out);
-
-static mr_status copy_object(mr_reader *r, const mr_path *at, json_t *j, mr_value *out) {
-    const size_t n = json_object_size(j);
-    mr_member *m, *members = NULL;
-    const char *key;
-    json_t *value;
-
-    if (n > MR_CODEC_MAX_MEMBERS)
-        return mr_reader_fail(r, at, "too_many", "%zu members, at most %d", n,
-                              MR_CODEC_MAX_MEMBERS);
-    if (!(members = mr_arena_calloc(r->arena, n, sizeof *members)))
-        return mr_reader_no_memory(r, at);
-    m = members;
-    json_object_foreach(j, key, value) {
-        const mr_path here = {at, key, strlen(key)};
-        mr_status st = copy_json(r, &here, value, &m->value);
-
-        if (st != MR_OK) return st;
-        if (!(m->key = mr_arena_copy(r->arena, key, here.n))) return mr_reader_no_memory(r, &here);
-        m++;
-    }
-    *out = (mr_value){.kind = MR_VALUE_MAP, .n = (uint32_t)n, .as.members = members};
-    return MR_OK;
-}
-
-static mr_status copy_array(mr_reader *r, const mr_path *at, const json_t *j, mr_value *out) {
-    const size_t n = json_array_size(j);
-    mr_value *items = mr_arena_calloc(r->arena, n, sizeof *items);
-
-    if (!items) return mr_reader_no_memory(r, at);
-    for (size_t i = 0; i < n; i++) {
-        const mr_path here = {at, NULL, i};
-        mr_status st = copy_json(r, &here, json_array_get(j, i), &items[i]);
-        if (st != MR_OK) return st;
-    }
-    *out = (mr_value){.kind = MR_VALUE_LIST, .n = (uint32_t)n, .as.items = items};
-    return MR_OK;
-}
-
-static mr_status copy_json(mr_reader *r, const mr_path *at, const json_t *j, mr_value *out) {
-    switch (json_typeof(j)) {
-    case JSON_OBJECT: return copy_object(r, at, (json_t *)j, out);
-    case JSON_ARRAY: return copy_array(r, at, j, out);
-    case JSON_STRING: return build_text(r, at, json_string_value(j), json_string_length(j), out);
-    case JSON_INTEGER:
-        *out = (mr_value){.kind = MR_VALUE_INT, .as.integer = json_integer_value(j)};
-        return MR_OK;
-    case JSON_REAL:
-        *out = (mr_value){.kind = MR_VALUE_REAL, .as.real = json_real_value(j)};
-        return MR_OK;
-    case JSON_TRUE:
-    case JSON_FALSE:
-        *out = (mr_value){.kind = MR_VALUE_BOOL, .as.boolean = json_is_true(j)};
-        return MR_OK;
-    default: *out = (mr_value){.kind = MR_VALUE_NULL}; return MR_OK;
-    }
-}
-
-static mr_status fail_json(mr_reader *r, const char *bytes, size_t n, const json_error_t *e) {
-    const char *code = "malformed", *what = "is not JSON";
-    const size_t offset = e->position < 0 ? 0 : (size_t)e->position;
-    mr_codec_error *why = r->why;
-
-    switch (json_error_code(e)) {
-    case json_error_out_of_memory: return mr_reader_no_memory(r, NULL);
-    case json_error_duplicate_key:
-        code = "duplicate_field";
-        what = "is there twice";
-        break;
-    case json_error_numeric_overflow:
-        code = "out_of_range";
-        what = "is a number that neither 64 bits nor a double can hold";
-        break;
-    case json_error_premature_end_of_input: what = "cut off"; break;
-    case json_error_invalid_utf8: what = "text is not UTF-8"; break;
-    case json_error_null_byte_in_key: what = "a key holds a zero byte"; break;
-    case json_error_end_of_input_expected: what = "something follows the record"; break;
-    default: break;
-    }
-    mr_scan_json_path(bytes, n, offset, why->field, sizeof why->field);
-    snprintf(why->code, sizeof why->code, "%s", code);
-    snprintf(why->message, sizeof why->message, "%s%s%s at byte %zu", why->field,
-             why->field[0] ? ": " : "", what, offset);
-    return MR_EINVAL;
-}
-
-static mr_status read_json(mr_reader *r, const char *bytes, size_t n, mr_value *out) {
-    json_error_t error;
-    json_t *tree;
-    mr_status st;
-
-    if (!n) return mr_reader_fail(r, NULL, "malformed", "the record is empty");
-    if ((st = mr_scan_json(r, bytes, n)) != MR_OK) return st;
-    tree = json_loadb(bytes, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (!tree) return fail_json(r, bytes, n, &error);
-    st = copy_json(r, NULL, tree, out);
-    json_decref(tree);
-    return st;
-}
-
 mr_status mr_value_read(mr_reader *r, mr_format f, const void *bytes, size_t n, mr_value *out) {
     const unsigned char *p = bytes;
     mr_status st;
 
     if (f == MR_FORMAT_JSON)
-        st = read_json(r, bytes, n, out);
+        st = mr_json_read(r, bytes, n, out);
     else if ((st = mr_scan_msgpack(r, bytes, n)) == MR_OK)
         st = build_item(r, NULL, &p, p + n, out);
     if (st != MR_OK) return st;

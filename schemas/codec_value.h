@@ -68,11 +68,8 @@ mr_status mr_reader_no_memory(mr_reader *r, const mr_path *at);
 /* Check all of bytes[n], then build the tree of one map. */
 mr_status mr_value_read(mr_reader *r, mr_format f, const void *bytes, size_t n, mr_value *out);
 
-/* The prescans (codec_scan.c): everything that must hold before memory is spent on a value. */
+/* The prescan (codec_scan.c): everything that must hold before memory is spent on a value. */
 mr_status mr_scan_msgpack(mr_reader *r, const void *bytes, size_t n);
-mr_status mr_scan_json(mr_reader *r, const char *bytes, size_t n);
-/* Path of the JSON value or key that ends at or behind byte offset. */
-void mr_scan_json_path(const char *bytes, size_t n, size_t offset, char *buf, size_t cap);
 /* Who a broken record belongs to: job_id, tenant and model at the top level, as far as the bytes
  * can still be read. Sets has_job_id and the three texts of why. */
 void mr_scan_ids(mr_codec_error *why, mr_format f, const void *bytes, size_t n);

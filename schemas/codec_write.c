@@ -12,9 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "schemas/codec_json.h"
 #include "schemas/codec_utf8.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+#define FIRST_BYTES 4096            /* most records fit, and are written once */
 #define MAP16_BYTES 3              /* 0xde, count high, count low */
 
 static void put(mr_writer *w, const void *bytes, size_t n) {
@@ -113,30 +115,38 @@ static void put_escape(mr_writer *w, unsigned char c) {
     }
 }
 
-static bool needs_escape(unsigned char c) {
-    return c < 0x20 || c == '"' || c == '\\';
+/* s[0..n) is well-formed. */
+static void put_escaped(mr_writer *w, const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++) { /* the byte at i is one that JSON escapes */
+        const size_t plain = mr_json_plain(s + i, n - i);
+        put(w, s + i, plain);
+        i += plain;
+        if (i < n) put_escape(w, (unsigned char)s[i]);
+    }
 }
 
 /* s[0..n) without its quotes; escaped or not. */
 static void put_text(mr_writer *w, const char *s, size_t n, bool escape) {
-    size_t from = 0, i = 0;
-
-    while (i < n) {
-        const size_t step = mr_utf8_char(s + i, n - i);
-        const bool special = escape && needs_escape((unsigned char)s[i]);
-
-        if (step && !special) {
-            i += step;
-            continue;
-        }
-        put(w, s + from, i - from);
-        if (step)
-            put_escape(w, (unsigned char)s[i]);
+    for (;;) {
+        const size_t good = mr_utf8_check(s, n);
+        if (escape)
+            put_escaped(w, s, good);
         else
-            put(w, REPLACEMENT, 3);
-        from = ++i;
+            put(w, s, good);
+        if (good == n) return;
+        put(w, REPLACEMENT, 3); /* for the byte behind */
+        s += good + 1;
+        n -= good + 1;
     }
-    put(w, s + from, n - from);
+}
+
+/* How long put_text makes it without escapes. */
+static size_t text_len(const mr_writer *w, const char *s, size_t n) {
+    mr_writer measure = {.format = w->format};
+
+    if (mr_utf8_check(s, n) == n) return n;
+    put_text(&measure, s, n, false);
+    return measure.len;
 }
 
 void mr_write_text(mr_writer *w, const char *s, size_t n) {
@@ -147,12 +157,14 @@ void mr_write_text(mr_writer *w, const char *s, size_t n) {
         put(w, "\"", 1);
         return;
     }
-    /* The length stands in front: measure what will be written. */
-    mr_writer measure = {.format = w->format};
+    /* The length stands in front. */
+    const size_t len = text_len(w, s, n);
     msgpack_packer pk = packer_of(w);
-    put_text(&measure, s, n, false);
-    msgpack_pack_str(&pk, measure.len);
-    put_text(w, s, n, false);
+    msgpack_pack_str(&pk, len);
+    if (len == n)
+        put(w, s, n);
+    else
+        put_text(w, s, n, false);
 }
 
 void mr_write_bool(mr_writer *w, bool x) {
@@ -258,15 +270,21 @@ void mr_write_pairs_field(mr_writer *w, const char *key, const mr_pair *pairs, s
 
 mr_status mr_write_record(mr_write_fn *write, const void *object, mr_format f, mr_arena *arena,
                           const void **bytes, size_t *n) {
-    mr_writer w = {.format = f};
+    char first[FIRST_BYTES];
+    mr_writer w = {.format = f, .buf = first, .cap = sizeof first};
 
     write(&w, object);
     const size_t need = w.len;
     char *buf = mr_arena_alloc(arena, need + 1);
     if (!buf) return MR_ENOMEM;
-    w = (mr_writer){.format = f, .buf = buf, .cap = need};
-    write(&w, object);
-    MR_CHECK(w.len == need && w.depth == 0);
+    if (need <= sizeof first) {
+        memcpy(buf, first, need);
+    } else { /* now that its size is known */
+        w = (mr_writer){.format = f, .buf = buf, .cap = need};
+        write(&w, object);
+        MR_CHECK(w.len == need);
+    }
+    MR_CHECK(w.depth == 0);
     buf[need] = '\0';
     *bytes = buf;
     *n = need;

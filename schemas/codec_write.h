@@ -1,8 +1,9 @@
 /* codec_write.h - one writer for JSON and msgpack into a buffer of fixed size. Never allocates.
  *
- * Like snprintf it counts on when the buffer is full, so a record is written twice: once to
- * measure, once into exactly that much memory. Text is made well-formed on the way (U+FFFD for each
- * bad byte) and numbers finite, so that what leaves can always be read. Pure. */
+ * Like snprintf it counts on when the buffer is full, so a record that is larger than most is
+ * written twice: once to measure, once into exactly that much memory. Text is made well-formed on
+ * the way (U+FFFD for each bad byte) and numbers finite, so that what leaves can always be read.
+ * Pure. */
 #ifndef MR_SCHEMAS_CODEC_WRITE_H
 #define MR_SCHEMAS_CODEC_WRITE_H
 
@@ -43,7 +44,7 @@ void mr_write_f32_field(mr_writer *w, const char *key, float x);
 void mr_write_pairs_field(mr_writer *w, const char *key, const mr_pair *pairs, size_t n);
 
 typedef void mr_write_fn(mr_writer *w, const void *object);
-/* Measure, allocate, write. The bytes are followed by a zero byte that is not counted. */
+/* The bytes are followed by a zero byte that is not counted. */
 mr_status mr_write_record(mr_write_fn *write, const void *object, mr_format f, mr_arena *arena,
                           const void **bytes, size_t *n);
 

@@ -1,6 +1,7 @@
 /* headers.c - see headers.h. Source: CloudEvents 1.0.2, Kafka protocol binding, binary mode. */
 #include "schemas/headers.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -36,4 +37,31 @@ void mr_result_headers_init(mr_result_headers *h, const mr_result *r, mr_format 
     add(h, "ce_source", h->source);
     add(h, "ce_time", h->time);
     if (traceparent && traceparent[0]) add(h, "traceparent", traceparent);
+}
+
+void mr_result_headers_charge(mr_result_headers *h, mr_priority lane, uint32_t tokens) {
+    if (!tokens) return;
+    snprintf(h->charged, sizeof h->charged, "%s %" PRIu32, mr_priority_name(lane), tokens);
+    add(h, MR_HEADER_CHARGED, h->charged);
+}
+
+bool mr_charged_read(const void *value, size_t len, mr_priority *lane, uint32_t *tokens) {
+    const char *text = value, *blank = value ? memchr(value, ' ', len) : NULL;
+    uint64_t sum = 0;
+    int found = MR_PRIORITY_N;
+
+    if (!blank || blank + 1 == text + len) return false;
+    for (int i = 0; i < MR_PRIORITY_N; i++) {
+        const char *name = mr_priority_name((mr_priority)i);
+        if (strlen(name) == (size_t)(blank - text) && !memcmp(name, text, strlen(name))) found = i;
+    }
+    for (const char *c = blank + 1; c < text + len; c++) {
+        if (*c < '0' || *c > '9') return false;
+        sum = sum * 10 + (uint64_t)(*c - '0');
+        if (sum > UINT32_MAX) return false;
+    }
+    if (found == MR_PRIORITY_N) return false;
+    *lane = (mr_priority)found;
+    *tokens = (uint32_t)sum;
+    return true;
 }

@@ -50,7 +50,14 @@ typedef struct mr_settings {
     int64_t window_bytes;         /* 67108864, all partitions */
     int64_t lookahead_jobs;       /* 2: released beyond the free slots of a worker */
     int64_t worker_timeout_ms;    /* 5000: a worker that is silent longer has no credit */
+    int64_t max_wait_ms;          /* 600000: then a job goes before later ones of its lane; 0: never */
+    const char *tenants_file;     /* "": all tenants have weight 1 and no limit */
     int64_t max_attempts;         /* 4 */
+    int64_t retry_base_ms;        /* 1000: wait after the first fault; doubles */
+    int64_t retry_max_ms;         /* 1800000 */
+    int64_t max_backoffs;         /* 100: times that a job may come back for want of memory */
+    int64_t idempotency_ttl_s;    /* 86400: a key is forgotten after it */
+    int64_t beat_ms;              /* 500 */
     int64_t status_ttl_s;         /* 86400: life of status hashes */
     /* worker */
     const char *worker_group;  /* "millrace-worker"; the model is appended */
@@ -63,6 +70,7 @@ typedef struct mr_settings {
     int64_t n_ctx;             /* 0: the model's own, at most 8192 */
     int64_t kv_tokens;         /* 0: max_jobs * n_ctx, at most 65536 */
     int64_t max_jobs;          /* 16 running at one time */
+    int64_t max_preemptions;   /* 2: times that a job of lane low may lose its seat */
     int64_t max_step_tokens;   /* 512 */
     int64_t default_max_tokens; /* 256 */
     int64_t heartbeat_ms;      /* 500; sent earlier when room changes, at most every 20 ms */

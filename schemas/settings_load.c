@@ -12,7 +12,6 @@
 #include "schemas/codec.h"
 #include "schemas/settings_table.h"
 
-#define MAX_FILE_BYTES (1u << 20)
 #define MAX_NAME 64 /* bytes of a setting's name as given */
 #define SHOWN_BYTES 96
 #define ENV_PREFIX "MILLRACE_"
@@ -107,32 +106,6 @@ void mr_settings_free(mr_settings *s) {
         if (mr_setting_rows[i].kind == MR_SETTING_TEXT)
             free(*(char **)(void *)((char *)s + mr_setting_rows[i].offset));
     *s = (mr_settings){.kafka_brokers = NULL};
-}
-
-/* ---- file ---- */
-
-static mr_status read_file(mr_settings *s, const char *path, mr_err *err) {
-    char *text = malloc(MAX_FILE_BYTES + 1);
-    FILE *f = text ? fopen(path, "rb") : NULL;
-    mr_status st;
-    size_t n;
-
-    if (!text) return mr_fail(err, MR_ENOMEM, "%s: out of memory", path);
-    if (!f) {
-        st = mr_fail(err, errno == ENOENT ? MR_ENOTFOUND : MR_EIO, "%s: %s", path, strerror(errno));
-        goto done;
-    }
-    n = fread(text, 1, MAX_FILE_BYTES + 1, f);
-    if (ferror(f))
-        st = mr_fail(err, MR_EIO, "%s: cannot be read", path);
-    else if (n > MAX_FILE_BYTES)
-        st = mr_fail(err, MR_EINVAL, "%s: more than %u bytes", path, MAX_FILE_BYTES);
-    else
-        st = mr_settings_read_yaml(s, path, text, n, err);
-    fclose(f);
-done:
-    free(text);
-    return st;
 }
 
 /* ---- environment ---- */
@@ -244,7 +217,7 @@ static mr_status read_sources(mr_settings *s, const char *config, mr_err *err) {
     mr_status st = set_defaults(s, err);
 
     if (!config) config = getenv(ENV_PREFIX "CONFIG");
-    if (st == MR_OK && config && *config) st = read_file(s, config, err);
+    if (st == MR_OK && config && *config) st = mr_settings_read_yaml(s, config, NULL, 0, err);
     if (st == MR_OK) st = read_environment(s, err);
     return st;
 }

@@ -36,7 +36,8 @@ const mr_setting *mr_setting_find(const char *name); /* NULL: unknown */
 mr_status mr_setting_set(mr_settings *s, const mr_setting *row, const char *text,
                          const char *source, mr_err *err);
 mr_status mr_setting_unknown(const char *name, unsigned programs, const char *source, mr_err *err);
-/* Settings of a YAML document (settings_yaml.c); source is the file's name. */
+/* Settings of a YAML document (settings_yaml.c); source is the file's name. text NULL: it is read
+ * from there. */
 mr_status mr_settings_read_yaml(mr_settings *s, const char *source, const char *text, size_t len,
                                 mr_err *err);
 

@@ -20,7 +20,12 @@ static mr_status refuse(mr_refusal *why, const char *code, const char *field) {
     return MR_EINVAL;
 }
 
-static mr_status refuse_memory(mr_refusal *why) {
+/* Only what the job itself is too large for is its fault. */
+static mr_status refuse_memory(const mr_job *j, mr_refusal *why) {
+    if (!j->arena.full) {
+        snprintf(why->message, sizeof why->message, "no memory to prepare the job");
+        return MR_ENOMEM;
+    }
     snprintf(why->message, sizeof why->message, "the job needs more than %u bytes of memory",
              (unsigned)MR_JOB_ARENA_BYTES);
     return refuse(why, "too_large", "input");
@@ -30,6 +35,7 @@ static mr_status refuse_length(mr_refusal *why, const char *field, size_t n, uin
     snprintf(why->message, sizeof why->message,
              "%s has %zu tokens; the context holds %u, prompt and answer together", field, n,
              (unsigned)n_ctx);
+    why->need_tokens = n < UINT32_MAX ? (uint32_t)n + 1 : UINT32_MAX;
     return refuse(why, "context_exceeded", "input");
 }
 
@@ -47,8 +53,9 @@ static mr_status encode(mr_job *j, const mr_admit_limits *m, mr_str text, const 
     mr_err err = {0};
     mr_status st;
 
-    if (!ids) return refuse_memory(why);
+    if (!ids) return refuse_memory(j, why);
     st = mr_tokenizer_encode(m->tokenizer, text.ptr, text.len, opt, ids, cap, &j->n_tokens, &err);
+    if (st == MR_ENOMEM) return refuse_memory(j, why);
     if (st == MR_ELIMIT) return refuse_length(why, field, j->n_tokens, m->n_ctx);
     if (st != MR_OK) {
         snprintf(why->message, sizeof why->message, "%s: %s", field, err.text);
@@ -66,6 +73,7 @@ static mr_status encode_messages(mr_job *j, const mr_admit_limits *m, mr_refusal
     mr_str text = {0};
     bool has_bos = false;
     mr_err err = {0};
+    mr_status st;
 
     if (!m->chat) {
         snprintf(why->message, sizeof why->message,
@@ -74,13 +82,15 @@ static mr_status encode_messages(mr_job *j, const mr_admit_limits *m, mr_refusal
         return refuse(why, "no_chat_template", "input.messages");
     }
     msgs = mr_arena_calloc(&j->arena, spec->n_messages, sizeof *msgs);
-    if (!msgs) return refuse_memory(why);
+    if (!msgs) return refuse_memory(j, why);
     for (size_t i = 0; i < spec->n_messages; i++)
         msgs[i] = (mr_chat_message){.role = spec->messages[i].role,
                                     .content = spec->messages[i].content,
                                     .content_len = spec->messages[i].content_len};
-    if (mr_template_render(m->chat, m->tokenizer, msgs, spec->n_messages, &j->arena, &text, &spans,
-                           &opt.n_opaque, &has_bos, &err) != MR_OK) {
+    st = mr_template_render(m->chat, m->tokenizer, msgs, spec->n_messages, &j->arena, &text, &spans,
+                            &opt.n_opaque, &has_bos, &err);
+    if (st == MR_ENOMEM) return refuse_memory(j, why);
+    if (st != MR_OK) {
         snprintf(why->message, sizeof why->message, "input.messages: %s", err.text);
         return refuse(why, "bad_messages", "input.messages");
     }
@@ -134,6 +144,7 @@ mr_status mr_admit(mr_job *j, const mr_admit_limits *m, mr_refusal *why) {
         spec->params.max_tokens ? spec->params.max_tokens : m->default_max_tokens;
     mr_status st;
 
+    *why = (mr_refusal){0};
     if (spec->model && *spec->model && strcmp(spec->model, m->model) != 0) {
         snprintf(why->message, sizeof why->message, "this worker runs model %s, not %s", m->model,
                  spec->model);

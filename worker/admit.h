@@ -23,10 +23,12 @@ typedef struct mr_refusal { /* ready for a terminal record */
     const char *code;       /* constant */
     char field[64];
     char message[MR_JOB_MAX_ERROR + 64]; /* one line; mr_job_end cuts it */
+    uint32_t need_tokens; /* a larger worker could run it: one of so many; 0: no other could */
 } mr_refusal;
 
 /* Fills tokens, n_tokens, max_new and seed of j, all in its arena. MR_EINVAL: refused, *why says
- * it. max_tokens is a ceiling: it is lowered to what the context leaves. */
+ * it. MR_ENOMEM: not now, why->message says for what. max_tokens is a ceiling: it is lowered to
+ * what the context leaves. */
 mr_status mr_admit(mr_job *j, const mr_admit_limits *m, mr_refusal *why);
 
 /* True when the answer starts a text of its own, so that a leading space of the first word goes. */

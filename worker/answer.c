@@ -2,7 +2,9 @@
  *
  * The committer refuses a record at once when it is larger than any may be, and later when the
  * brokers' own limit is lower. Both lead to the same: first the payload of a dead letter goes (it
- * is whole where it came from), then the text of a result. What is refused even so (no such topic,
+ * is whole where it came from), then the text of a result. A job that comes back has grown by its
+ * history, and loses all of it but how the last attempt ended; if it cannot come back even so, it
+ * has failed. What is refused even so (no such topic,
  * a very low limit) is logged as an error and tried again; only the offset of its own record stays
  * open, and others go on.
  *
@@ -58,6 +60,57 @@ static mr_status shorten_dead(mr_answers *a, mr_job *j) {
     return mr_answer_keep_dead(a, j, j->dead_cause, message, "", 0);
 }
 
+/* ---- jobs that come back ---- */
+
+static mr_status encode_back(mr_job *j) {
+    j->back = true;
+    return mr_codec_job_encode(&j->spec, MR_FORMAT_MSGPACK, true, &j->arena, &j->record,
+                               &j->record_len);
+}
+
+static mr_status build_back(mr_answers *a, mr_job *j, mr_attempt_outcome outcome, const char *why) {
+    const size_t n = j->spec.n_history;
+    mr_past *history = mr_arena_calloc(&j->arena, n + 1, sizeof *history);
+    const char *message = mr_arena_copy(&j->arena, why, strlen(why));
+
+    if (!history || !message) return MR_ENOMEM;
+    if (n) memcpy(history, j->spec.history, n * sizeof *history);
+    history[n] = (mr_past){.attempt = j->attempt,
+                           .outcome = outcome,
+                           .worker = a->worker,
+                           .message = message,
+                           .time_ms = mr_clock_wall_ms()};
+    j->outcome = outcome;
+    j->spec.attempt = j->attempt; /* whoever reads it: the last entry is news */
+    j->spec.history = history;
+    j->spec.n_history = n + 1;
+    return encode_back(j);
+}
+
+static mr_status end_instead(mr_answers *a, mr_job *j) {
+    char text[MR_JOB_MAX_ERROR];
+
+    snprintf(text, sizeof text,
+             "attempt %u ended with %s, and the job's record is too large to come back for another",
+             (unsigned)j->attempt, mr_attempt_outcome_name(j->outcome));
+    j->back = j->record_short = false;
+    mr_job_end(j, MR_STATUS_FAILED, "", "engine_error", "", text);
+    return mr_result_build(j, a->model, a->worker, mr_clock_wall_ms(), NULL);
+}
+
+/* First its older history, then all hope. */
+static mr_status shorten_back(mr_answers *a, mr_job *j) {
+    mr_past *last = mr_arena_calloc(&j->arena, 1, sizeof *last);
+
+    if (j->record_short || !last) return end_instead(a, j);
+    j->record_short = true;
+    *last = j->spec.history[j->spec.n_history - 1];
+    last->message = "";
+    j->spec.history = last;
+    j->spec.n_history = 1;
+    return encode_back(j);
+}
+
 /* ---- sending ---- */
 
 static mr_commit_record result_record(const mr_answers *a, const mr_job *j, mr_result_headers *h) {
@@ -65,6 +118,7 @@ static mr_commit_record result_record(const mr_answers *a, const mr_job *j, mr_r
 
     mr_result_of(&r, j, a->model, a->worker);
     mr_result_headers_init(h, &r, j->spec.reply_format, a->worker, j->traceparent);
+    mr_result_headers_charge(h, j->spec.priority, j->spec.charged);
     return (mr_commit_record){.topic = a->results_topic,
                               .partition = MR_KAFKA_ANY_PARTITION,
                               .key = j->spec.job_id,
@@ -89,15 +143,30 @@ static mr_commit_record dead_record(const mr_answers *a, const mr_job *j,
                               .n_headers = 1};
 }
 
+static mr_commit_record back_record(const mr_answers *a, const mr_job *j,
+                                    const mr_kafka_header headers[2]) {
+    return (mr_commit_record){.topic = a->attempts_topic,
+                              .partition = MR_KAFKA_ANY_PARTITION,
+                              .key = j->spec.job_id,
+                              .key_len = strlen(j->spec.job_id),
+                              .value = j->record,
+                              .len = j->record_len,
+                              .headers = headers,
+                              .n_headers = j->traceparent_len ? 2 : 1};
+}
+
 static mr_commit_done on_decided;
 
 static mr_status hand_over(mr_answers *a, mr_job *j, mr_err *err) {
     const mr_kafka_header type = {"content-type", "application/json", 16};
+    const mr_kafka_header back[2] = {{"content-type", "application/msgpack", 19},
+                                     {"traceparent", j->traceparent, j->traceparent_len}};
     mr_commit_record records[2];
     mr_result_headers headers;
     size_t n = 0;
 
-    if (j->record) records[n++] = result_record(a, j, &headers);
+    if (j->back) records[n++] = back_record(a, j, back);
+    if (j->record && !j->back) records[n++] = result_record(a, j, &headers);
     if (j->dead) records[n++] = dead_record(a, j, &type);
     return mr_commit_send(a->commit, j->at, records, n, on_decided, a, j, err);
 }
@@ -107,6 +176,7 @@ static bool shorten(mr_answers *a, mr_job *j, const char *why) {
     mr_log(MR_LOG_WARN, "answer", "record refused",
            "job=%s part=%d off=%" PRId64 " bytes=%zu dead_bytes=%zu err=" MR_Q, j->spec.job_id,
            (int)j->partition, j->at.offset, j->record ? j->record_len : 0, j->dead_len, why);
+    if (j->back) return shorten_back(a, j) == MR_OK;
     if (j->dead && !j->dead_short) return shorten_dead(a, j) == MR_OK;
     if (!j->record || j->dead || j->record_short) return false;
     j->record_short = true;
@@ -147,7 +217,8 @@ static void on_decided(void *owner, void *arg, mr_status status, const char *why
     j->sending = false;
     if ((status != MR_EINVAL && status != MR_ENOTFOUND) || j->orphan) {
         a->on_done(a->owner, j, status == MR_OK);
-    } else if (j->stuck || !shorten(a, j, why ? why : "refused")) {
+    } else if (j->stuck || (j->back && status == MR_ENOTFOUND) ||
+               !shorten(a, j, why ? why : "refused")) {
         wait_for_help(j, why ? why : "refused");
     } else if (!send_answer(a, j)) {
         a->on_done(a->owner, j, false);
@@ -173,6 +244,15 @@ bool mr_answer_result(mr_answers *a, mr_job *j) {
     }
     if (st != MR_OK) {
         a->on_fatal(a->owner, st, err.text); /* its offset stays open */
+        return true;
+    }
+    j->asked_ms = mr_clock_mono_ms();
+    return send_answer(a, j);
+}
+
+bool mr_answer_back(mr_answers *a, mr_job *j, mr_attempt_outcome outcome, const char *why) {
+    if (build_back(a, j, outcome, why) != MR_OK && end_instead(a, j) != MR_OK) {
+        a->on_fatal(a->owner, MR_ENOMEM, "answer: no memory for a job that comes back");
         return true;
     }
     j->asked_ms = mr_clock_mono_ms();

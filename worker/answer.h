@@ -1,9 +1,10 @@
 /* answer.h - the records that answer a job, and their way to the committer.
  *
  * A job that has ended gets a result; a record that cannot be read so far that its job is known
- * gets a dead letter; a job that killed its workers gets both. They become visible together with
- * the job's offset, all or nothing. What is larger than a record may be is replaced by something
- * shorter that says so: each record that was taken has its answer.
+ * gets a dead letter; a job that killed its workers gets both. One whose attempt failed and may be
+ * tried again goes back to the dispatchers, with what happened in its history. All of it becomes
+ * visible together with the job's offset, or none. What is larger than a record may be is replaced
+ * by something shorter that says so: each record that was taken has its answer.
  *
  * Owner: caller. Thread: loop; on_done comes from the committer, never from within a call here. */
 #ifndef MR_WORKER_ANSWER_H
@@ -15,7 +16,7 @@
 #define MR_ANSWER_RETRY_MS 1000
 
 typedef struct mr_answers { /* all borrowed */
-    const char *model, *worker, *results_topic, *dead_topic;
+    const char *model, *worker, *results_topic, *dead_topic, *attempts_topic;
     mr_commit *commit;
     void *owner;
     /* The answer of j is decided: committed; or not, and whoever has its partition answers it. */
@@ -26,6 +27,9 @@ typedef struct mr_answers { /* all borrowed */
 /* Builds the result of a job that has ended (mr_job_end), and sends it with its dead letter, if it
  * has one. False: its partition is another's by now; nothing was sent. */
 bool mr_answer_result(mr_answers *a, mr_job *j);
+/* Sends j back: this attempt ended with outcome (FAULT or below), for that reason (one line). False
+ * as above. */
+bool mr_answer_back(mr_answers *a, mr_job *j, mr_attempt_outcome outcome, const char *why);
 /* Sends the dead letter of j alone. False as above. */
 bool mr_answer_dead(mr_answers *a, mr_job *j);
 /* The record at `at` needs no answer. */

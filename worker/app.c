@@ -172,11 +172,25 @@ static void on_fatal(void *owner, mr_status status, const char *text) {
     stop_now(a, STOP_LIMIT_MS, MR_ATTEMPT_STOPPED);
 }
 
+/* Its jobs go on elsewhere, or here behind the next start: none of them did it. */
+static void on_lost(app *a, const char *text) {
+    if (a->phase >= MR_APP_STOPPING) return;
+    mr_log(MR_LOG_ERROR, "app", "the device is lost: ending, to start again", "jobs=%u err=" MR_Q,
+           (unsigned)a->flow.n_active, text);
+    a->exit_code = EXIT_FORCED;
+    stop_now(a, STOP_LIMIT_MS, MR_ATTEMPT_STOPPED);
+}
+
 /* ---- the flow's wiring ---- */
 
-static mr_status on_record(void *owner, const mr_kafka_msg *m) {
+static mr_status on_record(void *owner, const mr_kafka_msg *m, bool pressing) {
     app *a = owner;
-    return mr_flow_record(&a->flow, m);
+    return mr_flow_record(&a->flow, m, pressing);
+}
+
+static bool is_pressing(void *owner, const mr_kafka_msg *m) {
+    (void)owner;
+    return mr_flow_is_pressing(m);
 }
 
 static mr_status on_assign(void *owner, const mr_kafka_tp *tp, mr_err *err) {
@@ -244,7 +258,7 @@ static mr_status find_topics(app *a, int32_t *n_control, mr_err *err) {
     const mr_kafka_topic topics[] = {{a->work, n, NULL},
                                      {a->results, n, NULL},
                                      {a->dead, 1, NULL},
-                                     {a->attempts, 1, NULL},
+                                     {a->attempts, n, NULL},
                                      {a->control_topic, 1, NULL},
                                      {a->workers, 1, compact}};
     mr_status st = MR_OK;
@@ -284,6 +298,7 @@ static mr_status open_flow(app *a, mr_err *err) {
                     .worker = a->worker,
                     .results_topic = a->results,
                     .dead_topic = a->dead,
+                    .attempts_topic = a->attempts,
                     .commit = a->commit},
         .owner = a,
         .on_change = on_change,
@@ -340,6 +355,7 @@ static mr_status open_source(app *a, mr_err *err) {
                                  .session_timeout_ms = (int)a->s->session_timeout_ms,
                                  .owner = a,
                                  .on_record = on_record,
+                                 .is_pressing = is_pressing,
                                  .on_assign = on_assign,
                                  .on_revoke = on_revoke,
                                  .on_change = on_change,
@@ -437,6 +453,8 @@ static void on_event(void *owner, const mr_event *ev) {
     if (ev->kind == MR_EVENT_STOPPED) {
         a->engine_stopped = true;
         if (a->phase == MR_APP_STOPPING) uv_timer_start(&a->timer, on_stopping, 0, 0);
+    } else if (ev->kind == MR_EVENT_LOST) {
+        on_lost(a, ev->text);
     } else if (ev->kind != MR_EVENT_READY) {
         mr_flow_event(&a->flow, ev);
     } else if (ev->status != MR_OK) {
@@ -527,6 +545,7 @@ static mr_status open_runner(app *a, mr_err *err) {
                                  .kv_tokens = (uint32_t)s->kv_tokens,
                                  .max_jobs = (uint32_t)s->max_jobs,
                                  .max_step_tokens = (uint32_t)s->max_step_tokens,
+                                 .max_preemptions = (uint32_t)s->max_preemptions,
                                  .n_slots = mr_jobs_n(a->jobs),
                                  .owner = a,
                                  .on_event = on_event,

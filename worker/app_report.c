@@ -28,12 +28,16 @@ static float tokens_per_s(mr_app *a) {
     return a->tokens_per_s;
 }
 
-/* Other workers first, while a suspect has this one to itself. */
-static uint32_t free_slots(const mr_app *a) {
-    const uint32_t active = a->flow.n_active, max_jobs = a->flow.max_jobs;
+static bool takes_more(const mr_app *a) {
+    return a->phase == MR_APP_SERVING && !a->engine_stuck;
+}
 
-    if (a->phase != MR_APP_SERVING || a->engine_stuck || active >= max_jobs) return 0;
-    return mr_suspects_busy(a->flow.suspects) ? 0 : max_jobs - active;
+/* Other workers first, while a suspect has this one to itself, or memory is short. */
+static uint32_t free_slots(const mr_app *a, const mr_runner_stats *r) {
+    const uint32_t active = a->flow.n_active;
+
+    if (!takes_more(a) || active >= r->limit) return 0;
+    return mr_suspects_busy(a->flow.suspects) ? 0 : r->limit - active;
 }
 
 void mr_app_fill_heartbeat(void *app, mr_heartbeat *h) {
@@ -48,14 +52,17 @@ void mr_app_fill_heartbeat(void *app, mr_heartbeat *h) {
         .leaving = a->phase >= MR_APP_DRAINING,
         .parts = a->parts,
         .n_parts = mr_source_positions(a->source, a->parts, MR_SOURCE_MAX_PARTS),
-        .free_slots = free_slots(a),
+        .free_slots = free_slots(a, &r),
         .max_slots = a->flow.max_jobs,
         .running = r.running < active ? r.running : active,
         .kv_tokens_free = r.kv_tokens_free,
         .kv_tokens_total = m->kv_tokens,
         .n_ctx = m->n_ctx,
-        .pressure = active ? (float)(r.blocked < active ? r.blocked : active) / (float)active : 0,
+        .displaceable = takes_more(a) ? r.displaceable : 0,
+        .pressure = 1 - (float)r.limit / (float)a->flow.max_jobs,
         .tokens_per_s = tokens_per_s(a),
+        .prefixes = a->flow.prefixes.list,
+        .n_prefixes = a->flow.prefixes.n,
     };
     h->waiting = active - h->running;
 }

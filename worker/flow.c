@@ -70,11 +70,11 @@ static void on_answered(void *owner, mr_job *j, bool committed) {
 
 /* ---- turn, mark, claim ---- */
 
-/* False: too many marks; when another job has ended. */
+/* False: too many marks, or no memory for one; when another job has ended, or at the next tick. */
 static bool ask_for_mark(mr_flow *f, mr_job *j) {
     const mr_status st = mr_commit_mark(f->commit, j->at, on_marked, f, j);
 
-    if (st == MR_ELIMIT) {
+    if (st == MR_ELIMIT || st == MR_ENOMEM) {
         mr_suspects_wait(f->suspects, j->slot);
         return false;
     }
@@ -139,9 +139,7 @@ static void launch(mr_flow *f, mr_job *j) {
         j->in_engine = true;
         return;
     }
-    mr_flow_adopt_taken(f, j);
-    mr_job_end(j, MR_STATUS_FAILED, "", "engine_error", "", err.text);
-    mr_flow_flush(f, j, mr_clock_mono_ms());
+    mr_flow_send_back(f, j, MR_ATTEMPT_OOM, err.text);
     mr_flow_move_on(f);
 }
 
@@ -277,7 +275,8 @@ static bool merge(mr_flow *f, mr_job *j) {
     return true;
 }
 
-static mr_status decode(mr_job *j, const mr_kafka_msg *m, mr_codec_error *why) {
+static mr_status decode(mr_job_spec *out, const mr_kafka_msg *m, mr_arena *arena,
+                        mr_codec_error *why) {
     size_t n = 0;
     const char *type = mr_kafka_msg_header(m, "content-type", &n);
     mr_format format = MR_FORMAT_MSGPACK;
@@ -287,14 +286,37 @@ static mr_status decode(mr_job *j, const mr_kafka_msg *m, mr_codec_error *why) {
         snprintf(why->message, sizeof why->message, "content-type is neither JSON nor msgpack");
         return MR_EINVAL;
     }
-    return mr_codec_job_decode(&j->spec, format, m->value, m->len, true, &j->arena, why);
+    return mr_codec_job_decode(out, format, m->value, m->len, true, arena, why);
+}
+
+/* Where it came because of its size there is no larger worker: then it ends here. */
+static void refuse(mr_flow *f, mr_job *j, const mr_refusal *why) {
+    if (why->need_tokens == 0 || j->spec.need_tokens > 0) {
+        end_refused(f, j, why);
+        return;
+    }
+    j->spec.need_tokens = why->need_tokens;
+    mr_flow_send_back(f, j, MR_ATTEMPT_NO_FIT, why->message);
+}
+
+/* An attempt that was told of may have shown something to readers. */
+static bool has_run(const mr_job_spec *spec) {
+    for (size_t i = 0; i < spec->n_history; i++) {
+        if (spec->history[i].outcome != MR_ATTEMPT_NO_FIT) return true;
+    }
+    return false;
 }
 
 static void admit(mr_flow *f, mr_job *j) {
     mr_refusal why;
+    const mr_status st = mr_admit(j, &f->limits, &why);
 
-    if (mr_admit(j, &f->limits, &why) != MR_OK) {
-        end_refused(f, j, &why);
+    if (st == MR_ENOMEM) {
+        mr_flow_send_back(f, j, MR_ATTEMPT_OOM, why.message);
+        return;
+    }
+    if (st != MR_OK) {
+        refuse(f, j, &why);
         return;
     }
     if (j->deaths > 0)
@@ -309,23 +331,24 @@ static void admit(mr_flow *f, mr_job *j) {
     f->on_change(f->owner);
 }
 
-static void take(mr_flow *f, mr_job *j, const mr_kafka_msg *m) {
+/* m was decoded with this outcome, and its offset is begun. */
+static void take(mr_flow *f, mr_job *j, const mr_kafka_msg *m, mr_status decoded,
+                 const mr_codec_error *why) {
     const uint64_t wall_ms = mr_clock_wall_ms();
-    mr_codec_error why = {0};
-    const mr_status st = decode(j, m, &why);
 
     keep_traceparent(j, m);
-    if (st == MR_OK && merge(f, j)) return;
+    if (decoded == MR_OK && merge(f, j)) return;
     mr_job_move(j, MR_JOB_DECODED, mr_clock_mono_ms());
-    if (st != MR_OK && !why.has_job_id) {
-        end_dead(f, j, &why, m);
+    if (decoded != MR_OK && !why->has_job_id) {
+        end_dead(f, j, why, m);
         return;
     }
-    if (st != MR_OK) {
-        end_undecodable(f, j, &why, m);
+    if (decoded != MR_OK) {
+        end_undecodable(f, j, why, m);
         return;
     }
     j->attempt = j->spec.attempt;
+    j->ran_before = j->ran_before || has_run(&j->spec);
     j->age_ms = wall_ms > j->spec.received_ms ? wall_ms - j->spec.received_ms : 0;
     if (j->deaths >= f->max_deaths) {
         end_poison(f, j, m);
@@ -338,29 +361,59 @@ static void take(mr_flow *f, mr_job *j, const mr_kafka_msg *m) {
     }
 }
 
-mr_status mr_flow_record(mr_flow *f, const mr_kafka_msg *m) {
+bool mr_flow_is_pressing(const mr_kafka_msg *m) {
+    mr_codec_error why;
+    mr_job_spec spec;
+    mr_arena arena;
+    bool is_high;
+
+    if (!m->value) return false;
+    mr_arena_init(&arena, MR_JOB_ARENA_BYTES);
+    is_high = decode(&spec, m, &arena, &why) == MR_OK && spec.priority == MR_PRIORITY_HIGH;
+    mr_arena_drop(&arena);
+    return is_high;
+}
+
+/* It holds no job. */
+static mr_status take_tombstone(mr_flow *f, int part, int64_t offset) {
+    mr_origin at;
+
+    if (mr_parts_begin(mr_commit_parts(f->commit), part, offset, &at) != MR_OK) return MR_OK;
+    f->metrics->records++;
+    mr_answer_none(&f->answers, at);
+    return MR_OK;
+}
+
+mr_status mr_flow_record(mr_flow *f, const mr_kafka_msg *m, bool pressing) {
+    const uint32_t most = pressing ? mr_jobs_n(f->jobs) : f->max_jobs + MR_FLOW_AHEAD(f->max_jobs);
     mr_parts *parts = mr_commit_parts(f->commit);
     const int part = mr_parts_find(parts, m->topic, m->partition);
+    mr_codec_error why = {0};
     mr_origin at;
+    mr_status st;
     mr_job *j;
 
-    if (f->n_active >= f->max_jobs + MR_FLOW_AHEAD(f->max_jobs) || mr_jobs_n_free(f->jobs) == 0 ||
-        mr_commit_full(f->commit))
+    if (f->n_active >= most || mr_jobs_n_free(f->jobs) == 0 || mr_commit_full(f->commit))
         return MR_ELIMIT;
     if (part < 0) return MR_OK; /* it was revoked meanwhile */
     if (mr_parts_full(parts, part, false)) return MR_ELIMIT;
-    if (mr_parts_begin(parts, part, m->offset, &at) != MR_OK) return MR_OK; /* finished before */
-    f->metrics->records++;
-    if (!m->value) { /* a tombstone holds no job */
-        mr_answer_none(&f->answers, at);
+    if (!m->value) return take_tombstone(f, part, m->offset);
+    j = mr_jobs_take(f->jobs);
+    st = decode(&j->spec, m, &j->arena, &why);
+    if (st == MR_ENOMEM && !j->arena.full) { /* perhaps later; so its offset is not begun */
+        mr_flow_drop(f, j);
+        return MR_ELIMIT;
+    }
+    if (mr_parts_begin(parts, part, m->offset, &at) != MR_OK) { /* finished before */
+        mr_flow_drop(f, j);
         return MR_OK;
     }
-    j = mr_jobs_take(f->jobs);
+    f->metrics->records++;
     j->partition = m->partition;
     j->at = at;
     j->ran_before = mr_parts_was_started(parts, at);
     j->deaths = mr_parts_deaths(parts, at);
-    take(f, j, m);
+    take(f, j, m, st, &why);
     return MR_OK;
 }
 

@@ -18,13 +18,15 @@
 #include "worker/control.h"
 #include "worker/job.h"
 #include "worker/metrics.h"
+#include "worker/prefixes.h"
 #include "worker/runner.h"
 #include "worker/stream.h"
 #include "worker/suspects.h"
 
 /* Jobs taken beyond max_jobs, so that a seat that becomes free is filled in the very next step also
  * when jobs are short: their marks are under way meanwhile. What lies behind them stays in Kafka,
- * where the dispatcher counts it as not taken. */
+ * where the dispatcher counts it as not taken; unless a job of lane high is among it, which may
+ * take a seat from another: then all before it come in, too, as far as there are slots. */
 #define MR_FLOW_AHEAD(max_jobs) (2 + (max_jobs) / 8)
 /* Slots of the job table: who generates or waits, and as many again on their way to Kafka. */
 #define MR_FLOW_SLOTS(max_jobs) (2 * ((max_jobs) + MR_FLOW_AHEAD(max_jobs)))
@@ -53,6 +55,7 @@ typedef struct mr_flow {
     /* The flow's own. */
     mr_suspects *suspects;
     uint32_t n_active; /* jobs that run or are about to */
+    mr_prefixes prefixes;
     bool stopped;      /* nothing starts any more */
 } mr_flow;
 
@@ -60,8 +63,9 @@ typedef struct mr_flow {
 mr_status mr_flow_init(mr_flow *f, mr_err *err);
 void mr_flow_deinit(mr_flow *f); /* all zero is allowed */
 
-/* See mr_source_conf.on_record. */
-mr_status mr_flow_record(mr_flow *f, const mr_kafka_msg *m);
+/* See mr_source_conf. */
+mr_status mr_flow_record(mr_flow *f, const mr_kafka_msg *m, bool pressing);
+bool mr_flow_is_pressing(const mr_kafka_msg *m);
 void mr_flow_cancel(mr_flow *f, const char *job_id);
 void mr_flow_event(mr_flow *f, const mr_event *ev);
 /* See mr_stream_conf. */

@@ -7,6 +7,8 @@
 
 /* The job has ended as mr_job_end noted: its frames first, then its answer. */
 void mr_flow_flush(mr_flow *f, mr_job *j, uint64_t now_ms);
+/* This attempt has ended, the job has not: another one goes on behind its frames. */
+void mr_flow_send_back(mr_flow *f, mr_job *j, mr_attempt_outcome outcome, const char *why);
 /* Gives the slot back, unless somebody has the job still: who that is calls again. Never starts
  * another job, so it may be called from everywhere. */
 void mr_flow_drop(mr_flow *f, mr_job *j);

@@ -3,7 +3,10 @@
  * Tokens that an earlier worker made come first, told by the engine thread as if they were new; the
  * text that they make here is compared with what readers were shown. If it differs (another model,
  * another setting), readers are told to start again. Jobs with logprobs are generated from their
- * prompt, because frames carry none; readers notice nothing as long as the tokens are the same. */
+ * prompt, because frames carry none; readers notice nothing as long as the tokens are the same.
+ *
+ * What the engine could not do for want of memory, or because it failed, is no answer: the job goes
+ * back to the dispatchers, and its stream stays as it is for the next worker to go on with. */
 #include "worker/flow_internal.h"
 
 #include <inttypes.h>
@@ -12,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "schemas/codec.h"
 #include "worker/result.h"
 
 /* ---- tokens ---- */
@@ -128,6 +132,8 @@ static void note_end(mr_job *j, const mr_event *ev) {
     switch (ev->end) {
     case MR_END_STOP: mr_job_end(j, MR_STATUS_SUCCEEDED, "stop", NULL, NULL, NULL); break;
     case MR_END_LENGTH: mr_job_end(j, MR_STATUS_SUCCEEDED, "length", NULL, NULL, NULL); break;
+    case MR_END_FAILED:
+    case MR_END_NO_MEMORY: /* while it was asked to end: else it goes back */
     case MR_END_CANCELLED: mr_flow_end_cancelled(j); break;
     case MR_END_EXPIRED:
         snprintf(text, sizeof text, "the deadline passed after %u tokens",
@@ -137,7 +143,6 @@ static void note_end(mr_job *j, const mr_event *ev) {
     case MR_END_REFUSED:
         mr_job_end(j, MR_STATUS_REJECTED, "", "invalid_params", "params", ev->text);
         break;
-    case MR_END_FAILED: mr_job_end(j, MR_STATUS_FAILED, "", "engine_error", "", ev->text); break;
     }
 }
 
@@ -153,6 +158,12 @@ static void take_end(mr_flow *f, mr_job *j, const mr_event *ev) {
     j->in_engine = false;
     if (j->orphan) {
         mr_flow_drop(f, j);
+    } else if (j->too_large && !j->arena.full) { /* what is short is not its own share */
+        mr_flow_send_back(f, j, MR_ATTEMPT_OOM, "no memory for what was made");
+    } else if (ev->end == MR_END_FAILED && !j->cancelled) {
+        mr_flow_send_back(f, j, MR_ATTEMPT_FAULT, ev->text);
+    } else if (ev->end == MR_END_NO_MEMORY && !j->cancelled) {
+        mr_flow_send_back(f, j, MR_ATTEMPT_OOM, ev->text);
     } else {
         settle_taken(f, j, ev->end);
         note_end(j, ev);
@@ -170,11 +181,14 @@ void mr_flow_event(mr_flow *f, const mr_event *ev) {
     case MR_EVENT_STARTED:
         j->n_cached = ev->index < j->n_tokens ? ev->index : (uint32_t)j->n_tokens;
         mr_job_move(j, MR_JOB_RUNNING, ev->at_ms);
+        mr_prefixes_add(&f->prefixes, &j->spec);
         break;
+    case MR_EVENT_DISPLACED: j->preemptions++; break;
     case MR_EVENT_TEXT:
     case MR_EVENT_TOKEN: take_text(f, j, ev); break;
     case MR_EVENT_END: take_end(f, j, ev); break;
     case MR_EVENT_READY:
+    case MR_EVENT_LOST:
     case MR_EVENT_STOPPED: MR_CHECK(!"an event of the thread, not of a job");
     }
 }
@@ -199,11 +213,30 @@ static void close_stream(mr_flow *f, mr_job *j) {
     answer(f, j);
 }
 
-void mr_flow_flush(mr_flow *f, mr_job *j, uint64_t now_ms) {
+static void leave_seat(mr_flow *f, mr_job *j, uint64_t now_ms) {
     mr_job_move(j, MR_JOB_FLUSHING, now_ms);
     if (mr_suspects_waits(f->suspects, j->slot)) mr_suspects_drop(f->suspects, j->slot);
     if (j->seated) f->n_active--;
     j->seated = false;
+}
+
+void mr_flow_send_back(mr_flow *f, mr_job *j, mr_attempt_outcome outcome, const char *why) {
+    leave_seat(f, j, mr_clock_mono_ms());
+    if (j->streaming) {
+        mr_stream_drop(f->stream, j->slot);
+        j->streaming = false;
+        j->attempt = mr_stream_attempt(f->stream, j->slot);
+    }
+    mr_log(MR_LOG_INFO, "flow", "attempt ended, the job goes back",
+           "job=%s part=%d off=%" PRId64 " attempt=%u outcome=%s tokens=%u err=" MR_Q,
+           j->spec.job_id, (int)j->partition, j->at.offset, (unsigned)j->attempt,
+           mr_attempt_outcome_name(outcome), (unsigned)j->n_generated, why);
+    if (!mr_answer_back(&f->answers, j, outcome, why)) mr_flow_give_up(f, j);
+    f->on_change(f->owner);
+}
+
+void mr_flow_flush(mr_flow *f, mr_job *j, uint64_t now_ms) {
+    leave_seat(f, j, now_ms);
     if (!j->streaming) {
         answer(f, j);
     } else if (mr_stream_end(f->stream, j->slot, &j->degraded)) {

@@ -71,7 +71,8 @@ typedef struct mr_job {
     size_t n_logprobs, cap_logprobs;
     uint32_t attempt; /* that its frames carry */
     bool degraded;
-    bool too_large; /* the arena is full */
+    bool too_large;       /* the arena could not take it all */
+    uint32_t preemptions; /* times that a more important job took its seat */
 
     /* Who has it: each of these keeps the slot until it has answered. */
     bool marking;   /* the committer: the mark that it runs */
@@ -88,7 +89,10 @@ typedef struct mr_job {
     const char *finish_reason;
     mr_job_error error;
 
-    /* The records that answer it: a result, a dead letter, or both. NULL: none. */
+    /* The records that answer it: a result, a dead letter, or both; or its own, when it comes back
+     * for another attempt. NULL: none. */
+    bool back;
+    mr_attempt_outcome outcome; /* back: how this attempt ended */
     const void *record, *dead;
     size_t record_len, dead_len;
     const char *dead_cause, *dead_message;

@@ -2,7 +2,7 @@
  *
  * Exit codes are those of sysexits.h: 0 after an orderly stop, 78 for wrong settings, 66 and 65 for
  * a model that is missing or broken, 69 when Kafka cannot be reached, 75 when a second signal or a
- * stuck engine cut the stop short. */
+ * stuck engine cut the stop short, or the device was lost. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>

@@ -30,6 +30,10 @@ void mr_metrics_token(mr_metrics *m, uint64_t gap_ms) {
 void mr_metrics_job(mr_metrics *m, const mr_job *j) {
     const mr_job_times t = mr_job_times_of(j);
 
+    if (j->back) {
+        m->returns[j->outcome]++;
+        return;
+    }
     m->jobs[j->status]++;
     mr_histogram_add(&m->e2e, t.total_ms);
     if (!j->entered_ms[MR_JOB_RUNNING]) return;
@@ -83,6 +87,11 @@ static void write_jobs(writer *w, const mr_metrics *m, const mr_metrics_input *i
     for (int s = 0; s < MR_N_STATUSES; s++)
         fprintf(w->f, "millrace_jobs_total{model_name=\"%s\",status=\"%s\"} %" PRIu64 "\n",
                 w->model, mr_job_status_name((mr_job_status)s), m->jobs[s]);
+    head(w, "job_returns_total", "counter",
+         "Jobs sent back for another attempt, by how this one ended.");
+    for (unsigned o = MR_ATTEMPT_FAULT; o <= MR_ATTEMPT_NO_FIT; o++)
+        fprintf(w->f, "millrace_job_returns_total{model_name=\"%s\",outcome=\"%s\"} %" PRIu64 "\n",
+                w->model, mr_attempt_outcome_name(o), m->returns[o]);
     counter(w, "jobs_dropped_total", m->jobs_dropped,
             "Jobs given up without an answer because their partition or this worker went away.");
     counter(w, "job_duplicates_total", m->duplicates, "Records of a job that was in hand already.");
@@ -119,7 +128,12 @@ static void write_engine(writer *w, const mr_metrics_input *in) {
     gauge(w, "kv_cache_usage_perc", kv ? 1 - (double)r->kv_tokens_free / (double)kv : 0,
           "Share of the KV cache that is set aside, 0 to 1.");
     gauge(w, "kv_cache_tokens", (double)kv, "Room of the KV cache in tokens.");
-    counter(w, "prompt_tokens_total", r->prompt_tokens, "Prompt tokens computed.");
+    gauge(w, "running_limit", r->limit, "Sequences that may start, for want of memory.");
+    counter(w, "num_preemptions_total", r->preemptions,
+            "Times that a job of lane low left its seat to one of lane high.");
+    counter(w, "engine_out_of_memory_total", r->ooms, "Steps and starts that found no memory.");
+    counter(w, "prompt_tokens_total", r->prompt_tokens,
+            "Tokens computed before a new one: prompts, and what was taken over or displaced.");
     counter(w, "generation_tokens_total", r->generated_tokens, "Tokens generated.");
     counter(w, "engine_steps_total", r->steps, "Forward passes.");
     counter(w, "engine_step_errors_total", r->step_errors, "Forward passes that failed.");

@@ -24,6 +24,7 @@ typedef struct mr_histogram {
 typedef struct mr_metrics {
     mr_histogram first_token, inter_token, e2e, queue, prefill, decode;
     uint64_t jobs[MR_N_STATUSES], jobs_dropped, records, duplicates, poisoned;
+    uint64_t returns[MR_ATTEMPT_NO_FIT + 1]; /* jobs sent back, by outcome of the attempt */
 } mr_metrics;
 
 typedef struct mr_metrics_input { /* state of the moment */
@@ -40,7 +41,7 @@ typedef struct mr_metrics_input { /* state of the moment */
 void mr_histogram_add(mr_histogram *h, uint64_t ms);
 /* A token was generated so long after the one before it. */
 void mr_metrics_token(mr_metrics *m, uint64_t gap_ms);
-/* A job has ended: status and stage times. */
+/* A job has ended: status and stage times; or its attempt has, and it was sent back. */
 void mr_metrics_job(mr_metrics *m, const mr_job *j);
 /* malloc'd text, *len bytes; NULL: out of memory. */
 char *mr_metrics_text(const mr_metrics *m, const mr_metrics_input *in, size_t *len);

@@ -26,6 +26,8 @@ void mr_result_of(mr_result *out, const mr_job *j, const char *model, const char
         .n_logprobs = j->n_logprobs,
         .error = j->error,
         .attempt = j->attempt,
+        .tries = j->spec.tries + 1,
+        .preemptions = j->preemptions,
         .worker = worker,
         .stream_degraded = j->degraded,
         .received_ms = j->spec.received_ms,

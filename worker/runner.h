@@ -1,9 +1,9 @@
 /* runner.h - the engine thread: orders in through one queue, events out through another.
  *
  * Every mr_runner_start is answered by exactly one MR_EVENT_END, whatever happens in between; until
- * then the job's tokens and parameters are borrowed. The loop never waits for the engine: the inbox
- * has room for all that can be outstanding, so start and cancel cannot fail for want of room. The
- * engine may wait for the loop when the outbox is full.
+ * then the job's parameters are borrowed. The loop never waits for the engine: the inbox has room
+ * for all that can be outstanding, so start and cancel cannot fail for want of room. The engine may
+ * wait for the loop when the outbox is full.
  *
  * Owner: caller, open to close. Thread: all calls and callbacks on the loop; mr_runner_stats reads
  * what the engine thread last published. */
@@ -25,10 +25,10 @@ typedef struct mr_runner mr_runner;
 
 typedef struct mr_work { /* a job, as far as the engine thread needs it */
     uint32_t slot;
-    const int32_t *tokens; /* [n_tokens] the prompt */
+    const int32_t *tokens; /* [n_tokens] the prompt, at least one; copied */
     size_t n_tokens;
-    const int32_t *taken; /* [n_taken] of the answer, made before: it goes on behind them. Each is
-                             told once more, as a token event with `taken` set and no logprob */
+    const int32_t *taken; /* [n_taken] of the answer, made before: it goes on behind them. Copied.
+                             Each is told once more, as a token with `taken` set and no logprob */
     size_t n_taken;
     uint32_t max_new; /* of the whole answer, n_taken included */
     const mr_params *params;
@@ -44,7 +44,9 @@ typedef enum mr_event_kind {
     MR_EVENT_STARTED, /* the job has a sequence; index: tokens that were computed before */
     MR_EVENT_TEXT,    /* more text of the token that follows */
     MR_EVENT_TOKEN,
+    MR_EVENT_DISPLACED, /* a more important job has its seat; it will go on behind `index` tokens */
     MR_EVENT_END,
+    MR_EVENT_LOST, /* the device is gone (text): no job goes on here; stop the runner */
     MR_EVENT_STOPPED, /* the last one: the thread is about to return */
 } mr_event_kind;
 
@@ -55,6 +57,7 @@ typedef enum mr_end { /* why a job's generation ended */
     MR_END_EXPIRED,
     MR_END_REFUSED, /* the engine does not take such a job; text says why */
     MR_END_FAILED,  /* a step failed; text says why */
+    MR_END_NO_MEMORY, /* not even alone and piece by piece; text says for what */
 } mr_end;
 
 typedef struct mr_event_top {
@@ -84,6 +87,7 @@ typedef struct mr_runner_conf {
     const char *isa;           /* "auto" */
     int n_threads;
     uint32_t n_ctx, kv_tokens, max_jobs, max_step_tokens;
+    uint32_t max_preemptions; /* times that one job may be displaced */
     uint32_t n_slots; /* mr_work.slot is below it */
     void *owner;
     void (*on_event)(void *owner, const mr_event *ev);
@@ -103,6 +107,9 @@ typedef struct mr_runner_model { /* valid from MR_EVENT_READY until close */
 
 typedef struct mr_runner_stats {
     uint32_t running, waiting, blocked;
+    uint32_t limit;        /* jobs that may run at one time, for want of memory; see pressure.h */
+    uint32_t displaceable; /* seats that a job of lane high could have at once */
+    uint64_t ooms, preemptions;
     uint64_t kv_tokens_free;
     uint64_t steps, step_errors, prompt_tokens, generated_tokens, step_us;
     uint64_t step_began_ms; /* monotonic; 0: no step under way */

@@ -9,11 +9,20 @@
  * MR_SCHED_MAX_OVERTAKES it is first and alone: no job waits for ever behind smaller or more
  * important ones.
  *
+ * Who is displaced: only lane low, only for lane high, and only when it helps; the newest first,
+ * because it has least to lose. The one that it is done for starts next, before any other whom the
+ * room would fit: else a displaced job would sit down again at once. Each job is displaced at most
+ * max_displaced times, so what comes late and matters more delays nobody for ever. The blocks that
+ * a displaced job gives back are taken to be its own; when it shared some there may be fewer, and
+ * one job more leaves, or it was in vain.
+ *
  * Lists are arrays of at most n_ids numbers; insertion walks them. Thread: engine. */
 #include "worker/sched.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define NOBODY UINT32_MAX
 
 typedef enum place { PLACE_NONE, PLACE_WAITING, PLACE_RUNNING } place;
 
@@ -23,7 +32,7 @@ typedef struct entry {
     uint64_t arrival;
     uint32_t n_blocks;
     uint32_t pending;
-    uint32_t overtaken;
+    uint32_t overtaken, displaced; /* times */
 } entry;
 
 typedef struct list {
@@ -32,33 +41,35 @@ typedef struct list {
 } list;
 
 struct mr_sched {
-    uint32_t n_ids, max_running, step_tokens, blocked;
+    mr_sched_conf conf;
+    uint32_t seats, blocked;
+    uint32_t heir; /* somebody lost its seat to this waiting job; NOBODY: none */
     uint64_t arrivals;
     entry *entries;
     list waiting, running;
 };
 
-mr_status mr_sched_open(mr_sched **out, uint32_t n_ids, uint32_t max_running, uint32_t step_tokens,
-                        mr_err *err) {
+mr_status mr_sched_open(mr_sched **out, const mr_sched_conf *conf, mr_err *err) {
+    const uint32_t n = conf->n_ids;
     mr_sched *s = NULL;
 
     *out = NULL;
-    if (step_tokens <= max_running)
+    if (conf->step_tokens <= conf->max_running)
         return mr_fail(err, MR_EINVAL,
                        "max_step_tokens %u must be larger than max_jobs %u: each running job takes "
                        "one row of a step, and prompts need at least one more",
-                       (unsigned)step_tokens, (unsigned)max_running);
+                       (unsigned)conf->step_tokens, (unsigned)conf->max_running);
     s = calloc(1, sizeof *s);
     if (!s) return mr_fail(err, MR_ENOMEM, "scheduler: out of memory");
-    s->n_ids = n_ids;
-    s->max_running = max_running;
-    s->step_tokens = step_tokens;
-    s->entries = calloc(n_ids, sizeof *s->entries);
-    s->waiting.ids = calloc(n_ids, sizeof(uint32_t));
-    s->running.ids = calloc(n_ids, sizeof(uint32_t));
+    s->conf = *conf;
+    s->seats = conf->max_running;
+    s->heir = NOBODY;
+    s->entries = calloc(n, sizeof *s->entries);
+    s->waiting.ids = calloc(n, sizeof(uint32_t));
+    s->running.ids = calloc(n, sizeof(uint32_t));
     if (!s->entries || !s->waiting.ids || !s->running.ids) {
         mr_sched_close(s);
-        return mr_fail(err, MR_ENOMEM, "scheduler: no memory for %u jobs", (unsigned)n_ids);
+        return mr_fail(err, MR_ENOMEM, "scheduler: no memory for %u jobs", (unsigned)n);
     }
     *out = s;
     return MR_OK;
@@ -70,6 +81,11 @@ void mr_sched_close(mr_sched *s) {
     free(s->waiting.ids);
     free(s->running.ids);
     free(s);
+}
+
+void mr_sched_set_seats(mr_sched *s, uint32_t seats) {
+    MR_CHECK(seats <= s->conf.max_running);
+    s->seats = seats;
 }
 
 static bool goes_before(const mr_sched *s, uint32_t a, uint32_t b) {
@@ -98,7 +114,7 @@ static void list_remove(list *l, uint32_t id) {
 }
 
 void mr_sched_add(mr_sched *s, uint32_t id, mr_priority priority, uint32_t n_blocks) {
-    MR_CHECK(id < s->n_ids && s->entries[id].place == PLACE_NONE);
+    MR_CHECK(id < s->conf.n_ids && s->entries[id].place == PLACE_NONE);
     s->entries[id] = (entry){.place = PLACE_WAITING,
                              .priority = priority,
                              .arrival = s->arrivals++,
@@ -120,28 +136,105 @@ static bool find_urgent(const mr_sched *s, uint32_t *id_out) {
     return found;
 }
 
+static bool fits(const mr_sched *s, uint32_t id, uint32_t free_blocks) {
+    return s->running.n < s->seats && s->entries[id].n_blocks <= free_blocks;
+}
+
+/* ---- displacing ---- */
+
+static bool may_be_displaced(const mr_sched *s, uint32_t id) {
+    const entry *e = &s->entries[id];
+    return e->priority == MR_PRIORITY_LOW && e->displaced < s->conf.max_displaced;
+}
+
+/* Room for id, when all who may be displaced have left. */
+static bool would_fit(const mr_sched *s, uint32_t id, uint32_t free_blocks) {
+    uint64_t blocks = free_blocks;
+    uint32_t left = 0;
+
+    for (uint32_t i = 0; i < s->running.n; i++) {
+        const uint32_t other = s->running.ids[i];
+        if (!may_be_displaced(s, other)) continue;
+        blocks += s->entries[other].n_blocks;
+        left++;
+    }
+    return s->running.n - left < s->seats && s->entries[id].n_blocks <= blocks;
+}
+
+/* The list ends with the least important job that came last. */
+static bool find_victim(const mr_sched *s, uint32_t *id_out) {
+    for (uint32_t i = s->running.n; i > 0; i--) {
+        *id_out = s->running.ids[i - 1];
+        if (may_be_displaced(s, *id_out)) return true;
+    }
+    return false;
+}
+
+/* The first job of lane high whom displacing would help; NOBODY: none, or one that needs no help
+ * comes before it. */
+static uint32_t find_heir(const mr_sched *s, uint32_t free_blocks) {
+    for (uint32_t i = 0; i < s->waiting.n; i++) {
+        const uint32_t id = s->waiting.ids[i];
+        if (s->entries[id].priority != MR_PRIORITY_HIGH || fits(s, id, free_blocks)) return NOBODY;
+        if (would_fit(s, id, free_blocks)) return id;
+    }
+    return NOBODY;
+}
+
+bool mr_sched_displace(mr_sched *s, uint32_t free_blocks, uint32_t *id_out) {
+    const uint32_t heir = find_heir(s, free_blocks);
+    entry *e;
+
+    if (heir == NOBODY || !find_victim(s, id_out)) return false;
+    s->heir = heir;
+    e = &s->entries[*id_out];
+    e->displaced++;
+    e->place = PLACE_WAITING;
+    list_remove(&s->running, *id_out);
+    list_insert(s, &s->waiting, *id_out);
+    return true;
+}
+
+uint32_t mr_sched_displaceable(const mr_sched *s) {
+    const uint32_t over = s->running.n > s->seats ? s->running.n - s->seats : 0;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->running.n; i++) n += may_be_displaced(s, s->running.ids[i]);
+    return n > over ? n - over : 0;
+}
+
+/* ---- starting ---- */
+
 static bool choose(const mr_sched *s, uint32_t free_blocks, uint32_t *id_out) {
-    if (find_urgent(s, id_out)) return s->entries[*id_out].n_blocks <= free_blocks;
+    *id_out = s->heir;
+    if (s->heir != NOBODY && fits(s, s->heir, free_blocks)) return true;
+    if (find_urgent(s, id_out)) return fits(s, *id_out, free_blocks);
     for (uint32_t i = 0; i < s->waiting.n; i++) {
         *id_out = s->waiting.ids[i];
-        if (s->entries[*id_out].n_blocks <= free_blocks) return true;
+        if (fits(s, *id_out, free_blocks)) return true;
     }
     return false;
 }
 
 bool mr_sched_next(mr_sched *s, uint32_t free_blocks, uint32_t *id_out) {
     s->blocked = 0;
-    if (s->waiting.n == 0 || s->running.n == s->max_running) return false;
+    if (s->waiting.n == 0 || s->running.n >= s->seats) return false;
     if (choose(s, free_blocks, id_out)) return true;
     s->blocked = s->waiting.n;
     return false;
 }
 
+/* It waits no more: whoever left for it has done so for nobody else. */
+static void leave_waiting(mr_sched *s, uint32_t id) {
+    list_remove(&s->waiting, id);
+    if (s->heir == id) s->heir = NOBODY;
+}
+
 void mr_sched_start(mr_sched *s, uint32_t id, uint32_t pending) {
     entry *e = &s->entries[id];
 
-    MR_CHECK(id < s->n_ids && e->place == PLACE_WAITING && s->running.n < s->max_running);
-    list_remove(&s->waiting, id);
+    MR_CHECK(id < s->conf.n_ids && e->place == PLACE_WAITING && s->running.n < s->seats);
+    leave_waiting(s, id);
     for (uint32_t i = 0; i < s->waiting.n; i++) {
         entry *w = &s->entries[s->waiting.ids[i]];
         if (w->arrival < e->arrival) w->overtaken++;
@@ -152,7 +245,7 @@ void mr_sched_start(mr_sched *s, uint32_t id, uint32_t pending) {
 }
 
 size_t mr_sched_plan(mr_sched *s, mr_sched_item *items) {
-    uint32_t left = s->step_tokens;
+    uint32_t left = s->conf.step_tokens;
     size_t n = 0;
 
     for (uint32_t i = 0; i < s->running.n; i++) {
@@ -173,16 +266,16 @@ size_t mr_sched_plan(mr_sched *s, mr_sched_item *items) {
 }
 
 void mr_sched_computed(mr_sched *s, uint32_t id, uint32_t pending) {
-    MR_CHECK(id < s->n_ids && s->entries[id].place == PLACE_RUNNING);
+    MR_CHECK(id < s->conf.n_ids && s->entries[id].place == PLACE_RUNNING);
     s->entries[id].pending = pending;
 }
 
 void mr_sched_drop(mr_sched *s, uint32_t id) {
     entry *e;
 
-    MR_CHECK(id < s->n_ids);
+    MR_CHECK(id < s->conf.n_ids);
     e = &s->entries[id];
-    if (e->place == PLACE_WAITING) list_remove(&s->waiting, id);
+    if (e->place == PLACE_WAITING) leave_waiting(s, id);
     if (e->place == PLACE_RUNNING) list_remove(&s->running, id);
     e->place = PLACE_NONE;
 }

@@ -3,7 +3,8 @@
  * A record that finds no room is copied into its partition's queue, and when that is full the
  * partition is paused: a resume has to fetch again, so a queue of one would make short jobs wait
  * for the network. When there is room again the partitions are asked in turn, one record each, so
- * that none lives on the leavings of another.
+ * that none lives on the leavings of another. Offsets can only be begun in order, so a record that
+ * presses takes those before it along.
  *
  * Position: the offset that will be taken next. It goes into the heartbeat, and a dispatcher counts
  * from there; so it moves only when a record is taken, or when the end of the partition is reached.
@@ -27,6 +28,7 @@
 typedef struct held { /* a copy of a record, without its key: a job carries its id */
     mr_kafka_msg m;
     mr_kafka_header *headers;
+    bool pressing;
     struct held *next;
 } held;
 
@@ -34,7 +36,7 @@ typedef struct part {
     int32_t partition;
     int64_t position; /* -1: not known yet */
     held *first, *last;
-    size_t n_held, held_bytes;
+    size_t n_held, n_pressing, held_bytes;
 } part;
 
 struct mr_source {
@@ -88,7 +90,7 @@ static bool copy_headers(held *h, const mr_kafka_msg *m) {
 }
 
 /* Copies m to the end of p's queue. False: out of memory. */
-static bool hold(const mr_source *s, part *p, const mr_kafka_msg *m) {
+static bool hold(const mr_source *s, part *p, const mr_kafka_msg *m, bool pressing) {
     held *h = calloc(1, sizeof *h);
 
     if (!h) return false;
@@ -108,6 +110,8 @@ static bool hold(const mr_source *s, part *p, const mr_kafka_msg *m) {
         p->first = h;
     }
     p->last = h;
+    h->pressing = pressing;
+    p->n_pressing += pressing;
     p->n_held++;
     p->held_bytes += m->len;
     return true;
@@ -119,6 +123,7 @@ static void drop_first(part *p) {
     p->first = h->next;
     if (!p->first) p->last = NULL;
     p->n_held--;
+    p->n_pressing -= h->pressing;
     p->held_bytes -= h->m.len;
     held_free(h);
 }
@@ -133,21 +138,48 @@ static void check_call(mr_source *s, mr_status st, const mr_err *err) {
     if (st != MR_OK) s->conf.on_fatal(s->conf.owner, st, err->text);
 }
 
+/* False: no room. */
+static bool offer(mr_source *s, part *p, const mr_kafka_msg *m, bool pressing) {
+    if (s->stopped || s->conf.on_record(s->conf.owner, m, pressing) != MR_OK) return false;
+    p->position = m->offset + 1;
+    return true;
+}
+
+/* False: nothing held, or no room for it. */
+static bool offer_first(mr_source *s, part *p) {
+    mr_err err = {0};
+
+    if (!p->first || !offer(s, p, &p->first->m, p->n_pressing > 0)) return false;
+    drop_first(p);
+    if (p->n_held <= HELD_RECORDS / 2 && p->held_bytes <= HELD_BYTES / 2) /* no-op if not paused */
+        check_call(s, mr_kafka_resume(s->consumer, s->conf.topic, p->partition, &err), &err);
+    return true;
+}
+
+/* A record that presses has come behind these. */
+static void take_pressing(mr_source *s, part *p) {
+    while (p->n_pressing > 0 && offer_first(s, p)) s->conf.on_change(s->conf.owner);
+}
+
 static void on_msg(void *owner, const mr_kafka_msg *m) {
     mr_source *s = owner;
     part *p = find_part(s, m->partition);
+    bool pressing;
     mr_err err = {0};
 
     if (!p) return; /* fetched before it was revoked */
-    if (!s->stopped && !p->first && s->conf.on_record(s->conf.owner, m) == MR_OK) {
-        p->position = m->offset + 1;
+    if (!p->first && offer(s, p, m, false)) {
         s->conf.on_change(s->conf.owner);
         return;
     }
     if (p->position < 0) p->position = m->offset;
-    if (!hold(s, p, m)) {
+    pressing = !s->stopped && s->conf.is_pressing(s->conf.owner, m);
+    if (!hold(s, p, m, pressing)) {
         s->conf.on_fatal(s->conf.owner, MR_ENOMEM, "source: no memory to hold a record back");
-    } else if (p->n_held >= HELD_RECORDS || p->held_bytes >= HELD_BYTES) {
+        return;
+    }
+    if (pressing) take_pressing(s, p);
+    if (p->n_held >= HELD_RECORDS || p->held_bytes >= HELD_BYTES) {
         mr_log(MR_LOG_DEBUG, "source", "partition paused", "part=%d off=%" PRId64 " held=%zu",
                (int)m->partition, m->offset, p->n_held);
         check_call(s, mr_kafka_pause(s->consumer, s->conf.topic, m->partition, &err), &err);
@@ -162,18 +194,6 @@ static void on_eof(void *owner, const char *topic, int32_t partition, int64_t of
     if (!p || p->first || offset <= p->position) return;
     p->position = offset;
     s->conf.on_change(s->conf.owner);
-}
-
-/* False: nothing held, or no room for it. */
-static bool offer_first(mr_source *s, part *p) {
-    mr_err err = {0};
-
-    if (!p->first || s->conf.on_record(s->conf.owner, &p->first->m) != MR_OK) return false;
-    p->position = p->first->m.offset + 1;
-    drop_first(p);
-    if (p->n_held <= HELD_RECORDS / 2 && p->held_bytes <= HELD_BYTES / 2) /* no-op if not paused */
-        check_call(s, mr_kafka_resume(s->consumer, s->conf.topic, p->partition, &err), &err);
-    return true;
 }
 
 void mr_source_retry(mr_source *s) {

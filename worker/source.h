@@ -24,8 +24,11 @@ typedef struct mr_source_conf {
     int session_timeout_ms;
     void *owner;
     /* A record of an assigned partition. MR_OK: taken, for good. MR_ELIMIT: no room; the source
-     * keeps it, pauses the partition, and offers it again at mr_source_retry. */
-    mr_status (*on_record)(void *owner, const mr_kafka_msg *m);
+     * keeps it, pauses the partition, and offers it again at mr_source_retry. pressing: it, or one
+     * behind it that it keeps waiting, is. */
+    mr_status (*on_record)(void *owner, const mr_kafka_msg *m, bool pressing);
+    /* This record, for which there is no room, should not wait for it. Asked once. */
+    bool (*is_pressing)(void *owner, const mr_kafka_msg *m);
     /* A partition comes (its offset: the first one, negative when not known) or goes. */
     mr_status (*on_assign)(void *owner, const mr_kafka_tp *tp, mr_err *err);
     void (*on_revoke)(void *owner, const int32_t *partitions, size_t n, bool lost);

@@ -87,7 +87,8 @@ size_t mr_engine_kv_bytes(const mr_engine *e);
  * tokens were generated before (a continued job): sampling goes on at that index. MR_ELIMIT: max_seqs in
  * use, or no KV blocks for n + max_new tokens: they are set aside now, so a step never runs out.
  * MR_EINVAL: n is 0, n + max_new beyond n_ctx or the whole KV cache, a token out of range, a bad
- * parameter (named). max_new 0: the prompt is computed and nothing sampled.
+ * parameter (named). max_new 0: the prompt is computed and nothing sampled. MR_ENOMEM: the device has
+ * no memory now. MR_EUNAVAIL: it is lost, and so is every sequence; only drop and close are left.
  * salt: what other sequences with the same salt have computed of the same beginning is taken over
  * instead of computed again (whole blocks, never the last token); the results are the same. Give
  * those who must not learn of each other's prompts, by timing, different salts. */
@@ -108,7 +109,8 @@ uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens);
 /* One forward pass over items[n] (each sequence once; sum of n_tokens <= max_step_tokens); outs[n].
  * A sampled token is appended to its sequence and is its next pending token, unless the reserved
  * max_new is used up. No malloc. MR_EINTERNAL: logits are not finite; the items they belong to have
- * token MR_ENGINE_SPOILED, no sequence has moved: drop those and step again with the rest. */
+ * token MR_ENGINE_SPOILED, no sequence has moved: drop those and step again with the rest. MR_ENOMEM:
+ * no memory for a step of this size, no sequence has moved: try a smaller one. MR_EUNAVAIL: as add. */
 mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                          mr_err *err);
 

@@ -33,6 +33,10 @@ extern "C" {
 #define MR_JOB_MAX_METADATA_VALUE 512
 #define MR_JOB_MAX_DEADLINE_MS (7ull * 24 * 3600 * 1000)
 #define MR_JOB_MAX_ATTEMPTS 20
+#define MR_JOB_MAX_NOT_BEFORE_MS (30ull * 24 * 3600 * 1000) /* ahead of now */
+#define MR_JOB_MAX_KEY 128      /* bytes of an idempotency key */
+#define MR_JOB_MAX_HISTORY 32   /* past attempts that travel with a job; then the oldest goes */
+#define MR_JOB_MAX_REASON 200   /* bytes of a past attempt's message */
 
 typedef enum mr_format { MR_FORMAT_JSON, MR_FORMAT_MSGPACK } mr_format;
 typedef enum mr_priority { MR_PRIORITY_HIGH, MR_PRIORITY_NORMAL, MR_PRIORITY_LOW, MR_PRIORITY_N } mr_priority;
@@ -78,6 +82,24 @@ typedef struct mr_callback {
     size_t n_events;
 } mr_callback;
 
+/* How an attempt ended that did not end its job. */
+typedef enum mr_attempt_outcome {
+    MR_ATTEMPT_DRAINED, /* the worker was asked to stop, and drain_ms was over */
+    MR_ATTEMPT_REVOKED, /* the job's partition went to another worker */
+    MR_ATTEMPT_STOPPED, /* the worker ends at once: a second signal, or it cannot go on */
+    MR_ATTEMPT_FAULT,   /* the engine failed; uses up an attempt */
+    MR_ATTEMPT_OOM,     /* no memory for it now; uses up none */
+    MR_ATTEMPT_NO_FIT   /* more tokens than this worker can ever hold; uses up none */
+} mr_attempt_outcome;
+
+typedef struct mr_past { /* one attempt of a job that came back */
+    uint32_t attempt;
+    unsigned outcome; /* mr_attempt_outcome, FAULT and below */
+    const char *worker;
+    const char *message; /* one line */
+    uint64_t time_ms;    /* wall clock */
+} mr_past;
+
 typedef struct mr_job_spec {
     char job_id[MR_JOB_ID_LEN + 1];
     const char *model;  /* "": the only or default one */
@@ -94,6 +116,9 @@ typedef struct mr_job_spec {
     mr_priority priority;  /* default normal; the lane topic has the last word */
     uint64_t deadline_ms;  /* after the record's Kafka timestamp; 0: none */
     uint32_t max_attempts; /* 0: the setting */
+    uint64_t not_before_ms; /* wall clock; 0: at once */
+    const char *idempotency_key; /* NULL: none; with the tenant it names one job */
+    char replay_of[MR_JOB_ID_LEN + 1]; /* the job that this one repeats; "": none */
     mr_callback callback;
     const mr_pair *metadata;
     size_t n_metadata;
@@ -103,6 +128,14 @@ typedef struct mr_job_spec {
     uint32_t attempt;       /* 1.. */
     uint64_t received_ms;   /* wall clock, Kafka timestamp of the record */
     uint64_t expires_ms;    /* wall clock; 0: never */
+    uint32_t tries;         /* attempts used up */
+    uint32_t backoffs;      /* times that it came back for want of memory */
+    uint64_t due_ms;        /* wall clock: not to be released earlier; 0: at once */
+    uint32_t charged;       /* tokens that its tenant was charged at its release */
+    uint32_t need_tokens;   /* of context and KV cache, as a worker counted them; 0: not known */
+    bool key_held;          /* idempotency_key is in the index for this job */
+    const mr_past *history; /* oldest first */
+    size_t n_history;
 } mr_job_spec;
 
 typedef enum mr_job_status {
@@ -113,6 +146,7 @@ typedef struct mr_job_error {
     const char *code;    /* machine-readable: "unknown_field", "context_exceeded", ... NULL: no error */
     const char *field;   /* "params.temperature"; "" when none */
     const char *message; /* one line: field, limit, value */
+    uint64_t retry_after_ms; /* 0: it makes no sense to come back, or none is known */
 } mr_job_error;
 
 typedef struct mr_token_logprob {
@@ -134,7 +168,10 @@ typedef struct mr_result { /* the one terminal record of a job */
     const mr_token_logprob *logprobs; /* [n_logprobs], NULL when not asked for */
     size_t n_logprobs;
     mr_job_error error;
+    const char *duplicate_of; /* job id that has the same idempotency key; NULL: none */
     uint32_t attempt;
+    uint32_t tries;       /* attempts used up, this one included */
+    uint32_t preemptions; /* times that a more important job took its seat */
     const char *worker;
     bool stream_degraded; /* the live stream missed frames; this text is whole */
     uint64_t received_ms, finished_ms;          /* wall clock */
@@ -170,17 +207,46 @@ typedef struct mr_heartbeat { /* record of millrace.workers, key: worker id */
     uint32_t free_slots, max_slots, running, waiting;
     uint64_t kv_tokens_free, kv_tokens_total;
     uint32_t n_ctx;
-    float pressure; /* 0..1 */
+    uint32_t displaceable; /* running jobs that would make room for a high one */
+    float pressure; /* 0..1: share of its slots that it does not use for want of memory */
     float tokens_per_s;
+    const uint64_t *prefixes; /* [n_prefixes] digests of beginnings in the prefix cache, see prefix.h */
+    size_t n_prefixes;
 } mr_heartbeat;
 
-typedef enum mr_attempt_outcome {
-    MR_ATTEMPT_DRAINED, /* the worker was asked to stop, and drain_ms was over */
-    MR_ATTEMPT_REVOKED, /* the job's partition went to another worker */
-    MR_ATTEMPT_STOPPED  /* the worker ends at once: a second signal, or it cannot go on */
-} mr_attempt_outcome;
+#define MR_HEARTBEAT_MAX_PREFIXES 64
+#define MR_BEAT_MAX_MODELS  64
+#define MR_BEAT_MAX_TENANTS 32
 
-typedef struct mr_attempt { /* record of millrace.attempts, key: job id; the job is not over */
+typedef struct mr_beat_lane {
+    uint64_t waiting;        /* in the window */
+    uint64_t queued, left;   /* since the start: entered the window; left it, however */
+    float per_s;             /* jobs that left it, over the last minute */
+} mr_beat_lane;
+
+typedef struct mr_beat { /* record of millrace.dispatchers, key: dispatcher id */
+    const char *dispatcher;
+    uint64_t sent_ms;
+    bool leaving;
+    mr_beat_lane lanes[MR_PRIORITY_N];
+    uint64_t delayed; /* jobs held until they are due */
+    uint64_t paused_parts, parts; /* ingress partitions */
+    const struct mr_beat_model {
+        const char *name;
+        uint64_t waiting;
+    } *models; /* with waiting jobs */
+    size_t n_models;
+    const struct mr_beat_tenant {
+        const char *name;
+        uint64_t waiting;
+        uint32_t weight;
+        float tokens_per_s; /* charged over the last minute */
+        bool limited;       /* held back by its rate now */
+    } *tenants; /* those with most tokens or waiting jobs */
+    size_t n_tenants;
+} mr_beat;
+
+typedef struct mr_attempt { /* a note in millrace.attempts, key: job id; the job is not over */
     char job_id[MR_JOB_ID_LEN + 1];
     uint32_t attempt;
     unsigned outcome; /* mr_attempt_outcome */
@@ -191,6 +257,7 @@ typedef struct mr_attempt { /* record of millrace.attempts, key: job id; the job
 
 MR_API const char *mr_priority_name(mr_priority p);
 MR_API const char *mr_job_status_name(mr_job_status s);
+MR_API const char *mr_attempt_outcome_name(unsigned outcome);
 
 #ifdef __cplusplus
 }

@@ -32,7 +32,8 @@ MR_API void mr_interrupt(mr_client *c);
 /* A spec with the defaults of the codec and a fresh job id. */
 MR_API void mr_job_defaults(mr_job_spec *j);
 
-/* Produce one job; returns when the brokers have acknowledged it. An empty job_id is filled in.
+/* Produce one job; returns when the brokers have acknowledged it. An empty job_id is filled in. The
+ * record is sent, and its result comes back, in reply_format.
  * MR_ETIMEOUT, MR_ECANCELED: it may still arrive; submit again with the same job_id. */
 MR_API mr_status mr_submit(mr_client *c, mr_job_spec *j, int timeout_ms, mr_err *err);
 /* The same without waiting for the acknowledgement: MR_ELIMIT: call mr_poll first. Failures reach
@@ -65,10 +66,14 @@ MR_API mr_status mr_follow(mr_client *c, const char *job_id, uint64_t from, int 
 MR_API mr_status mr_wait(mr_client *c, const char *job_id, int timeout_ms, const mr_result **out, mr_err *err);
 
 typedef struct mr_job_view { /* from the status hash in Redis: a view, not the authority */
-    char state[16]; /* "queued", "released", "running", or a terminal status */
-    char model[65], worker[129];
+    char state[16]; /* "queued", "delayed", "released", "running", or a terminal status */
+    char model[65], tenant[65], worker[129];
     uint32_t attempt, tokens;
-    uint64_t updated_ms;
+    uint32_t tries; /* attempts used up, as far as the dispatcher knows */
+    uint64_t received_ms, updated_ms; /* wall clock; 0: not known */
+    uint64_t due_ms;                  /* when it was delayed last: until then */
+    char lane[8], dispatcher[193]; /* where it was queued last, and its number in that lane there */
+    uint64_t ticket;               /* 0: never */
     char error[512];
 } mr_job_view;
 MR_API mr_status mr_job_look(mr_client *c, const char *job_id, mr_job_view *out, mr_err *err);

@@ -37,6 +37,10 @@ static void show_jobs(void) {
     static const mr_bias bias[] = {{42, -100}, {7, 0.5f}};
     static const char *const events[] = {"succeeded", "failed"};
     static const mr_pair metadata[] = {{"doc", "17"}, {"empty", ""}};
+    static const mr_past history[] = {
+        {1, MR_ATTEMPT_FAULT, "host-4711", "the step failed", 1767225601000},
+        {2, MR_ATTEMPT_OOM, "host-4711", "no memory for 16 rows", 1767225602000},
+        {3, MR_ATTEMPT_NO_FIT, "host-4712", "1200 tokens, at most 1024", 1767225603000}};
     mr_job_spec j;
 
     mr_codec_job_defaults(&j);
@@ -68,10 +72,23 @@ static void show_jobs(void) {
     j.metadata = metadata;
     j.n_metadata = MR_COUNT(metadata);
     show_job(&j, false);
+    j.not_before_ms = 1767225700000;
+    j.idempotency_key = "order-17";
+    memcpy(j.replay_of, ID, sizeof ID);
+    show_job(&j, false);
     j.attempt = 1;
     j.received_ms = 1767225600000;
     j.expires_ms = 1767226200000;
     j.reply_format = MR_FORMAT_MSGPACK;
+    show_job(&j, true);
+    j.tries = 2;
+    j.backoffs = 1;
+    j.due_ms = 1767225700000;
+    j.charged = 300;
+    j.need_tokens = 1200;
+    j.key_held = true;
+    j.history = history;
+    j.n_history = MR_COUNT(history);
     show_job(&j, true);
 }
 
@@ -110,7 +127,13 @@ static void show_results(void) {
         .finish_reason = "",
         .text = "",
         .worker = "dispatcher-1",
-        .error = {"unknown_field", "params.temprature", "params.temprature: unknown field"}};
+        .error = {.code = "unknown_field",
+                  .field = "params.temprature",
+                  .message = "params.temprature: unknown field"}};
+    show_result(&r);
+    r.error = (mr_job_error){.code = "rate_limited", .field = "tenant",
+                             .message = "tenant acme: 50 jobs per second", .retry_after_ms = 1200};
+    r.duplicate_of = ID;
     show_result(&r);
     for (int s = MR_STATUS_CANCELLED; s <= MR_STATUS_EXPIRED; s++) {
         r.status = (mr_job_status)s;
@@ -138,17 +161,19 @@ static void show_frames(void) {
     show_frame(&fr);
     fr.status = MR_STATUS_FAILED;
     fr.finish_reason = "";
-    fr.error = (mr_job_error){"engine_error", "", "the step failed"};
+    fr.error = (mr_job_error){.code = "engine_error", .field = "", .message = "the step failed"};
     show_frame(&fr);
 }
 
 static void show_heartbeats(void) {
     static const struct mr_heartbeat_part parts[] = {{0, 1234}, {3, 0}};
+    static const uint64_t prefixes[] = {0, UINT64_MAX, 0x0123456789abcdef};
     const mr_heartbeat h = {.worker = "host-4711", .model = "demo", .sent_ms = 1767225600000,
                             .parts = parts, .n_parts = MR_COUNT(parts), .free_slots = 3,
                             .max_slots = 16, .running = 12, .waiting = 1, .kv_tokens_free = 8192,
-                            .kv_tokens_total = 65536, .n_ctx = 1024, .pressure = 0.25f,
-                            .tokens_per_s = 410.5f};
+                            .kv_tokens_total = 65536, .n_ctx = 1024, .displaceable = 2,
+                            .pressure = 0.25f, .tokens_per_s = 410.5f, .prefixes = prefixes,
+                            .n_prefixes = MR_COUNT(prefixes)};
     const mr_heartbeat bye = {.worker = "host-4711", .model = "demo", .leaving = true};
     const void *bytes = NULL;
     size_t n = 0;
@@ -157,6 +182,23 @@ static void show_heartbeats(void) {
     show("heartbeat", st, bytes, n);
     st = mr_codec_heartbeat_encode(&bye, &arena, &bytes, &n);
     show("heartbeat", st, bytes, n);
+}
+
+static void show_beats(void) {
+    static const struct mr_beat_model models[] = {{"demo", 3}};
+    static const struct mr_beat_tenant tenants[] = {{"acme", 3, 4, 120.5f, true}};
+    const mr_beat b = {.dispatcher = "host-42", .sent_ms = 1767225600000,
+                       .lanes = {{0, 5, 5, 0.1f}, {2, 90, 88, 1.5f}, {1, 1, 0, 0}}, .delayed = 7,
+                       .parts = 24, .paused_parts = 1, .models = models, .n_models = 1,
+                       .tenants = tenants, .n_tenants = 1};
+    const mr_beat bye = {.dispatcher = "host-42", .leaving = true};
+    const void *bytes = NULL;
+    size_t n = 0;
+    mr_status st = mr_codec_beat_encode(&b, &arena, &bytes, &n);
+
+    show("beat", st, bytes, n);
+    st = mr_codec_beat_encode(&bye, &arena, &bytes, &n);
+    show("beat", st, bytes, n);
 }
 
 static void show_attempts(void) {
@@ -181,8 +223,11 @@ static void show_dead_letters(void) {
     show("dead", st, bytes, n);
     d.job_id = ID;
     d.payload_len = 0;
+    d.replay = ID;
     st = mr_codec_dead_encode(&d, &arena, &bytes, &n);
     show("dead", st, bytes, n);
+    st = mr_codec_key_encode(ID, 1767225600000, &arena, &bytes, &n);
+    show("key", st, bytes, n);
     st = mr_codec_cancel_encode(ID, &arena, &bytes, &n);
     show("control", st, bytes, n);
 }
@@ -193,6 +238,7 @@ int main(void) {
     show_results();
     show_frames();
     show_heartbeats();
+    show_beats();
     show_attempts();
     show_dead_letters();
     mr_arena_drop(&arena);

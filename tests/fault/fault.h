@@ -14,8 +14,9 @@
 #include "millrace/error.h"
 #include "tests/test.h"
 
-static unsigned long fault_at, fault_count; /* 0: off */
-static bool fault_stays, fault_hit;
+/* Of the thread that runs the scenario: what others allocate is not counted. */
+static _Thread_local unsigned long fault_at, fault_count; /* 0: off */
+static _Thread_local bool fault_stays, fault_hit;
 
 static bool fault_now(void) {
     if (!fault_at) return false;
@@ -43,7 +44,7 @@ char *__wrap_strdup(const char *s) { return fault_now() ? NULL : __real_strdup(s
 /* May allocate as it likes; err has the text when the result is not MR_OK. */
 typedef mr_status fault_scenario(mr_err *err);
 
-static mr_status fault_run(fault_scenario *scenario, unsigned long at, bool stays, mr_err *err) {
+static inline mr_status fault_run(fault_scenario *scenario, unsigned long at, bool stays, mr_err *err) {
     fault_at = at;
     fault_count = 0;
     fault_stays = stays;
@@ -56,7 +57,7 @@ static mr_status fault_run(fault_scenario *scenario, unsigned long at, bool stay
 
 /* Returns how many allocations the scenario makes when none fails. step 1: each of them fails once;
  * larger steps for scenarios with very many. */
-static unsigned long fault_each(fault_scenario *scenario, unsigned long step) {
+static inline unsigned long fault_each(fault_scenario *scenario, unsigned long step) {
     mr_err err;
     unsigned long n = 1;
 

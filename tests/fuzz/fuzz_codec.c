@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "schemas/codec.h"
+#include "schemas/headers.h"
 
 #define ARENA_BYTES (64u << 20)
 
@@ -105,6 +106,49 @@ static void fuzz_heartbeat(const void *bytes, size_t n, mr_arena *arena) {
     check_same(once, n_once, twice, n_twice);
 }
 
+static void fuzz_beat(const void *bytes, size_t n, mr_arena *arena) {
+    const void *once, *twice;
+    size_t n_once, n_twice;
+    mr_beat b, back;
+
+    if (mr_codec_beat_decode(&b, bytes, n, arena, NULL) != MR_OK) return;
+    MR_CHECK(mr_codec_beat_encode(&b, arena, &once, &n_once) == MR_OK);
+    MR_CHECK(mr_codec_beat_decode(&back, once, n_once, arena, NULL) == MR_OK);
+    MR_CHECK(mr_codec_beat_encode(&back, arena, &twice, &n_twice) == MR_OK);
+    check_same(once, n_once, twice, n_twice);
+}
+
+static void fuzz_attempt(const void *bytes, size_t n, mr_arena *arena) {
+    const void *once, *twice;
+    size_t n_once, n_twice;
+    mr_attempt a, back;
+
+    if (mr_codec_attempt_decode(&a, bytes, n, arena, NULL) != MR_OK) return;
+    MR_CHECK(mr_codec_attempt_encode(&a, arena, &once, &n_once) == MR_OK);
+    MR_CHECK(mr_codec_attempt_decode(&back, once, n_once, arena, NULL) == MR_OK);
+    MR_CHECK(mr_codec_attempt_encode(&back, arena, &twice, &n_twice) == MR_OK);
+    check_same(once, n_once, twice, n_twice);
+}
+
+static void fuzz_key(const void *bytes, size_t n, mr_arena *arena) {
+    char id[MR_JOB_ID_LEN + 1], again[MR_JOB_ID_LEN + 1];
+    uint64_t ms, ms_again;
+    const void *once;
+    size_t n_once;
+
+    if (mr_codec_key_decode(id, &ms, bytes, n, arena, NULL) != MR_OK) return;
+    MR_CHECK(mr_codec_key_encode(id, ms, arena, &once, &n_once) == MR_OK);
+    MR_CHECK(mr_codec_key_decode(again, &ms_again, once, n_once, arena, NULL) == MR_OK);
+    MR_CHECK(ms == ms_again && strcmp(id, again) == 0);
+}
+
+static void fuzz_charged(const uint8_t *bytes, size_t n) {
+    mr_priority lane;
+    uint32_t tokens;
+
+    if (mr_charged_read(bytes, n, &lane, &tokens)) MR_CHECK(lane < MR_PRIORITY_N);
+}
+
 static void fuzz_dead(const void *bytes, size_t n, mr_arena *arena) {
     const void *once, *twice;
     size_t n_once, n_twice;
@@ -129,12 +173,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     case 'j': fuzz_job(MR_FORMAT_JSON, bytes, n, false, &arena); break;
     case 'm': fuzz_job(MR_FORMAT_MSGPACK, bytes, n, false, &arena); break;
     case 'w': fuzz_job(MR_FORMAT_MSGPACK, bytes, n, true, &arena); break;
+    case 'i': fuzz_job(MR_FORMAT_JSON, bytes, n, true, &arena); break;
     case 'o': fuzz_openai("/v1/chat/completions", bytes, n, &arena); break;
     case 'p': fuzz_openai("/v1/completions", bytes, n, &arena); break;
     case 'r': fuzz_result(MR_FORMAT_JSON, bytes, n, &arena); break;
     case 's': fuzz_result(MR_FORMAT_MSGPACK, bytes, n, &arena); break;
     case 'f': fuzz_frame(bytes, n, &arena); break;
     case 'h': fuzz_heartbeat(bytes, n, &arena); break;
+    case 'b': fuzz_beat(bytes, n, &arena); break;
+    case 'a': fuzz_attempt(bytes, n, &arena); break;
+    case 'k': fuzz_key(bytes, n, &arena); break;
+    case 'x': fuzz_charged(bytes, n); break;
     case 'd': fuzz_dead(bytes, n, &arena); break;
     default: mr_codec_cancel_decode(id, bytes, n, NULL); break;
     }

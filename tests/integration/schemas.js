@@ -7,7 +7,7 @@ const addFormats = require('ajv-formats').default;
 const { Parser, fromFile } = require('@asyncapi/parser');
 
 const [dir, examples] = process.argv.slice(2);
-const kinds = ['job', 'result', 'frame', 'heartbeat', 'attempt', 'dead', 'control'];
+const kinds = ['job', 'result', 'frame', 'heartbeat', 'beat', 'attempt', 'key', 'dead', 'control'];
 let failures = 0;
 
 function fail(text) {
@@ -61,6 +61,11 @@ const broken = [
   ['job', (r) => (r.params.stop = Array(17).fill('a'))],
   ['job', (r) => (r.tenant = '')],
   ['job', (r) => (r.attempt = 1)],
+  ['job', (r) => (r.tries = 1)],
+  ['job', (r) => (r.idempotency_key = '')],
+  ['job', (r) => (r.replay_of = 'x')],
+  ['job', (r) => Object.assign(r, { attempt: 1, received_ms: 0, expires_ms: 0, reply_format: 'json',
+                                    history: [{ attempt: 1, outcome: 'drained' }] })],
   ['job', (r) => (r.callback = { url: 'ftp://x' })],
   ['result', (r) => (r.status = 'done')],
   ['result', (r) => (r.usage.prompt_tokens = -1)],
@@ -69,6 +74,10 @@ const broken = [
   ['frame', (r) => (r.type = 'done')],
   ['heartbeat', (r) => (r.pressure = 2)],
   ['heartbeat', (r) => delete r.parts],
+  ['heartbeat', (r) => (r.prefixes = ['0123'])],
+  ['beat', (r) => delete r.lanes],
+  ['beat', (r) => (r.lanes.high.waiting = -1)],
+  ['key', (r) => delete r.job_id],
   ['attempt', (r) => (r.outcome = 'succeeded')],
   ['attempt', (r) => delete r.worker],
   ['dead', (r) => delete r.origin.offset],

@@ -27,8 +27,9 @@ from jobs import Results
 
 MILLRACE = str(servers.BIN / "millrace")
 README = (servers.SOURCE / "README.md").read_text()
-COMMANDS = ["up", "submit", "batch", "tail", "status", "cancel", "model info", "model synth", "generate",
-            "tokenize", "bench engine", "completion", "man"]
+COMMANDS = ["up", "submit", "batch", "tail", "status", "top", "cancel", "dead list", "dead show",
+            "dead replay", "model info", "model synth", "generate",
+            "tokenize", "bench engine", "bench pipeline", "completion", "man"]
 NOBODY = "00000000-0000-4000-8000-000000000000"
 TEXT = "This library reads and writes TIFF images, and comes with tools to convert them."
 
@@ -55,6 +56,11 @@ class Documents(unittest.TestCase):
                            (["submit", "-n", "many", "x"], "--max-tokens"), (["up"], "--model"),
                            (["submit", "--prompt", "--system", "s", "x"], "--prompt"),
                            (["submit", "--priority", "urgent", "x"], "high, normal, low"),
+                           (["submit", "--not-before", "tomorrow", "x"], "2026-01-02T03:04:05Z"),
+                           (["submit", "--not-before", "+31d", "x"], "30 days"),
+                           (["submit", "--idempotency-key", "", "x"], "1 to 128 bytes"),
+                           (["submit", "--max-attempts", "21", "x"], "--max-attempts"),
+                           (["dead"], "replay"), (["dead", "show"], "JOB"), (["dead", "replay"], "--cause"),
                            (["batch", "x"], "--output"), (["batch", "x", "-o", "y", "-t", "9"], "--temperature")]:
             with self.subTest(argv=argv):
                 p = run([MILLRACE, *argv])
@@ -91,6 +97,7 @@ class Documents(unittest.TestCase):
             return p.stdout.split()
         self.assertEqual(complete("su"), ["submit"])
         self.assertEqual(sorted(complete("model", "")), ["info", "synth"])
+        self.assertEqual(sorted(complete("dead", "")), ["list", "replay", "show"])
         self.assertEqual(complete("submit", "--pri"), ["--priority"])
         self.assertEqual(complete("submit", "--priority", ""), ["high", "normal", "low"])
         self.assertIn("--batch", complete("bench", "engine", "--"))
@@ -206,7 +213,7 @@ class Embedded(unittest.TestCase):
     def test_rejected_and_timed_out(self) -> None:
         p = self.up.millrace("submit", "--wait", "word " * 20000)
         self.assertEqual(p.returncode, 65)
-        self.assertRegex(p.stderr, "rejected: .*context")
+        self.assertRegex(p.stderr, r"rejected: .* \d+ tokens")
         p = self.up.millrace("submit", "--stream", "word " * 20000)
         self.assertEqual(p.returncode, 65)
 
@@ -232,16 +239,44 @@ class Embedded(unittest.TestCase):
 
     def test_cancel(self) -> None:
         p = self.up.millrace("cancel", self.job_id)
-        self.assertEqual(p.returncode, 65)
-        self.assertIn("over already", p.stderr)
+        self.assertEqual(p.returncode, 0)
+        self.assertRegex(p.stderr, r"was over already: succeeded at 20\d\d-")
+        p = self.up.millrace("cancel", "--wait", "--json", self.job_id)
+        self.assertEqual(json.loads(p.stdout), {"job_id": self.job_id, "state": "succeeded", "was": "succeeded"})
         many = [self.up.millrace("submit", "--prompt", "-t", "1", "-n", "400", "x").stdout.strip() for _ in range(6)]
         p = self.up.millrace("cancel", *many)
-        self.assertIn(p.returncode, (0, 65), p.stderr)
+        self.assertEqual(p.returncode, 0, p.stderr)
         ends = [self.up.millrace("tail", job) for job in many]
         states = {json.loads(self.up.millrace("status", "--json", job).stdout)["state"] for job in many}
         self.assertLessEqual(states, {"cancelled", "succeeded"})
         self.assertIn("cancelled", states)
         self.assertIn(75, {e.returncode for e in ends})
+
+    def test_cancel_and_wait(self) -> None:
+        later = [self.up.millrace("submit", "--not-before", "+1h", "x").stdout.strip() for _ in range(2)]
+        p = self.up.millrace("cancel", "--wait", *later)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertEqual(sorted(p.stdout.splitlines()), sorted(f"{job} cancelled" for job in later))
+        p = self.up.millrace("cancel", "--wait", "--timeout", "1", NOBODY)
+        self.assertEqual(p.returncode, 75)
+        self.assertIn("nothing is known about it", p.stderr)
+        self.assertEqual(self.up.millrace("cancel", "nonsense").returncode, 65)
+
+    def test_the_same_key_twice(self) -> None:
+        first = self.up.millrace("submit", "--idempotency-key", "k 1", "-n", "3", "--wait", "x")
+        self.assertEqual(first.returncode, 0, first.stderr)
+        job_id = re.search(r"job (\S+)", first.stderr).group(1)
+        p = self.up.millrace("submit", "--idempotency-key", "k 1", "-n", "3", "--wait", "y")
+        self.assertEqual(p.returncode, 65)
+        self.assertIn(f"rejected: duplicate of {job_id}", p.stderr)
+        p = self.up.millrace("submit", "--idempotency-key", "k 1", "-n", "3", "--wait", "--json", "y")
+        self.assertEqual(json.loads(p.stdout)["duplicate_of"], job_id)
+
+    def test_not_before(self) -> None:
+        begin = time.time()
+        p = self.up.millrace("submit", "--not-before", "+3s", "-n", "3", "--wait", "--json", "x")
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertGreaterEqual(json.loads(p.stdout)["timings"]["finished_ms"] / 1000, begin + 3)
 
     def test_readme_python(self) -> None:
         code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
@@ -412,6 +447,26 @@ class Batch(unittest.TestCase):
         self.assertIn("50 succeeded, 0 failed", err)
         self.check_output(ids)
 
+    def test_killed_while_its_jobs_wait(self) -> None:
+        """Jobs that are not due yet are alive: the next run waits for them instead of sending them again."""
+        ids = self.write(5)
+        begin = time.time()
+        p = self.start("--not-before", "+8s")
+        journal = pathlib.Path(f"{self.output}.journal")
+        servers.wait_for("all are sent", lambda: journal.exists() and journal.read_text().count("doc-") == 5, 30)
+        jobs = [json.loads(line)["job_id"] for line in journal.read_text().splitlines() if "doc-" in line]
+
+        def delayed() -> bool:
+            p = self.rig.millrace("status", "--json", *jobs, check=False)
+            return p.stdout.count('"delayed"') == 5
+        servers.wait_for("all are delayed", delayed, 30)
+        p.kill()
+        p.communicate()
+        _, err = self.start("--not-before", "+8s").communicate(timeout=90)
+        self.assertIn("5 succeeded, 0 failed", err)
+        self.assertEqual(set(self.ran(self.check_output(ids)).values()), {1}, "a job was sent twice")
+        self.assertGreaterEqual(time.time(), begin + 8)
+
     def test_interrupted_and_killed_it_goes_on(self) -> None:
         ids = self.write(60)
         self.results.read(1)
@@ -570,7 +625,7 @@ fail:
 """
 API = {"mr_client_connect", "mr_client_close", "mr_interrupt", "mr_job_defaults", "mr_submit", "mr_submit_async",
        "mr_watch_results", "mr_watch_caught_up", "mr_poll", "mr_follow", "mr_wait", "mr_job_look", "mr_cancel",
-       "mr_priority_name", "mr_job_status_name", "mr_fail", "mr_status_name", "mr_status_exit_code",
+       "mr_priority_name", "mr_job_status_name", "mr_attempt_outcome_name", "mr_fail", "mr_status_name", "mr_status_exit_code",
        "mr_check_failed"}
 
 

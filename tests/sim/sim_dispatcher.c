@@ -25,6 +25,7 @@ static mr_entry *add_entry(sim_dispatcher *d, mr_origin at, const sim_record *r)
     MR_CHECK(e);
     e->at = at;
     e->job.model = MODEL;
+    e->job.tenant = "default";
     e->lane = (mr_priority)(mr_parts_partition(sim_commit_parts(sim_consumer_commit(d->consumer)),
                                                at.part) -
                             SIM_JOBS);
@@ -37,7 +38,7 @@ static mr_entry *add_entry(sim_dispatcher *d, mr_origin at, const sim_record *r)
 }
 
 static void drop_entry(sim_dispatcher *d, mr_entry *e) {
-    if (e->waiting) mr_window_remove(d->window, e);
+    if (e->place == MR_PLACE_WINDOW) mr_window_remove(d->window, e);
     if (e->all_prev)
         e->all_prev->all_next = e->all_next;
     else
@@ -63,7 +64,7 @@ static void on_record(void *owner, mr_origin at, const sim_record *r) {
         sim_commit_send(sim_consumer_commit(d->consumer), at, &result, 1, NULL, 0);
         return;
     }
-    MR_CHECK(mr_window_push(d->window, add_entry(d, at, r)) == MR_OK);
+    MR_CHECK(mr_window_push(d->window, add_entry(d, at, r), d->w->s.now) == MR_OK);
 }
 
 /* ---- out ---- */
@@ -79,12 +80,14 @@ static void on_released(void *owner, uint64_t arg, mr_status status, int64_t off
 }
 
 static void release(sim_dispatcher *d) {
-    while (mr_window_has(d->window, MODEL)) {
-        const int32_t p = mr_placement_take(d->placement, MODEL, d->w->s.now);
-        if (p < 0) return;
-        mr_entry *e = mr_window_pop(d->window, MODEL);
-        const sim_put work = {.tp = SIM_WORK + p, .r = {.job = (int)e->bytes}};
-        e->work_partition = p;
+    const uint64_t now = d->w->s.now;
+    for (unsigned lanes; (lanes = mr_placement_lanes(d->placement, MODEL, now)) != 0;) {
+        mr_entry *e = mr_window_pop(d->window, MODEL, lanes, now);
+        if (!e) return;
+        const mr_ask ask = {.model = MODEL, .lane = e->lane};
+        e->work_partition = mr_placement_take(d->placement, &ask, now).partition;
+        MR_CHECK(e->work_partition >= 0);
+        const sim_put work = {.tp = SIM_WORK + e->work_partition, .r = {.job = (int)e->bytes}};
         sim_commit_send(sim_consumer_commit(d->consumer), e->at, &work, 1, on_released,
                         (uintptr_t)e);
     }
@@ -105,7 +108,7 @@ static void on_lost(void *owner) {
     sim_dispatcher *d = owner;
     for (mr_entry *e = d->all, *next; e; e = next) {
         next = e->all_next;
-        if (e->waiting) drop_entry(d, e);
+        if (e->place == MR_PLACE_WINDOW) drop_entry(d, e);
     }
 }
 
@@ -116,7 +119,7 @@ sim_dispatcher *sim_dispatcher_start(sim_world *w, int number) {
     MR_CHECK(d);
     d->w = w;
     d->number = number;
-    MR_CHECK(mr_window_open(&d->window, NULL) == MR_OK);
+    MR_CHECK(mr_window_open(&d->window, &(mr_window_conf){.max_wait_ms = 0}, NULL) == MR_OK);
     MR_CHECK(mr_placement_open(&d->placement, LOOKAHEAD, WORKER_TIMEOUT_MS, NULL) == MR_OK);
     d->consumer = sim_consumer_open(&w->s, w->kafka,
                                     &(sim_consumer_conf){.group = SIM_DISPATCHERS,

@@ -263,7 +263,9 @@ sim_worker *sim_worker_start(sim_world *w, int number) {
     k->number = number;
     k->odd = number == w->odd_worker;
     MR_CHECK(mr_suspects_open(&k->suspects, SLOTS, NULL) == MR_OK);
-    MR_CHECK(mr_sched_open(&k->sched, SLOTS, MAX_RUNNING, STEP_TOKENS, NULL) == MR_OK);
+    const mr_sched_conf sched = {
+        .n_ids = SLOTS, .max_running = MAX_RUNNING, .step_tokens = STEP_TOKENS};
+    MR_CHECK(mr_sched_open(&k->sched, &sched, NULL) == MR_OK);
     k->consumer = sim_consumer_open(&w->s, w->kafka,
                                     &(sim_consumer_conf){.group = SIM_WORKERS,
                                                          .transactional_id = number,

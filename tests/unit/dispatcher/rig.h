@@ -30,17 +30,19 @@ static mr_err err;
 static void rig_open(int32_t partitions, int32_t result_partitions) {
     static const char extra[] =
         "session.timeout.ms=6000;heartbeat.interval.ms=200;fetch.wait.max.ms=10";
-    const char *topics[] = {names.jobs[0], names.jobs[1], names.jobs[2], names.results,
-                            names.dead,    names.workers, names.control, "mr.work.m"};
+    const char *ingress[MR_INGRESS_TOPICS + 1];
+    const char *other[] = {names.keys,        names.dead,    names.workers,
+                           names.dispatchers, names.control, "mr.work.m"};
     mr_log_setup("error", false);
     CHECK_I64(uv_loop_init(&loop), 0);
     CHECK_OK(mr_kafka_mock_open(&mock, 1, 1, &err), err);
     CHECK_OK(mr_names_init(&names, "mr", "mr", &err), err);
-    for (size_t i = 0; i < MR_COUNT(topics); i++)
-        CHECK_OK(mr_kafka_mock_topic(mock, topics[i],
-                                     topics[i] == names.results ? result_partitions : partitions,
-                                     &err),
-                 err);
+    mr_names_ingress(&names, ingress);
+    for (size_t i = 0; ingress[i]; i++)
+        CHECK_OK(mr_kafka_mock_topic(mock, ingress[i], partitions, &err), err);
+    for (size_t i = 0; i < MR_COUNT(other); i++)
+        CHECK_OK(mr_kafka_mock_topic(mock, other[i], partitions, &err), err);
+    CHECK_OK(mr_kafka_mock_topic(mock, names.results, result_partitions, &err), err);
     kafka = (mr_kafka_conf){mr_kafka_mock_brokers(mock), "test", extra};
 }
 
@@ -76,6 +78,7 @@ static inline size_t n_on_the_way(const mr_commit *c) {
 typedef struct seen {
     char *key, *value; /* terminated copies; key NULL: none */
     size_t len;
+    int32_t partition;
     char type[48]; /* header content-type */
 } seen;
 
@@ -91,7 +94,7 @@ static inline void on_read(void *owner, const mr_kafka_msg *m) {
     r->all = realloc(r->all, (r->n + 1) * sizeof *r->all);
     CHECK(r->all != NULL);
     seen *s = &r->all[r->n++];
-    *s = (seen){.len = m->len};
+    *s = (seen){.len = m->len, .partition = m->partition};
     if (m->key) s->key = strndup(m->key, m->key_len);
     s->value = calloc(1, m->len + 1);
     CHECK(s->value != NULL);
@@ -131,9 +134,9 @@ static inline void read_n(reader *r, size_t n) {
     if (!run_until(&loop, has_read, r, WAIT_MS)) fail_msg("%zu records read, not %zu", r->n, n);
 }
 
-/* The record of a key, of those read so far; NULL: none. */
+/* The newest record of a key, of those read so far; NULL: none. */
 static inline const seen *read_key(const reader *r, const char *key) {
-    for (size_t i = 0; i < r->n; i++)
+    for (size_t i = r->n; i-- > 0;)
         if (r->all[i].key && strcmp(r->all[i].key, key) == 0) return &r->all[i];
     return NULL;
 }

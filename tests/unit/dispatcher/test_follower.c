@@ -1,7 +1,8 @@
-/* Goal: each committed result reaches Redis once, in its hash and as `done` on its stream; without
- * Redis little is held and all of it is told later; what is no result, or what Redis will never
- * take, stops nobody. Method: the embedded broker full of results, and a redis-server of our own
- * that comes late, dies and comes back; what it holds is asked through redis-cli. */
+/* Goal: each committed result reaches Redis once, in its hash and as `done` on its stream, and the
+ * account of its tenant; without Redis little is held and all of it is told later; what is no
+ * result, or what Redis will never take, stops nobody. What waits is shown, turn by turn. Method:
+ * the embedded broker full of results, and a redis-server of our own that comes late, dies and
+ * comes back; what it holds is asked through redis-cli. */
 #include "dispatcher/follower.h"
 
 #include "rig.h"
@@ -21,6 +22,22 @@ static void on_up(void *owner) {
 static void on_fatal(void *owner, const char *why) {
     (void)owner;
     fail_msg("fatal: %s", why);
+}
+
+static struct {
+    size_t n;
+    char tenant[32];
+    mr_priority lane;
+    uint32_t charged, used;
+} settled;
+
+static void on_charged(void *owner, const mr_result *r, mr_priority lane, uint32_t charged) {
+    (void)owner;
+    settled.n++;
+    snprintf(settled.tenant, sizeof settled.tenant, "%s", r->tenant);
+    settled.lane = lane;
+    settled.charged = charged;
+    settled.used = r->prompt_tokens + r->completion_tokens;
 }
 
 static void produce_result(unsigned n, const char *more) {
@@ -51,6 +68,7 @@ static void follower_open(void) {
     const mr_follower_conf conf = {.member = {.kafka = &kafka, .group = "f"},
                                    .topic = names.results,
                                    .view = view,
+                                   .on_charged = on_charged,
                                    .on_fatal = on_fatal};
     CHECK_OK(mr_follower_open(&follower, &loop, &conf, &err), err);
 }
@@ -59,7 +77,11 @@ TEST(without_redis_kafka_keeps_the_rest) {
     rig_open(PARTS, PARTS);
     redis_prepare();
     producer = producer_open();
-    const mr_status_conf vc = {redis_url, "mr", 60, NULL, on_up};
+    const mr_status_conf vc = {.redis_url = redis_url,
+                               .redis_prefix = "mr",
+                               .dispatcher = "d1",
+                               .ttl_s = 60,
+                               .on_up = on_up};
     CHECK_OK(mr_status_open(&view, &loop, &vc, &err), err);
     follower_open();
     for (unsigned i = 0; i < 3000; i++)
@@ -132,6 +154,92 @@ TEST(an_end_comes_behind_what_an_earlier_attempt_left) {
     CHECK(strstr(text, "\"attempt\":3,\"index\":0") != NULL);
     redis_ask(text, sizeof text, "XLEN 'mr:{00000000-0000-4000-8000-000000006100}:s'");
     CHECK_STR(text, "2");
+}
+
+static void produce_charged(unsigned n, const char *charged) {
+    static const char json[] = "{\"job_id\":\"00000000-0000-4000-8000-%012u\",\"tenant\":\"acme\","
+                               "\"status\":\"failed\",\"attempt\":1,"
+                               "\"usage\":{\"prompt_tokens\":30,\"completion_tokens\":12}}";
+    char value[300];
+    const int len = snprintf(value, sizeof value, json, n);
+    const mr_kafka_header h[] = {{"content-type", "application/json", 16},
+                                 {"millrace-charged", charged, strlen(charged)}};
+    CHECK_OK(mr_kafka_send(producer, names.results, MR_KAFKA_ANY_PARTITION, NULL, 0, value,
+                           (size_t)len, h, MR_COUNT(h), NULL, &err),
+             err);
+}
+
+TEST(what_a_job_used_is_told_to_its_tenants_account) {
+    const uint64_t before = mr_follower_told(follower);
+    CHECK_I64(settled.n, 0);
+    produce_charged(6200, "low 256");
+    wait_told(before + 1);
+    CHECK_I64(settled.n, 1);
+    CHECK_STR(settled.tenant, "acme");
+    CHECK_I64(settled.lane, MR_PRIORITY_LOW);
+    CHECK_I64(settled.charged, 256);
+    CHECK_I64(settled.used, 42);
+    produce_charged(6201, "256"); /* from nobody of ours */
+    wait_told(before + 2);
+    CHECK_I64(settled.n, 1);
+}
+
+/* ---- what waits ---- */
+
+static void show(uint32_t turn, const char *state, uint64_t ticket, uint64_t due_ms) {
+    mr_job_spec j = {.job_id = "00000000-0000-4000-8000-000000006300",
+                     .model = "m",
+                     .tenant = "acme",
+                     .attempt = turn,
+                     .tries = turn - 1,
+                     .received_ms = 77};
+    const mr_status_wait w = {
+        .state = state, .lane = MR_PRIORITY_LOW, .ticket = ticket, .due_ms = due_ms};
+    mr_status_waiting(view, &j, &w);
+    run_until(&loop, NULL, NULL, 50);
+}
+
+static void check_fields(const char *fields, const char *want) {
+    char command[256];
+    snprintf(command, sizeof command, "HMGET 'mr:{00000000-0000-4000-8000-000000006300}' %s",
+             fields);
+    redis_ask(text, sizeof text, command);
+    CHECK_STR(text, want);
+}
+
+TEST(what_a_job_waits_for_is_shown_until_a_worker_has_it) {
+    show(1, "delayed", 0, 5000);
+    check_fields("state turn due_ms received_ms tenant", "delayed\n1\n5000\n77\nacme");
+    show(1, "queued", 12, 0);
+    check_fields("state lane ticket dispatcher attempt", "queued\nlow\n12\nd1\n1");
+    show(1, "released", 0, 0);
+    check_fields("state ticket", "released\n12");
+    show(1, "queued", 13, 0); /* read again after a crash: it may be running by now */
+    check_fields("state ticket", "released\n12");
+
+    redis_ask(text, sizeof text,
+              "HSET 'mr:{00000000-0000-4000-8000-000000006300}' state running attempt 900");
+    show(1, "released", 0, 0);
+    check_fields("state attempt", "running\n900");
+    show(2, "delayed", 0, 9000); /* it came back; the number of the attempt stays the worker's */
+    check_fields("state attempt turn tries due_ms", "delayed\n900\n2\n1\n9000");
+    show(2, "queued", 20, 0);
+    check_fields("state ticket", "queued\n20");
+    redis_ask(text, sizeof text,
+              "HSET 'mr:{00000000-0000-4000-8000-000000006300}' state cancelled");
+    show(2, "released", 0, 0);
+    check_fields("state", "cancelled");
+}
+
+/* A worker was faster than our first word of the job. */
+TEST(a_running_job_of_an_unknown_turn_is_in_its_first) {
+    redis_ask(text, sizeof text, "DEL 'mr:{00000000-0000-4000-8000-000000006300}'");
+    redis_ask(text, sizeof text,
+              "HSET 'mr:{00000000-0000-4000-8000-000000006300}' state running attempt 1");
+    show(1, "queued", 30, 0);
+    check_fields("state ticket", "running\n");
+    show(2, "queued", 31, 0);
+    check_fields("state ticket", "queued\n31");
 }
 
 TEST(redis_dies_and_comes_back) {

@@ -82,6 +82,29 @@ TEST(a_paused_partition_is_silent) {
     stop();
 }
 
+/* Goal: a consumer that is held up delivers nothing, and then goes on where it stood. */
+TEST(a_held_consumer_is_silent) {
+    start();
+    produce(4000);
+    reader r = {.n_want = 1};
+    open_lone_reader(&r, MR_KAFKA_OFFSET_BEGIN);
+    CHECK(run_until(&loop, got_all, &r, WAIT_MS));
+    mr_kafka_hold(r.c, true);
+    mr_kafka_hold(r.c, true); /* may repeat */
+    const size_t before = r.n_got;
+    CHECK(before < 4000);
+    run_until(&loop, NULL, NULL, 1200); /* longer than the safety timer */
+    CHECK_I64(r.n_got, before);
+    mr_kafka_hold(r.c, false);
+    r.n_want = 4000;
+    CHECK(run_until(&loop, got_all, &r, 1000)); /* at once: the wake-up of before is used up */
+    CHECK_I64(r.n_got, 4000);
+    CHECK_I64(r.n_wrong, 0);
+    mr_kafka_hold(r.c, true);
+    mr_kafka_consumer_close(r.c);
+    stop();
+}
+
 TEST(reading_without_a_group_starts_where_it_is_told) {
     start();
     produce(400);

@@ -18,6 +18,8 @@ static const char full[] =
     "\"logit_bias\":{\"42\":-100,\"0\":0.5},\"logprobs\":true,\"top_logprobs\":20,"
     "\"ignore_eos\":true,\"n\":1},"
     "\"stream\":false,\"priority\":\"low\",\"deadline_ms\":604800000,\"max_attempts\":20,"
+    "\"not_before_ms\":9223372036854775807,\"idempotency_key\":\"k/1 \\u00e9\","
+    "\"replay_of\":\"01936f5e-8c00-7abc-8def-000000000000\","
     "\"callback\":{\"url\":\"https://example.org/x\",\"secret_id\":\"s\",\"events\":[\"failed\"]},"
     "\"metadata\":{\"doc\":\"17\",\"empty\":\"\"}}";
 
@@ -75,6 +77,9 @@ static void check_full(const mr_job_spec *j) {
     CHECK_I64(j->priority, MR_PRIORITY_LOW);
     CHECK_I64(j->deadline_ms, MR_JOB_MAX_DEADLINE_MS);
     CHECK_I64(j->max_attempts, 20);
+    CHECK_I64(j->not_before_ms, INT64_MAX);
+    CHECK_STR(j->idempotency_key, "k/1 \xc3\xa9");
+    CHECK_STR(j->replay_of, "01936f5e-8c00-7abc-8def-000000000000");
     CHECK_STR(j->callback.url, "https://example.org/x");
     CHECK_STR(j->callback.secret_id, "s");
     CHECK_I64(j->callback.n_events, 1);
@@ -110,6 +115,7 @@ TEST(absent_fields_get_their_defaults) {
         CHECK(j.stream && !j.params.has_seed && !j.params.logprobs && !j.callback.url);
         CHECK_I64(j.priority, MR_PRIORITY_NORMAL);
         CHECK_I64(j.deadline_ms + j.max_attempts + j.n_metadata + j.params.max_tokens, 0);
+        CHECK(!j.not_before_ms && !j.idempotency_key && !j.replay_of[0]);
     }
     mr_arena_drop(&arena);
 }
@@ -188,6 +194,139 @@ TEST(the_dispatchers_fields_travel_inside_only) {
     CHECK_I64(mr_codec_job_decode(&j, MR_FORMAT_JSON, full, strlen(full), true, &arena, &why),
               MR_EINVAL);
     CHECK_STR(why.code, "missing_field");
+    mr_arena_drop(&arena);
+}
+
+#define INSIDE                                                                              \
+    "{\"job_id\":\"" ID "\",\"input\":{\"prompt\":\"x\"},\"attempt\":3,"                         \
+    "\"received_ms\":1767225600000,\"expires_ms\":5,\"reply_format\":\"msgpack\""
+
+static const char travelled[] =
+    INSIDE ",\"tries\":2,\"backoffs\":7,\"due_ms\":1767225700000,\"charged\":300,"
+           "\"need_tokens\":1200,\"key_held\":true,\"history\":["
+           "{\"attempt\":1,\"outcome\":\"fault\",\"worker\":\"w-1\",\"message\":\"a\",\"time_ms\":8},"
+           "{\"attempt\":2,\"outcome\":\"oom\",\"worker\":\"\",\"message\":\"\",\"time_ms\":0},"
+           "{\"attempt\":3,\"outcome\":\"no_fit\",\"worker\":\"w-2\",\"message\":\"b\","
+           "\"time_ms\":9}]}";
+
+static void check_travelled(const mr_job_spec *j) {
+    CHECK_I64(j->tries, 2);
+    CHECK_I64(j->backoffs, 7);
+    CHECK_I64(j->due_ms, 1767225700000);
+    CHECK_I64(j->charged, 300);
+    CHECK_I64(j->need_tokens, 1200);
+    CHECK(j->key_held);
+    CHECK_I64(j->n_history, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_I64(j->history[i].attempt, i + 1);
+        CHECK_I64(j->history[i].outcome, MR_ATTEMPT_FAULT + i);
+    }
+    CHECK_STR(j->history[0].worker, "w-1");
+    CHECK_STR(j->history[0].message, "a");
+    CHECK_I64(j->history[2].time_ms, 9);
+}
+
+TEST(what_happened_to_a_job_travels_with_it) {
+    mr_codec_error why;
+    mr_job_spec j;
+
+    round_trip(travelled, true);
+    for (int f = 0; f < 2; f++) {
+        decode_text(&j, (mr_format)f, travelled, true);
+        check_travelled(&j);
+    }
+    CHECK_I64(mr_codec_job_decode(&j, MR_FORMAT_JSON, INSIDE ",\"history\":[]}",
+                                  strlen(INSIDE ",\"history\":[]}"), true, &arena, &why), MR_OK);
+    CHECK_I64(j.n_history, 0);
+    mr_arena_drop(&arena);
+}
+
+/* What an earlier program wrote has none of it. */
+TEST(a_record_without_a_past_has_none) {
+    mr_job_spec j;
+
+    for (int f = 0; f < 2; f++) {
+        decode_text(&j, (mr_format)f, INSIDE "}", true);
+        CHECK_I64(j.tries + j.backoffs + j.due_ms + j.charged + j.need_tokens + j.n_history, 0);
+        CHECK(!j.key_held && !j.idempotency_key && !j.replay_of[0] && !j.not_before_ms);
+    }
+    mr_arena_drop(&arena);
+}
+
+TEST(none_of_it_is_taken_from_outside) {
+    static const char *const fields[] = {"tries", "backoffs", "due_ms", "charged", "need_tokens",
+                                         "key_held", "history", "attempt"};
+    char json[256];
+    mr_codec_error why;
+    mr_job_spec j;
+
+    for (size_t i = 0; i < MR_COUNT(fields); i++) {
+        snprintf(json, sizeof json, "{\"job_id\":\"" ID "\",\"input\":{\"prompt\":\"x\"},\"%s\":1}",
+                 fields[i]);
+        CHECK_I64(mr_codec_job_decode(&j, MR_FORMAT_JSON, json, strlen(json), false, &arena, &why),
+                  MR_EINVAL);
+        CHECK_STR(why.code, "unknown_field");
+        CHECK_STR(why.field, fields[i]);
+    }
+    mr_arena_drop(&arena);
+}
+
+TEST(a_past_that_is_broken_is_named) {
+    static const struct {
+        const char *history, *field;
+    } cases[] = {
+        {"{}", "history"},
+        {"[{}]", "history[0].attempt"},
+        {"[{\"attempt\":1,\"outcome\":\"drained\"}]", "history[0].outcome"},
+        {"[{\"attempt\":1,\"outcome\":3}]", "history[0].outcome"},
+        {"[{\"attempt\":1,\"outcome\":\"oom\",\"worker\":\"w\",\"time_ms\":1}]",
+         "history[0].message"},
+        {"[{\"attempt\":1,\"outcome\":\"oom\",\"wroker\":\"w\"}]", "history[0].wroker"},
+    };
+    char json[512];
+    mr_codec_error why;
+    mr_job_spec j;
+
+    for (size_t i = 0; i < MR_COUNT(cases); i++) {
+        snprintf(json, sizeof json, INSIDE ",\"history\":%s}", cases[i].history);
+        CHECK_I64(mr_codec_job_decode(&j, MR_FORMAT_JSON, json, strlen(json), true, &arena, &why),
+                  MR_EINVAL);
+        CHECK_STR(why.field, cases[i].field);
+    }
+    mr_arena_drop(&arena);
+}
+
+/* The oldest attempts go, and a long message loses its end, at a character's border. */
+TEST(a_long_past_is_cut) {
+    mr_past past[MR_JOB_MAX_HISTORY + 3];
+    char message[MR_JOB_MAX_REASON + 8];
+    mr_job_spec j, back;
+    const void *bytes;
+    size_t n;
+
+    memset(message, 'm', sizeof message);
+    memcpy(message + MR_JOB_MAX_REASON - 1, "\xc3\xa9z", 4);
+    for (uint32_t i = 0; i < MR_COUNT(past); i++)
+        past[i] = (mr_past){i + 1, MR_ATTEMPT_OOM, "w", message, i};
+    mr_codec_job_defaults(&j);
+    memcpy(j.job_id, ID, sizeof ID);
+    j.input = MR_INPUT_PROMPT;
+    j.prompt = "";
+    j.attempt = 1;
+    j.history = past;
+    j.n_history = MR_COUNT(past);
+    for (int f = 0; f < 2; f++) {
+        CHECK_I64(mr_codec_job_encode(&j, (mr_format)f, true, &arena, &bytes, &n), MR_OK);
+        decode(&back, (mr_format)f, bytes, n, true);
+        CHECK_I64(back.n_history, MR_JOB_MAX_HISTORY);
+        CHECK_I64(back.history[0].attempt, 4);
+        CHECK_I64(back.history[MR_JOB_MAX_HISTORY - 1].attempt, MR_COUNT(past));
+        CHECK_I64(strlen(back.history[0].message), MR_JOB_MAX_REASON - 1);
+    }
+    memset(message, '\xff', MR_JOB_MAX_REASON + 1); /* each bad byte becomes three */
+    CHECK_I64(mr_codec_job_encode(&j, MR_FORMAT_JSON, true, &arena, &bytes, &n), MR_OK);
+    decode(&back, MR_FORMAT_JSON, bytes, n, true);
+    CHECK_I64(strlen(back.history[0].message), 3 * MR_JOB_MAX_REASON);
     mr_arena_drop(&arena);
 }
 

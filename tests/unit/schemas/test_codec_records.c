@@ -1,13 +1,18 @@
-/* Goal: results, frames, heartbeats, dead letters and cancels say again what they were given; a
+/* Goal: results, frames, heartbeats, beats, notes, dead letters and cancels say again what they were given; a
  * newer writer's extra fields are skipped; a broken record is named.
  * Method: encode, decode, compare field by field (results in both formats); hand-written JSON for
  * what our writers never produce. */
 #include <math.h>
 
 #include "schemas/codec.h"
+#include "schemas/headers.h"
 #include "tests/test.h"
 
 #define ID "01936f5e-8c00-7abc-8def-0123456789ab"
+#define OTHER_ID "01936f5e-8c00-7abc-8def-000000000000"
+
+#define HEARTBEAT                                                                           \
+    "{\"worker\":\"w\",\"model\":\"m\",\"sent_ms\":1,\"parts\":[],\"slots\":{\"free\":1,\"max\":2},"
 
 static mr_arena arena;
 static mr_err err;
@@ -22,8 +27,9 @@ TEST(a_result_in_both_formats) {
                           .status = MR_STATUS_FAILED, .finish_reason = "length",
                           .text = "a\0\"\n\xc3\xa9", .text_len = 6, .prompt_tokens = 3,
                           .completion_tokens = 2, .cached_tokens = 1, .logprobs = logprobs,
-                          .n_logprobs = 2, .error = {"engine_error", "params.seed", "one line"},
-                          .attempt = 4, .worker = "w-1", .stream_degraded = true, .received_ms = 11,
+                          .n_logprobs = 2, .error = {"engine_error", "params.seed", "one line", 77},
+                          .duplicate_of = OTHER_ID, .attempt = 4, .tries = 2, .preemptions = 5,
+                          .worker = "w-1", .stream_degraded = true, .received_ms = 11,
                           .finished_ms = 22, .queue_ms = 1, .prefill_ms = 2, .decode_ms = 3,
                           .first_token_ms = 4, .metadata = metadata, .n_metadata = 1};
 
@@ -51,6 +57,9 @@ TEST(a_result_in_both_formats) {
         CHECK_STR(out.error.code, "engine_error");
         CHECK_STR(out.error.field, "params.seed");
         CHECK_STR(out.error.message, "one line");
+        CHECK_I64(out.error.retry_after_ms, 77);
+        CHECK_STR(out.duplicate_of, OTHER_ID);
+        CHECK_I64(out.tries * 10 + out.preemptions, 25);
         CHECK_I64(out.attempt, 4);
         CHECK_STR(out.worker, "w-1");
         CHECK(out.stream_degraded);
@@ -71,6 +80,7 @@ TEST(a_result_without_an_error_has_none) {
     CHECK_OK(mr_codec_result_decode(&r, MR_FORMAT_JSON, json, strlen(json), &arena, &err), err);
     CHECK_I64(r.status, MR_STATUS_CANCELLED);
     CHECK(!r.error.code && !r.logprobs && r.text && !r.text_len && r.worker && r.model);
+    CHECK(!r.duplicate_of && !r.tries && !r.preemptions && !r.error.retry_after_ms);
     CHECK_I64(mr_codec_result_decode(&r, MR_FORMAT_JSON, "{\"status\":\"ok\"}", 15, &arena, &err),
               MR_EINVAL);
     CHECK_ERR(err, "result: status: \"ok\" is not one of");
@@ -123,7 +133,7 @@ TEST(frames) {
 
     in = (mr_frame){.type = MR_FRAME_DONE, .job_id = ID, .attempt = 1, .index = 17,
                     .status = MR_STATUS_FAILED, .finish_reason = "stop",
-                    .error = {"engine_error", "", "bad"}};
+                    .error = {"engine_error", "", "bad", 0}};
     frame_round_trip(&in, &out,
                      "{\"type\":\"done\",\"job_id\":\"" ID "\",\"attempt\":1,\"index\":17,"
                      "\"status\":\"failed\",\"finish_reason\":\"stop\","
@@ -161,13 +171,15 @@ TEST(frames_that_lack_something) {
 
 TEST(heartbeats) {
     static const struct mr_heartbeat_part parts[] = {{0, 1234}, {7, INT64_MAX}};
+    static const uint64_t prefixes[] = {0, UINT64_MAX, 0xfedcba9876543210};
     const mr_heartbeat in = {.worker = "host-4711", .model = "demo", .sent_ms = 1767225600000,
                              .leaving = true, .parts = parts, .n_parts = 2, .free_slots = 3,
                              .max_slots = 16, .running = 12, .waiting = 1, .kv_tokens_free = 8192,
-                             .kv_tokens_total = 65536, .n_ctx = 1024, .pressure = 0.1f,
-                             .tokens_per_s = 410.53f};
+                             .kv_tokens_total = 65536, .n_ctx = 1024, .displaceable = 4,
+                             .pressure = 0.1f, .tokens_per_s = 410.53f, .prefixes = prefixes,
+                             .n_prefixes = 3};
     static const char newer[] = "{\"worker\":\"w\",\"model\":\"m\",\"sent_ms\":1,\"parts\":[],"
-                                "\"slots\":{\"free\":1,\"max\":2},\"prefixes\":[\"x\"]}";
+                                "\"slots\":{\"free\":1,\"max\":2},\"from\":[\"x\"]}";
     const void *bytes;
     mr_heartbeat out;
     size_t n;
@@ -187,12 +199,142 @@ TEST(heartbeats) {
     CHECK_I64(out.kv_tokens_total, 65536);
     CHECK_I64(out.n_ctx, 1024);
     CHECK(out.pressure == 0.1f && out.tokens_per_s == 410.53f);
+    CHECK_I64(out.displaceable, 4);
+    CHECK(strstr(bytes, "\"fedcba9876543210\""));
+    CHECK_I64(out.n_prefixes, 3);
+    CHECK(!memcmp(out.prefixes, prefixes, sizeof prefixes));
 
     CHECK_OK(mr_codec_heartbeat_decode(&out, newer, strlen(newer), &arena, &err), err);
     CHECK_I64(out.free_slots, 1);
+    CHECK_I64(out.displaceable + out.n_prefixes, 0);
     CHECK_I64(mr_codec_heartbeat_decode(&out, "{\"worker\":\"w\"}", 14, &arena, &err), MR_EINVAL);
     CHECK_ERR(err, "heartbeat: model: is missing");
     mr_arena_drop(&arena);
+}
+
+/* A digest has its 16 digits, all of them, and a heartbeat has room for so many. */
+TEST(digests_that_are_none) {
+    static const char *const bad[] = {"0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF",
+                                      "0123456789abcde\\u0000", "0123456789abcde ", ""};
+    char json[4096];
+    mr_heartbeat out;
+
+    for (size_t i = 0; i < MR_COUNT(bad); i++) {
+        snprintf(json, sizeof json, HEARTBEAT "\"prefixes\":[\"0000000000000000\",\"%s\"]}", bad[i]);
+        CHECK_I64(mr_codec_heartbeat_decode(&out, json, strlen(json), &arena, &err), MR_EINVAL);
+        CHECK_ERR(err, "heartbeat: prefixes[1]: is not 16 lower-case hex digits");
+    }
+    for (int n = MR_HEARTBEAT_MAX_PREFIXES; n <= MR_HEARTBEAT_MAX_PREFIXES + 1; n++) {
+        int len = snprintf(json, sizeof json, HEARTBEAT "\"prefixes\":[");
+        for (int i = 0; i < n; i++)
+            len += snprintf(json + len, sizeof json - (size_t)len, "%s\"%016x\"", i ? "," : "", i);
+        len += snprintf(json + len, sizeof json - (size_t)len, "]}");
+        CHECK_I64(mr_codec_heartbeat_decode(&out, json, (size_t)len, &arena, &err),
+                  n == MR_HEARTBEAT_MAX_PREFIXES ? MR_OK : MR_EINVAL);
+    }
+    CHECK_ERR(err, "prefixes: 65 items, at most 64");
+    mr_arena_drop(&arena);
+}
+
+TEST(beats) {
+    static const struct mr_beat_model models[] = {{"demo", 3}, {"m", 0}};
+    static const struct mr_beat_tenant tenants[] = {{"acme", 3, 4, 120.5f, true},
+                                                    {"default", 0, 1, 0, false}};
+    const mr_beat in = {.dispatcher = "d-1", .sent_ms = 1767225600000, .leaving = true,
+                        .lanes = {{1, 2, 3, 0.5f}, {4, 5, 6, 1.5f}, {7, 8, INT64_MAX, 2.5f}},
+                        .delayed = 9, .paused_parts = 1, .parts = 24, .models = models,
+                        .n_models = 2, .tenants = tenants, .n_tenants = 2};
+    static const char small[] = "{\"dispatcher\":\"d\",\"sent_ms\":1,\"lanes\":{},\"later\":[7]}";
+    const void *bytes;
+    mr_beat out;
+    size_t n;
+
+    CHECK_I64(mr_codec_beat_encode(&in, &arena, &bytes, &n), MR_OK);
+    CHECK_OK(mr_codec_beat_decode(&out, bytes, n, &arena, &err), err);
+    CHECK_STR(out.dispatcher, "d-1");
+    CHECK_I64(out.sent_ms, 1767225600000);
+    CHECK(out.leaving);
+    for (int i = 0; i < MR_PRIORITY_N; i++) {
+        CHECK_I64(out.lanes[i].waiting, in.lanes[i].waiting);
+        CHECK_I64(out.lanes[i].queued, in.lanes[i].queued);
+        CHECK_I64(out.lanes[i].left, in.lanes[i].left);
+        CHECK(out.lanes[i].per_s == in.lanes[i].per_s);
+    }
+    CHECK_I64(out.delayed * 1000 + out.paused_parts * 100 + out.parts, 9124);
+    CHECK_I64(out.n_models, 2);
+    CHECK_STR(out.models[1].name, "m");
+    CHECK_I64(out.models[0].waiting, 3);
+    CHECK_I64(out.n_tenants, 2);
+    CHECK_STR(out.tenants[0].name, "acme");
+    CHECK_I64(out.tenants[0].waiting * 10 + out.tenants[0].weight, 34);
+    CHECK(out.tenants[0].tokens_per_s == 120.5f && out.tenants[0].limited);
+    CHECK(!out.tenants[1].limited);
+
+    CHECK_OK(mr_codec_beat_decode(&out, small, strlen(small), &arena, &err), err);
+    CHECK_I64(out.lanes[MR_PRIORITY_LOW].waiting + out.n_models + out.n_tenants + out.parts, 0);
+    CHECK_I64(mr_codec_beat_decode(&out, "{\"dispatcher\":\"\"}", 17, &arena, &err), MR_EINVAL);
+    CHECK_ERR(err, "beat: dispatcher: 0 bytes, at least 1");
+    CHECK_I64(mr_codec_beat_decode(&out, "{\"dispatcher\":\"d\",\"sent_ms\":1}", 30, &arena, &err),
+              MR_EINVAL);
+    CHECK_ERR(err, "beat: lanes: is missing");
+    mr_arena_drop(&arena);
+}
+
+TEST(notes_have_names_that_comebacks_do_not) {
+    mr_attempt a = {.job_id = ID, .attempt = 1, .worker = "w", .model = "m"}, back;
+    char json[512];
+    const void *bytes;
+    size_t n;
+
+    for (unsigned o = MR_ATTEMPT_DRAINED; o <= MR_ATTEMPT_NO_FIT + 1; o++) {
+        snprintf(json, sizeof json,
+                 "{\"job_id\":\"" ID "\",\"attempt\":1,\"outcome\":\"%s\",\"worker\":\"w\","
+                 "\"model\":\"m\",\"time_ms\":0}", mr_attempt_outcome_name(o));
+        CHECK_I64(mr_codec_attempt_decode(&back, json, strlen(json), &arena, &err),
+                  o < MR_ATTEMPT_FAULT ? MR_OK : MR_EINVAL);
+        if (o >= MR_ATTEMPT_FAULT) continue;
+        a.outcome = o;
+        CHECK_I64(mr_codec_attempt_encode(&a, &arena, &bytes, &n), MR_OK);
+        CHECK_OK(mr_codec_attempt_decode(&back, bytes, n, &arena, &err), err);
+        CHECK_I64(back.outcome, o);
+    }
+    mr_arena_drop(&arena);
+}
+
+TEST(what_was_charged_travels_in_a_header) {
+    static const struct {
+        const char *value;
+        int lane; /* -1: refused */
+        uint32_t tokens;
+    } cases[] = {{"high 1", 0, 1},          {"normal 4294967295", 1, UINT32_MAX},
+                 {"low 0", 2, 0},           {"low 4294967296", -1, 0},
+                 {"low 99999999999999999999999", -1, 0},
+                 {"low", -1, 0},            {"low ", -1, 0},
+                 {" 5", -1, 0},             {"lower 5", -1, 0},
+                 {"low  5", -1, 0},         {"low -5", -1, 0},
+                 {"low 5 ", -1, 0},         {"", -1, 0}};
+    const mr_result r = {.job_id = ID};
+    mr_result_headers h;
+    mr_priority lane = MR_PRIORITY_N;
+    uint32_t tokens = 0;
+
+    for (size_t i = 0; i < MR_COUNT(cases); i++) {
+        const bool ok = mr_charged_read(cases[i].value, strlen(cases[i].value), &lane, &tokens);
+        CHECK_I64(ok ? (int)lane : -1, cases[i].lane);
+        if (ok) CHECK_I64(tokens, cases[i].tokens);
+    }
+    CHECK(!mr_charged_read(NULL, 0, &lane, &tokens));
+
+    mr_result_headers_init(&h, &r, MR_FORMAT_JSON, "w", "00-trace");
+    const size_t n = h.n;
+    mr_result_headers_charge(&h, MR_PRIORITY_HIGH, 0);
+    CHECK_I64(h.n, n);
+    mr_result_headers_charge(&h, MR_PRIORITY_NORMAL, UINT32_MAX);
+    CHECK_I64(h.n, n + 1);
+    CHECK_STR(h.list[n].name, MR_HEADER_CHARGED);
+    CHECK(mr_charged_read(h.list[n].value, h.list[n].len, &lane, &tokens));
+    CHECK_I64(lane, MR_PRIORITY_NORMAL);
+    CHECK_I64(tokens, UINT32_MAX);
 }
 
 TEST(dead_letters) {
@@ -220,11 +362,15 @@ TEST(dead_letters) {
     CHECK_I64(out.payload_len, 3);
     CHECK(memcmp(out.payload, in.payload, 3) == 0);
 
+    CHECK(!out.replay);
+
     in.job_id = ID;
+    in.replay = OTHER_ID;
     in.payload_len = 0;
     CHECK_I64(mr_codec_dead_encode(&in, &arena, &bytes, &n), MR_OK);
     CHECK_OK(mr_codec_dead_decode(&out, bytes, n, &arena, &err), err);
     CHECK_STR(out.job_id, ID);
+    CHECK_STR(out.replay, OTHER_ID);
     CHECK_I64(out.payload_len, 0);
 
     static const char bad[] = "{\"cause\":\"x\",\"origin\":{\"topic\":\"t\",\"partition\":0,"

@@ -53,6 +53,7 @@ static inline void open_flow(uint32_t max_jobs) {
                                    .worker = "w-1",
                                    .results_topic = "results",
                                    .dead_topic = "dead",
+                                   .attempts_topic = "attempts",
                                    .commit = &commit},
                        .on_change = on_nothing,
                        .on_room = on_nothing,
@@ -117,7 +118,7 @@ static inline mr_job_spec a_job(int64_t offset) {
 static inline mr_status give_bytes(int64_t offset, const void *bytes, size_t n) {
     const mr_kafka_msg m = {.topic = WORK, .offset = offset, .value = bytes, .len = n};
 
-    return mr_flow_record(&w.flow, &m);
+    return mr_flow_record(&w.flow, &m, false);
 }
 
 static inline mr_status give_spec(int64_t offset, const mr_job_spec *spec) {

@@ -89,15 +89,19 @@ TEST(nothing_starts_without_its_mark) {
     close_world();
 }
 
-TEST(a_mark_without_room_is_asked_for_again) {
-    open_world(2);
-    commit.says_mark = MR_ELIMIT;
-    CHECK_I64(give(100), MR_OK);
-    CHECK_STR(trace, "");
-    commit.says_mark = MR_OK;
-    mr_flow_tick(&w.flow);
-    CHECK_STR(trace, "mark");
-    close_world();
+TEST(a_mark_without_room_or_memory_is_asked_for_again) {
+    static const mr_status says[] = {MR_ELIMIT, MR_ENOMEM};
+
+    for (size_t i = 0; i < MR_COUNT(says); i++) {
+        open_world(2);
+        commit.says_mark = says[i];
+        CHECK_I64(give(100), MR_OK);
+        CHECK_STR(trace, "");
+        commit.says_mark = MR_OK;
+        mr_flow_tick(&w.flow);
+        CHECK_STR(trace, "mark");
+        close_world();
+    }
 }
 
 TEST(room_is_bounded) {

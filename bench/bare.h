@@ -1,0 +1,27 @@
+/* bare.h - the least that any program does that moves records from topic to topic exactly once.
+ *
+ * librdkafka and nothing of ours around it: read committed records, write each with its id as key
+ * and one header to the same partition of another topic, offsets and records in one transaction of
+ * as many records as our committer puts into one. No decoding, no choice, no waiting for more: the
+ * limit that a dispatcher on the same broker is measured against. */
+#ifndef MR_BENCH_BARE_H
+#define MR_BENCH_BARE_H
+
+#include <stdint.h>
+
+#include "millrace/error.h"
+
+#define MR_BARE_BATCH 4096 /* records of a transaction, as base/kafka_batch.c */
+
+typedef struct mr_bare_conf {
+    const char *brokers, *extra; /* extra: librdkafka properties, "key=value;..."; "": none */
+    const char *from, *to;       /* topics with the same number of partitions */
+    const char *group;           /* also the transactional.id */
+    const char *id_mark;         /* 36 bytes behind this text in a value are the key */
+    uint64_t n;                  /* records, then it is done */
+} mr_bare_conf;
+
+/* Blocks until n records are committed. Thread: any. */
+mr_status mr_bare_run(const mr_bare_conf *conf, mr_err *err);
+
+#endif
