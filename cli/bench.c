@@ -357,6 +357,8 @@ static mr_status run_all(bench *b, const mr_engine_options *opt, bool json, mr_e
     mr_status st = mr_engine_open(&b->e, opt, err);
 
     if (st != MR_OK) return st;
+    if (mr_args_flag(b->a, "limits") && strcmp(mr_engine_isa(b->e), "cuda") == 0)
+        return mr_fail(err, MR_EUNSUPPORTED, "--limits measures the processor: use --device cpu");
     if (mr_args_flag(b->a, "limits")) {
         st = mr_limits_measure(&b->limits, mr_engine_n_threads(b->e), err);
         if (st != MR_OK) return st;
@@ -403,6 +405,7 @@ static int run_bench(const mr_args *a) {
                                    .kv_tokens = (room + 127) / 64 * 64 * (uint32_t)b.max_batch,
                                    .max_seqs = (uint32_t)b.max_batch,
                                    .max_step_tokens = (uint32_t)step_tokens,
+                                   .device = mr_args_get(a, "device"),
                                    .isa = mr_args_get(a, "isa")};
     const mr_status st = run_all(&b, &opt, mr_args_flag(a, "json"), &err);
     free(b.prompt);
@@ -425,7 +428,8 @@ static const mr_opt options[] = {
     {"repeat", 'r', "N", "3", "counted repetitions, after one that is not", NULL},
     {"step-tokens", 0, "N", "512", "most tokens of one engine step", NULL},
     {"threads", 0, "N", "0", "0: one per core", NULL},
-    {"isa", 0, "NAME", "auto", "kernels", isas},
+    {"device", 0, "NAME", "auto", "auto: a GPU if there is one; cpu, cuda or cuda:N", NULL},
+    {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
     {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",
      NULL},
     {"json", 0, NULL, NULL, "one JSON line per batch size", NULL},

@@ -519,6 +519,8 @@ mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf 
         .max_seqs = conf->max_jobs,
         .max_step_tokens = conf->max_step_tokens,
         .isa = or_null(conf->isa),
+        .device = or_null(conf->device),
+        .gpu_memory = conf->gpu_memory,
         .chat_template = or_null(conf->chat_template),
     };
     st = mr_sched_open(&r->sched, conf->n_slots, conf->max_jobs, conf->max_step_tokens, err);

@@ -82,6 +82,8 @@ typedef struct mr_runner_conf {
     const char *model_path;
     const char *chat_template; /* "auto" */
     const char *isa;           /* "auto" */
+    const char *device;        /* "auto" */
+    float gpu_memory;          /* part of the GPU's free memory to take */
     int n_threads;
     uint32_t n_ctx, kv_tokens, max_jobs, max_step_tokens;
     uint32_t n_slots; /* mr_work.slot is below it */

@@ -26,10 +26,13 @@ typedef struct mr_engine_options {
     const char *model_path;
     int n_threads;         /* 0: one per core */
     uint32_t n_ctx;        /* longest sequence in tokens; 0: the model's own, at most 8192 */
-    uint32_t kv_tokens;    /* room of the KV cache, all sequences; 0: max_seqs of n_ctx, at most 65536 */
+    uint32_t kv_tokens;    /* room of the KV cache, all sequences; 0: max_seqs of n_ctx, at most 65536,
+                            * on a GPU at most what fits */
     uint32_t max_seqs;     /* 0: 32 */
     uint32_t max_step_tokens; /* rows of one step, prompt chunks and single tokens; 0: 512 */
     const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512", "amx" */
+    const char *device;    /* NULL or "auto": a GPU if there is one; "cpu", "cuda", "cuda:1" */
+    float gpu_memory;      /* part of the GPU's free memory to take; 0: 0.9 */
     const char *chat_template; /* NULL: recognise */
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
 } mr_engine_options;
@@ -79,7 +82,7 @@ uint32_t mr_engine_n_ctx(const mr_engine *e);
 uint32_t mr_engine_n_vocab(const mr_engine *e);
 uint32_t mr_engine_max_seqs(const mr_engine *e);
 uint32_t mr_engine_max_step_tokens(const mr_engine *e);
-const char *mr_engine_isa(const mr_engine *e);
+const char *mr_engine_isa(const mr_engine *e); /* kernels at work: one of the above, or "cuda" */
 int mr_engine_n_threads(const mr_engine *e);
 size_t mr_engine_kv_bytes(const mr_engine *e);
 
@@ -108,7 +111,8 @@ uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens);
 /* One forward pass over items[n] (each sequence once; sum of n_tokens <= max_step_tokens); outs[n].
  * A sampled token is appended to its sequence and is its next pending token, unless the reserved
  * max_new is used up. No malloc. MR_EINTERNAL: logits are not finite; the items they belong to have
- * token MR_ENGINE_SPOILED, no sequence has moved: drop those and step again with the rest. */
+ * token MR_ENGINE_SPOILED, no sequence has moved: drop those and step again with the rest.
+ * None has: the device is lost, and every later step fails too. */
 mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                          mr_err *err);
 
