@@ -1,4 +1,5 @@
-/* backend.h - where a pass is computed: the steps of the transformer, one table per kind of machine.
+/* backend.h - where a pass is computed: the steps of the transformer, one table per kind of
+ * machine.
  *
  * forward.c says which steps there are and in which order; a backend does them, for all live rows
  * at once. It owns all that a step touches: weights in the form that its kernels want, activations,

@@ -1,7 +1,8 @@
 /* cuda_twin.h - a device that is plain C: every kernel's body, block by block, in host memory.
  *
  * With it the CUDA backend runs on any machine and under sanitizers: its layouts, lists and index
- * arithmetic are those of the GPU, line by line. n_units decides how products and contexts are cut. */
+ * arithmetic are those of the GPU, line by line. n_units decides how products and contexts are cut.
+ */
 #ifndef MR_TESTS_CUDA_TWIN_H
 #define MR_TESTS_CUDA_TWIN_H
 

@@ -104,8 +104,8 @@ static uint32_t n_tiles(uint32_t n) { /* of tokens */
 }
 
 /* Columns c .. c + n of rows [row, row + 16) or those that there are of x[n_rows, cols]. */
-static void round_tile(const cpu *f, mr_xblock *to, const float *x, uint32_t cols,
-                       uint32_t row, uint32_t n_rows, uint32_t c, uint32_t n) {
+static void round_tile(const cpu *f, mr_xblock *to, const float *x, uint32_t cols, uint32_t row,
+                       uint32_t n_rows, uint32_t c, uint32_t n) {
     const uint32_t n_tok = n_rows - row < MR_TILE ? n_rows - row : MR_TILE;
 
     f->ops->round(to + (size_t)(row / MR_TILE) * (cols / 32) + c / 32, x + (size_t)row * cols + c,
@@ -453,7 +453,8 @@ static void place_all(cpu *f, layout *l, int n_threads) {
 }
 
 size_t mr_cpu_backend_bytes(const mr_model *m, const mr_room *room, int n_threads) {
-    cpu f = {.m = m, .base.max_rows = pass_rows(&m->hp, room->max_rows), .max_head = room->max_head};
+    cpu f = {
+        .m = m, .base.max_rows = pass_rows(&m->hp, room->max_rows), .max_head = room->max_head};
     layout l = {0};
 
     place_all(&f, &l, n_threads);

@@ -63,7 +63,8 @@ MR_BODY uint32_t mr_run_records(const mr_run *r, uint32_t group, uint32_t n_kv_h
 /* Record of one query in one part. */
 MR_BODY size_t mr_record_of(const mr_run *r, uint32_t group, uint32_t n_kv_head, uint32_t part,
                             uint32_t kv_head, uint32_t query) {
-    return r->first_record + (size_t)(part * n_kv_head + kv_head) * mr_run_queries(r, group) + query;
+    return r->first_record + (size_t)(part * n_kv_head + kv_head) * mr_run_queries(r, group) +
+           query;
 }
 
 /* The last run that begins at or before an item (by_item), or a row. */
@@ -140,7 +141,7 @@ MR_BODY void mr_attend_queries(mr_words4 (*q)[2][MR_WARP], const mr_attention *a
                                const mr_tile_of_queries *w, uint32_t n_steps, uint32_t t) {
     const float scale = a->scale * MR_LOG2_E;
 
-    for (uint32_t step = 0; step < n_steps; step++)
+    for (uint32_t step = 0; step < n_steps; step++) {
         MR_UNROLL
         for (uint32_t k = 0; k < 4; k++) { /* rows g, g + 8, g, g + 8; two columns, two more */
             const uint32_t d = step / 2 * 32 + t % 4 * 8 + step % 2 * 4 + k / 2 * 2;
@@ -150,6 +151,7 @@ MR_BODY void mr_attend_queries(mr_words4 (*q)[2][MR_WARP], const mr_attention *a
             q[step][0][t].w[k] = mr_pack_f16(u, v);
             q[step][1][t].w[k] = mr_pack_f16(mr_after_f16(u), mr_after_f16(v));
         }
+    }
 }
 
 /* Position of a lane's score number k of tile j, in the block. */
@@ -201,13 +203,14 @@ MR_BODY void mr_attend_weights(mr_attend_own *th, const mr_tile_of_queries *w, u
         o->top[0] = o->max[0];
         o->top[1] = o->max[1];
         MR_UNROLL
-        for (uint32_t j = 0; j < MR_SCORE_TILES; j++)
+        for (uint32_t j = 0; j < MR_SCORE_TILES; j++) {
             MR_UNROLL
             for (uint32_t k = 0; k < 4; k++) {
                 const uint32_t last = w->run.pos + mr_query_row(w, t / 4 + k / 2 * 8);
                 if (pos + mr_score_position(t, j, k) > last) o->score[j][k] = -INFINITY;
                 o->top[k / 2] = mr_larger(o->top[k / 2], o->score[j][k]);
             }
+        }
     }
     MR_QUAD_MAX(th, MR_WARP, top[0]);
     MR_QUAD_MAX(th, MR_WARP, top[1]);
@@ -341,13 +344,14 @@ MR_BODY uint32_t mr_acc_column(uint32_t t, uint32_t i, uint32_t k) {
 MR_BODY void mr_attend_finish(const mr_attend_own *o, float (*joined)[4][MR_WARP],
                               const mr_attention *a, const mr_tile_of_queries *w, uint32_t D,
                               uint32_t t) {
-    for (uint32_t i = 0; i < D / 8; i++)
+    for (uint32_t i = 0; i < D / 8; i++) {
         MR_UNROLL
         for (uint32_t k = 0; k < 4; k++) {
             const uint32_t query = t / 4 + k / 2 * 8, d = mr_acc_column(t, i, k);
             if (query >= w->n_queries || d >= a->d_head) continue;
             a->out[mr_query_at(a, w, query) + d] = joined[i][k][t] / o->joined_total[k / 2];
         }
+    }
 }
 
 MR_BODY void mr_attend_record(const mr_attend_own *o, const mr_attention *a,
@@ -397,8 +401,7 @@ MR_BODY void mr_attend_collect(const mr_attention *a, uint32_t row, uint32_t hea
     const mr_run run = a->runs[mr_run_of(a->runs, a->n_runs, row, false)];
     const uint32_t group = a->n_head / a->n_kv_head, kv_head = head / group;
     const uint32_t query = (row - run.first) * group + head % group, d_head = a->d_head;
-    const size_t step =
-        (size_t)a->n_kv_head * mr_run_queries(&run, group) * MR_ATTN_RECORD(d_head);
+    const size_t step = (size_t)a->n_kv_head * mr_run_queries(&run, group) * MR_ATTN_RECORD(d_head);
     const float *first = a->records + mr_record_of(&run, group, a->n_kv_head, 0, kv_head, query) *
                                           MR_ATTN_RECORD(d_head);
 

@@ -3,8 +3,9 @@
  * Plain C: the device is a table of calls. Host and device meet twice in a pass: begin sends the
  * lists of the pass, head waits for logits. Everything between is put in line and runs on its own.
  *
- * Memory of the device: weights, activations of max_rows rows, records of attention; the rest of the
- * share is KV cache. Inputs of products are padded to MR_PAD_ROWS rows: kernels read whole tiles.
+ * Memory of the device: weights, activations of max_rows rows, records of attention; the rest of
+ * the share is KV cache. Inputs of products are padded to MR_PAD_ROWS rows: kernels read whole
+ * tiles.
  *
  * Limits: MAX_PASS_ROWS rows a pass, HEAD_ROWS rows of logits at a time. */
 #include "engine/cuda/backend.h"
@@ -34,8 +35,8 @@ typedef struct gpu {
     void *plan_device;
 
     /* The pass at work. */
-    uint32_t n;  /* live rows */
-    int which;   /* of the plan's runs */
+    uint32_t n; /* live rows */
+    int which;  /* of the plan's runs */
 } gpu;
 
 static gpu *of(mr_backend *b) {
@@ -116,7 +117,7 @@ static void step_qkv(mr_backend *b, uint32_t layer) {
     const mr_dev_layer *l = &g->weights.layers[layer];
     const int n_rounded = is_rounded(&l->wq) + is_rounded(&l->wk) + is_rounded(&l->wv);
 
-    norm(g, l->attn_norm, n_rounded < 3, n_rounded > 0);
+    norm(g, l->attn_norm, n_rounded<3, n_rounded> 0);
     project(g, &l->wq, l->bq, g->q, g->h, g->narrow);
     project(g, &l->wk, l->bk, g->k, g->h, g->narrow);
     project(g, &l->wv, l->bv, g->v, g->h, g->narrow);
@@ -212,7 +213,7 @@ static void step_gate_up(mr_backend *b, uint32_t layer) {
     const int n_rounded = is_rounded(&l->gate) + is_rounded(&l->up);
     const bool down_rounded = is_rounded(&l->down);
 
-    norm(g, l->ffn_norm, n_rounded < 2, n_rounded > 0);
+    norm(g, l->ffn_norm, n_rounded<2, n_rounded> 0);
     project(g, &l->gate, NULL, g->gate, g->h, g->narrow);
     project(g, &l->up, NULL, g->up, g->h, g->narrow);
     const mr_feed a = {.kind = MR_FEED_GATE,
@@ -375,14 +376,14 @@ static mr_status share_out(gpu *g, mr_device_share *s, size_t work, mr_err *err)
 
     if (part > 1) return mr_fail(err, MR_EINVAL, "gpu_memory: %g is more than 1", (double)part);
     if (need > room)
-        return mr_fail(err, MR_ENOMEM,
-                       "model does not fit %.60s: %llu MiB of weights + %llu MiB of KV cache "
-                       "(%u tokens) + %llu MiB of work memory = %llu MiB, and %llu MiB of %llu free "
-                       "ones may be used; lower kv_tokens, n_ctx or max_step_tokens, or take a "
-                       "smaller model",
-                       g->d->name, mib(weights), mib(s->least_blocks * block),
-                       s->least_blocks * MR_KV_BLOCK_LEN, mib(work), mib(need), mib(room),
-                       mib(free_bytes));
+        return mr_fail(
+            err, MR_ENOMEM,
+            "model does not fit %.60s: %llu MiB of weights + %llu MiB of KV cache "
+            "(%u tokens) + %llu MiB of work memory = %llu MiB, and %llu MiB of %llu free "
+            "ones may be used; lower kv_tokens, n_ctx or max_step_tokens, or take a "
+            "smaller model",
+            g->d->name, mib(weights), mib(s->least_blocks * block),
+            s->least_blocks * MR_KV_BLOCK_LEN, mib(work), mib(need), mib(room), mib(free_bytes));
     const uint64_t most = (room - weights - work) / block;
     s->n_blocks = most < s->most_blocks ? (uint32_t)most : s->most_blocks;
     g->n_blocks = s->n_blocks;

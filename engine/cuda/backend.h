@@ -6,10 +6,11 @@
 #include "engine/cuda/device.h"
 #include "engine/model.h"
 
-typedef struct mr_device_share {        /* of the device's free memory */
-    float of_free;                      /* 0: 0.9; at most 1 */
-    uint32_t least_blocks, most_blocks; /* of the KV cache: what must fit, and what would be of use */
-    uint32_t n_blocks;                  /* answer of open */
+typedef struct mr_device_share { /* of the device's free memory */
+    float of_free;               /* 0: 0.9; at most 1 */
+    uint32_t least_blocks,
+        most_blocks;   /* of the KV cache: what must fit, and what would be of use */
+    uint32_t n_blocks; /* answer of open */
 } mr_device_share;
 
 /* Borrows device and model; pool: for loading only. Weights, KV cache and work memory are reserved

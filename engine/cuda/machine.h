@@ -4,9 +4,9 @@
  * struct, and the body has an array of them: one on a GPU, all threads' in the twin. Between two
  * barriers the body says MR_THREADS and does what each thread does; outside of that control flow is
  * the block's, and there the operations stand that threads do together: barriers, reductions over a
- * warp, products of matrices. So the twin runs the same index arithmetic, the same shared memory and
- * (but for the order inside of a float product of matrices) the same sums, on any machine, under
- * sanitizers; what it cannot find is a missing barrier.
+ * warp, products of matrices. So the twin runs the same index arithmetic, the same shared memory
+ * and (but for the order inside of a float product of matrices) the same sums, on any machine,
+ * under sanitizers; what it cannot find is a missing barrier.
  *
  * Bodies are the common subset of C11 and CUDA C++, compiled without contraction of a * b + c: what
  * is to be fused says fmaf. */

@@ -7,13 +7,13 @@
 
 #define MR_BODY       static __device__ __forceinline__
 #define MR_UNROLL     _Pragma("unroll")
-#define MR_PRIVATE(n) 1 /* structs that a block of n threads needs for what each keeps */
+#define MR_PRIVATE(n) 1         /* structs that a block of n threads needs for what each keeps */
 #define MR_OWN(t)     (0 * (t)) /* which of them is thread t's */
 
 /* A block of n threads; n is what the kernel was launched with. */
 #define MR_THREADS(t, n) for (uint32_t t = threadIdx.x, mr_go = 1; mr_go; mr_go = 0)
 /* One warp alone. */
-#define MR_LANES(t)  for (uint32_t t = threadIdx.x % MR_WARP, mr_go = 1; mr_go; mr_go = 0)
+#define MR_LANES(t)       for (uint32_t t = threadIdx.x % MR_WARP, mr_go = 1; mr_go; mr_go = 0)
 #define MR_BARRIER()      __syncthreads()
 #define MR_WARP_BARRIER() __syncwarp()
 
@@ -87,32 +87,33 @@ MR_BODY uint16_t mr_to_half(float f) {
     for (int mr_off = 2; mr_off > 0; mr_off /= 2)                                                  \
     (th)[0].member = mr_larger((th)[0].member, __shfl_xor_sync(0xffffffffu, (th)[0].member, mr_off))
 
-/* Products of matrices, c += a b, spread over a warp as the PTX manual draws the fragments. */
+/* Products of matrices, c += a b, spread over a warp as the PTX manual draws the fragments.
+ * volatile: not to be moved into a branch that some lanes do not take. */
 #define MR_MMA(fn, th, n, c, a, b) fn((th)[0].c, (th)[0].a, (th)[0].b)
 
 MR_BODY void mr_mma_s8_k32(int32_t *c, const uint32_t *a, const uint32_t *b) {
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%0,%1,%2,%3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+                 "{%8,%9}, {%0,%1,%2,%3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 MR_BODY void mr_mma_s8_k16(int32_t *c, const uint32_t *a, const uint32_t *b) {
-    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
-        "{%0,%1,%2,%3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+                 "{%0,%1,%2,%3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(b[0]));
 }
 MR_BODY void mr_mma_tf32(float *c, const uint32_t *a, const uint32_t *b) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, "
+                 "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 MR_BODY void mr_mma_f16(float *c, const uint32_t *a, const uint32_t *b) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, "
+                 "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 #endif

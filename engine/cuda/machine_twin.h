@@ -7,12 +7,12 @@
 
 #include <stdbool.h>
 
-#define MR_BODY          static inline
+#define MR_BODY static inline
 #define MR_UNROLL
-#define MR_PRIVATE(n)    (n)
-#define MR_OWN(t)        (t)
-#define MR_THREADS(t, n) for (uint32_t t = 0; t < (n); t++)
-#define MR_LANES(t)      for (uint32_t t = 0; t < MR_WARP; t++)
+#define MR_PRIVATE(n)     (n)
+#define MR_OWN(t)         (t)
+#define MR_THREADS(t, n)  for (uint32_t t = 0; t < (n); t++)
+#define MR_LANES(t)       for (uint32_t t = 0; t < MR_WARP; t++)
 #define MR_BARRIER()      ((void)0)
 #define MR_WARP_BARRIER() ((void)0)
 
@@ -70,8 +70,9 @@ MR_BODY uint16_t mr_to_half(float f) {
 
 /* ---- together: the member of lane l is `stride` bytes behind that of lane l - 1 ---- */
 
-#define MR_TWIN_AT(type, base, stride, l)       ((type *)((char *)(base) + (size_t)(l) * (stride)))
-#define MR_TWIN_CONST_AT(type, base, stride, l) ((const type *)((const char *)(base) + (size_t)(l) * (stride)))
+#define MR_TWIN_AT(type, base, stride, l) ((type *)((char *)(base) + (size_t)(l) * (stride)))
+#define MR_TWIN_CONST_AT(type, base, stride, l)                                                    \
+    ((const type *)((const char *)(base) + (size_t)(l) * (stride)))
 
 /* In the order of the GPU's exchanges: each lane with those `off` lanes away, 2^i lanes in all. */
 static inline void mr_twin_sum_f(float *first, size_t stride, uint32_t off) {
@@ -79,7 +80,8 @@ static inline void mr_twin_sum_f(float *first, size_t stride, uint32_t off) {
 
     for (; off > 0; off /= 2) {
         for (uint32_t l = 0; l < MR_WARP; l++)
-            v[l] = *MR_TWIN_AT(float, first, stride, l) + *MR_TWIN_AT(float, first, stride, l ^ off);
+            v[l] =
+                *MR_TWIN_AT(float, first, stride, l) + *MR_TWIN_AT(float, first, stride, l ^ off);
         for (uint32_t l = 0; l < MR_WARP; l++) *MR_TWIN_AT(float, first, stride, l) = v[l];
     }
 }
@@ -106,16 +108,15 @@ static inline void mr_twin_max(float *first, size_t stride, uint32_t off) {
     }
 }
 
-#define MR_TWIN_SUM(p) _Generic((p), float *: mr_twin_sum_f, int32_t *: mr_twin_sum_i)
+#define MR_TWIN_SUM(p)   _Generic((p), float * : mr_twin_sum_f, int32_t * : mr_twin_sum_i)
 #define MR_TWIN_WARPS(n) for (uint32_t mr_w = 0; mr_w < (n); mr_w += MR_WARP)
 #define MR_WARP_SUM(th, n, member)                                                                 \
-    MR_TWIN_WARPS(n) MR_TWIN_SUM(&(th)[mr_w].member)(&(th)[mr_w].member, sizeof *(th), 16)
+    MR_TWIN_WARPS(n) MR_TWIN_SUM (&(th)[mr_w].member)(&(th)[mr_w].member, sizeof *(th), 16)
 #define MR_QUAD_SUM(th, n, member)                                                                 \
-    MR_TWIN_WARPS(n) MR_TWIN_SUM(&(th)[mr_w].member)(&(th)[mr_w].member, sizeof *(th), 2)
+    MR_TWIN_WARPS(n) MR_TWIN_SUM (&(th)[mr_w].member)(&(th)[mr_w].member, sizeof *(th), 2)
 #define MR_WARP_MAX(th, n, member)                                                                 \
     MR_TWIN_WARPS(n) mr_twin_max(&(th)[mr_w].member, sizeof *(th), 16)
-#define MR_QUAD_MAX(th, n, member)                                                                 \
-    MR_TWIN_WARPS(n) mr_twin_max(&(th)[mr_w].member, sizeof *(th), 2)
+#define MR_QUAD_MAX(th, n, member) MR_TWIN_WARPS(n) mr_twin_max(&(th)[mr_w].member, sizeof *(th), 2)
 #define MR_MMA(fn, th, n, c, a, b)                                                                 \
     MR_TWIN_WARPS(n) fn((th)[mr_w].c, (th)[mr_w].a, (th)[mr_w].b, sizeof *(th))
 
@@ -172,9 +173,9 @@ static inline void mr_mma_f16(float *c, const uint32_t *a, const uint32_t *b, si
         for (uint32_t n = 0; n < 8; n++) {
             double sum = MR_TWIN_C(float, c, stride, m, n);
             for (uint32_t k = 0; k < 16; k++)
-                sum += (double)mr_f16_to_f32(
-                           (mr_f16)(mr_twin_a(a, stride, 2, m, k) >> 16 * (k % 2))) *
-                       mr_f16_to_f32((mr_f16)(mr_twin_b(b, stride, 2, n, k) >> 16 * (k % 2)));
+                sum +=
+                    (double)mr_f16_to_f32((mr_f16)(mr_twin_a(a, stride, 2, m, k) >> 16 * (k % 2))) *
+                    mr_f16_to_f32((mr_f16)(mr_twin_b(b, stride, 2, n, k) >> 16 * (k % 2)));
             MR_TWIN_C(float, c, stride, m, n) = (float)sum;
         }
 }

@@ -2,9 +2,9 @@
  *
  * Rows of one sequence that follow each other form runs, as in attend.c; they begin at multiples of
  * MR_RUN_ROWS, so that a run lies in one block of the cache. An item is what one warp does: 16
- * queries of a run and key head, over all spans of positions. If that makes fewer items than keep the
- * device busy (ITEMS_PER_UNIT for each of its processors), every span of a run becomes an item of
- * its own, which leaves a record for each query; the bits are the same (attention.h).
+ * queries of a run and key head, over all spans of positions. If that makes fewer items than keep
+ * the device busy (ITEMS_PER_UNIT for each of its processors), every span of a run becomes an item
+ * of its own, which leaves a record for each query; the bits are the same (attention.h).
  *
  * Limits: RECORD_BYTES of records, or those of one row if that is more; a run whose records find no
  * room stays whole. */

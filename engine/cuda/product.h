@@ -20,8 +20,8 @@
 #define MR_FEW       (MR_FEW_WARPS * MR_WARP) /* threads */
 #define MR_MANY      128
 
-/* 32 columns of 8 tokens, rounded to 8 bits as ops.h says; the right matrix of an mma. Column k of a
- * token is at MR_PLACE(k), so that the 8 bytes of lane 4 g + c of the mma are side by side. */
+/* 32 columns of 8 tokens, rounded to 8 bits as ops.h says; the right matrix of an mma. Column k of
+ * a token is at MR_PLACE(k), so that the 8 bytes of lane 4 g + c of the mma are side by side. */
 typedef struct mr_dev_xblock {
     int8_t q[MR_TOKENS][32];
     float scale[MR_TOKENS], sum[MR_TOKENS];
@@ -64,8 +64,8 @@ MR_BODY uint32_t mr_chain_token(uint32_t t) {
 
 /* ---- many: where a warp of a block works ---- */
 
-typedef struct mr_shape {         /* of a block of MR_MANY threads */
-    uint32_t row_tiles, n_tiles;  /* of a warp: 16 rows each, 8 tokens each */
+typedef struct mr_shape {        /* of a block of MR_MANY threads */
+    uint32_t row_tiles, n_tiles; /* of a warp: 16 rows each, 8 tokens each */
     uint32_t warps_down, warps_across;
 } mr_shape;
 
@@ -73,8 +73,10 @@ typedef struct mr_shape {         /* of a block of MR_MANY threads */
 #define MR_MOST_N_TILES   4
 
 /* The larger one reads less, the smaller one makes more blocks of small matrices. */
-#define MR_SHAPE_LARGE {2, 4, 2, 2}
-#define MR_SHAPE_SMALL {1, 2, 2, 2}
+#define MR_SHAPE_LARGE                                                                             \
+    { 2, 4, 2, 2 }
+#define MR_SHAPE_SMALL                                                                             \
+    { 1, 2, 2, 2 }
 
 /* ---- the cut of a product: blocks of a grid; host ---- */
 

@@ -19,8 +19,7 @@ __global__ void __launch_bounds__(MR_MANY) many(const __grid_constant__ mr_produ
     mr_many_f(&p, (mr_type)TYPE, LARGE ? &large : &small, &sh, block);
 }
 
-template <int TYPE>
-static void launch(cudaStream_t stream, const mr_product *a, uint32_t n_units) {
+template <int TYPE> static void launch(cudaStream_t stream, const mr_product *a, uint32_t n_units) {
     const mr_cut cut = mr_cut_of(&a->w, a->n_tok, n_units);
     const dim3 grid(cut.x, cut.y);
 

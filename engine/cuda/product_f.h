@@ -9,8 +9,8 @@
  * nearest, which the sum inside of an mma is not.
  *
  * Columns are taken as they suit the loads: in a stretch of 32, lane 4 g + c of an mma has columns
- * 8 c .. 8 c + 7 of token g, two for each of four mmas. Of a tile it has rows 2 g and 2 g + 1, which
- * are neighbours in memory, as rows g and g + 8 of the mma. */
+ * 8 c .. 8 c + 7 of token g, two for each of four mmas. Of a tile it has rows 2 g and 2 g + 1,
+ * which are neighbours in memory, as rows g and g + 8 of the mma. */
 #ifndef MR_ENGINE_CUDA_PRODUCT_F_H
 #define MR_ENGINE_CUDA_PRODUCT_F_H
 
@@ -118,10 +118,11 @@ MR_BODY void mr_few_f(const mr_product *p, mr_type type, mr_waiting *sh, mr_coor
             for (uint32_t j = 0; j < MR_STEPS; j++)
                 MR_MMA_PARTS(th, MR_FEW, type, c, a_hi[j], a_lo[j], b_hi[j], b_lo[j]);
         }
-        MR_THREADS (t, MR_FEW)
+        MR_THREADS (t, MR_FEW) {
             MR_UNROLL
             for (uint32_t k = 0; k < 4; k++)
                 sh[t / MR_WARP][t % 4 * 2 + k % 2][mr_row_of(t, k)] = th[MR_OWN(t)].c[k];
+        }
         MR_BARRIER();
         MR_THREADS (t, MR_FEW)
             for (uint32_t i = 0; t < MR_TILE * MR_TOKENS && first + i < n_sums && i < MR_FEW_WARPS;
@@ -181,10 +182,11 @@ MR_BODY void mr_many_f_load(mr_many_f_own *o, const mr_product *p, const mr_shap
 
 MR_BODY void mr_many_f_split(mr_many_f_own *o, const mr_shape *s) {
     MR_UNROLL
-    for (uint32_t m = 0; m < s->row_tiles; m++)
+    for (uint32_t m = 0; m < s->row_tiles; m++) {
         MR_UNROLL
         for (uint32_t j = 0; j < MR_STEPS; j++)
             mr_pairs_split(o->a_hi[m][j], o->a_lo[m][j], o->w[m], j);
+    }
 }
 
 /* A lane's 8 columns of its token among 8. */
@@ -208,24 +210,27 @@ MR_BODY void mr_many_f_stretch(mr_many_f_own *th, const mr_many_f_shared *sh, co
         MR_THREADS (t, MR_MANY)
             mr_many_f_inputs(&th[MR_OWN(t)], sh, stretch, mr_shape_eight(s, t) + n, t);
         MR_UNROLL
-        for (uint32_t j = 0; j < MR_STEPS; j++)
+        for (uint32_t j = 0; j < MR_STEPS; j++) {
             MR_UNROLL
             for (uint32_t m = 0; m < s->row_tiles; m++)
                 MR_MMA_PARTS(th, MR_MANY, type, c[m][n], a_hi[m][j], a_lo[m][j], b_hi[j], b_lo[j]);
+        }
     }
 }
 
 /* A sum of MR_SUM_COLS columns is whole. */
 MR_BODY void mr_many_f_add(mr_many_f_own *o, const mr_shape *s) {
     MR_UNROLL
-    for (uint32_t m = 0; m < s->row_tiles; m++)
+    for (uint32_t m = 0; m < s->row_tiles; m++) {
         MR_UNROLL
-        for (uint32_t n = 0; n < s->n_tiles; n++)
+        for (uint32_t n = 0; n < s->n_tiles; n++) {
             MR_UNROLL
             for (uint32_t k = 0; k < 4; k++) {
                 o->y[m][n][k] += o->c[m][n][k];
                 o->c[m][n][k] = 0;
             }
+        }
+    }
 }
 
 MR_BODY void mr_many_f_store(const mr_many_f_own *o, const mr_product *p, const mr_shape *s,
@@ -235,13 +240,15 @@ MR_BODY void mr_many_f_store(const mr_many_f_own *o, const mr_product *p, const 
         block.y * mr_shape_tokens(s) + mr_shape_eight(s, t) * MR_TOKENS + t % 4 * 2;
 
     MR_UNROLL
-    for (uint32_t m = 0; m < s->row_tiles; m++)
+    for (uint32_t m = 0; m < s->row_tiles; m++) {
         MR_UNROLL
-        for (uint32_t n = 0; n < s->n_tiles; n++)
+        for (uint32_t n = 0; n < s->n_tiles; n++) {
             MR_UNROLL
             for (uint32_t k = 0; k < 4; k++)
                 mr_product_store(p, row0 + m * MR_TILE + mr_row_of(t, k),
                                  tok0 + n * MR_TOKENS + k % 2, o->y[m][n][k]);
+        }
+    }
 }
 
 MR_BODY void mr_many_f(const mr_product *p, mr_type type, const mr_shape *s, mr_many_f_shared *sh,

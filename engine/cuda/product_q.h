@@ -1,7 +1,7 @@
 /* product_q.h - products with quantized weights: whole numbers in tensor cores, then f32 in order.
  *
- * The sum over a group of columns is exact, and the f32 sums after it follow the definition in ops.h
- * to the bit: a GPU writes what every CPU writes.
+ * The sum over a group of columns is exact, and the f32 sums after it follow the definition in
+ * ops.h to the bit: a GPU writes what every CPU writes.
  *
  * Whole numbers become f32 without a conversion: an mma begins at MAGIC, the bits of 1.5 * 2^23, so
  * that its sum s (|s| < 2^20) are the bits of 1.5 * 2^23 + s. */
@@ -59,19 +59,22 @@ MR_BODY void mr_few_q_load(mr_few_q_own *o, const mr_product *p, mr_type type, m
     }
 }
 
-/* A lane's sums go to where they wait: rows lane / 4 and 8 more, tokens 2 (lane % 4) and the next. */
+/* A lane's sums go to where they wait: rows lane / 4 and 8 more, tokens 2 (lane % 4) and the next.
+ */
 MR_BODY void mr_few_q_put(mr_few_q_shared *sh, const mr_few_q_own *o, uint32_t n, uint32_t halves,
                           uint32_t t) {
     const uint32_t slot0 = t / MR_WARP * n * halves, row = t % MR_WARP / 4, tok = t % 4 * 2;
 
     MR_UNROLL
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         MR_UNROLL
-        for (uint32_t h = 0; h < halves; h++)
+        for (uint32_t h = 0; h < halves; h++) {
             MR_UNROLL
             for (uint32_t k = 0; k < 4; k++)
                 sh->sum[slot0 + i * halves + h][tok + k % 2][row + k / 2 * 8] =
                     mr_sum_of(o->c[i][h][k]);
+        }
+    }
 }
 
 MR_BODY float mr_few_q_chain(const mr_few_q_shared *sh, const mr_product *p, mr_type type,
@@ -112,10 +115,12 @@ MR_BODY void mr_few_q(const mr_product *p, mr_type type, mr_few_q_shared *sh, mr
         }
         MR_UNROLL
         for (uint32_t i = 0; i < n; i++) {
-            if (halves == 1) MR_MMA(mr_mma_s8_k32, th, MR_FEW, c[i][0], a[i], b[i]);
-            if (halves == 1) continue;
-            MR_MMA(mr_mma_s8_k16, th, MR_FEW, c[i][0], a[i], b[i]);
-            MR_MMA(mr_mma_s8_k16, th, MR_FEW, c[i][1], a[i] + 2, b[i] + 1);
+            if (halves == 1) {
+                MR_MMA(mr_mma_s8_k32, th, MR_FEW, c[i][0], a[i], b[i]);
+            } else {
+                MR_MMA(mr_mma_s8_k16, th, MR_FEW, c[i][0], a[i], b[i]);
+                MR_MMA(mr_mma_s8_k16, th, MR_FEW, c[i][1], a[i] + 2, b[i] + 1);
+            }
         }
         MR_THREADS (t, MR_FEW) {
             mr_few_q_put(sh, &th[MR_OWN(t)], n, halves, t);
@@ -204,8 +209,8 @@ MR_BODY void mr_many_q_add(mr_many_q_own *o, const mr_dev_xblock *x, mr_type typ
     for (uint32_t k = 0; k < 4; k++) {
         const uint32_t tok = t % 4 * 2 + k % 2;
         const float sums[2] = {mr_sum_of(o->c[0][k]), mr_sum_of(o->c[1][k])};
-        o->y[m][n][k] = mr_chain(o->y[m][n][k], &o->scales[m][k / 2], type, sums, x->scale[tok],
-                                 x->sum[tok]);
+        o->y[m][n][k] =
+            mr_chain(o->y[m][n][k], &o->scales[m][k / 2], type, sums, x->scale[tok], x->sum[tok]);
     }
 }
 
@@ -223,9 +228,10 @@ MR_BODY void mr_many_q_group(mr_many_q_own *th, const mr_many_q_shared *sh, cons
         }
         MR_UNROLL
         for (uint32_t m = 0; m < s->row_tiles; m++) {
-            MR_THREADS (t, MR_MANY)
+            MR_THREADS (t, MR_MANY) {
                 MR_UNROLL
                 for (uint32_t k = 0; k < 8; k++) th[MR_OWN(t)].c[k / 4][k % 4] = MAGIC;
+            }
             if (type == MR_TYPE_Q6_K) {
                 MR_MMA(mr_mma_s8_k16, th, MR_MANY, c[0], a[m], b);
                 MR_MMA(mr_mma_s8_k16, th, MR_MANY, c[1], a[m] + 2, b + 1);
@@ -246,13 +252,15 @@ MR_BODY void mr_many_q_store(const mr_many_q_own *o, const mr_product *p, const 
         block.y * mr_shape_tokens(s) + mr_shape_eight(s, t) * MR_TOKENS + t % 4 * 2;
 
     MR_UNROLL
-    for (uint32_t m = 0; m < s->row_tiles; m++)
+    for (uint32_t m = 0; m < s->row_tiles; m++) {
         MR_UNROLL
-        for (uint32_t n = 0; n < s->n_tiles; n++)
+        for (uint32_t n = 0; n < s->n_tiles; n++) {
             MR_UNROLL
             for (uint32_t k = 0; k < 4; k++)
                 mr_product_store(p, row0 + m * MR_TILE + k / 2 * 8, tok0 + n * MR_TOKENS + k % 2,
                                  o->y[m][n][k]);
+        }
+    }
 }
 
 MR_BODY void mr_many_q(const mr_product *p, mr_type type, const mr_shape *s, mr_many_q_shared *sh,

@@ -81,8 +81,7 @@ MR_BODY void mr_round(mr_feed_own *th, const mr_feed *a, uint32_t row, uint32_t 
         const mr_feed_own *o = &th[MR_OWN(t)];
         const uint32_t col = col0 + t, lane = t % MR_WARP;
         if (col >= a->cols) continue;
-        mr_dev_xblock *b =
-            a->blocks + (size_t)(row / MR_TOKENS) * (a->cols / 32) + col / 32;
+        mr_dev_xblock *b = a->blocks + (size_t)(row / MR_TOKENS) * (a->cols / 32) + col / 32;
         b->q[row % MR_TOKENS][MR_PLACE(lane)] = (int8_t)o->v;
         if (lane > 0) continue;
         b->scale[row % MR_TOKENS] = o->most;

@@ -1,10 +1,10 @@
 /* runtime.c - a GPU through the CUDA runtime: memory, copies, one stream, and what goes wrong.
  *
  * Every call's code is looked at. A launch or copy that is refused, and a kernel that faults, are
- * kept as the device's first failure, with what was being done; wait reports it. CUDA's faults stay:
- * nothing works on the device in this process any more, so the failure is reported to every later
- * wait too. Memory is asked for once, at open, and zeroed, so that no kernel reads what another
- * program left. */
+ * kept as the device's first failure, with what was being done; wait reports it. CUDA's faults
+ * stay: nothing works on the device in this process any more, so the failure is reported to every
+ * later wait too. Memory is asked for once, at open, and zeroed, so that no kernel reads what
+ * another program left. */
 #include "engine/cuda/runtime.h"
 
 #include <stdio.h>
@@ -17,6 +17,7 @@
 typedef struct gpu {
     mr_device base;
     cudaStream_t stream;
+    int ordinal;
     cudaError_t failed; /* cudaSuccess: nothing yet */
     const char *while_doing;
 } gpu;
@@ -39,6 +40,8 @@ static mr_status say(const gpu *g, cudaError_t rc, const char *what, mr_err *err
 static mr_status gpu_wait(mr_device *d, mr_err *err) {
     gpu *g = of(d);
 
+    /* A thread has a current device, and this one may not be the thread that opened it. */
+    keep(g, cudaSetDevice(g->ordinal), "choosing the device");
     if (g->failed == cudaSuccess) keep(g, cudaStreamSynchronize(g->stream), "running kernels");
     return g->failed == cudaSuccess ? MR_OK : say(g, g->failed, g->while_doing, err);
 }
@@ -54,12 +57,13 @@ static uint64_t gpu_free_bytes(mr_device *d) {
 
 static mr_status no_memory(mr_device *d, const char *kind, size_t bytes, const char *what,
                            mr_err *err) {
-    return mr_fail(err, MR_ENOMEM, "%.60s: no %zu MiB of %s for %s; %llu MiB of the device are free",
-                   d->name, (bytes + (1u << 20) - 1) >> 20, kind, what,
-                   (unsigned long long)(gpu_free_bytes(d) >> 20));
+    return mr_fail(
+        err, MR_ENOMEM, "%.60s: no %zu MiB of %s for %s; %llu MiB of the device are free", d->name,
+        (bytes + (1u << 20) - 1) >> 20, kind, what, (unsigned long long)(gpu_free_bytes(d) >> 20));
 }
 
-static mr_status gpu_reserve(mr_device *d, void **out, size_t bytes, const char *what, mr_err *err) {
+static mr_status gpu_reserve(mr_device *d, void **out, size_t bytes, const char *what,
+                             mr_err *err) {
     gpu *g = of(d);
     const cudaError_t rc = cudaMalloc(out, bytes);
 
@@ -169,13 +173,14 @@ static mr_status check_device(int ordinal, struct cudaDeviceProp *prop, mr_err *
 
     if (rc == cudaSuccess && ordinal < n) rc = cudaGetDeviceProperties(prop, ordinal);
     if (rc != cudaSuccess)
-        return mr_fail(err, MR_EUNSUPPORTED, "device: cuda:%d: %s", ordinal, cudaGetErrorString(rc));
+        return mr_fail(err, MR_EUNSUPPORTED, "device: cuda:%d: %s", ordinal,
+                       cudaGetErrorString(rc));
     if (ordinal >= n)
         return mr_fail(err, MR_EUNSUPPORTED, "device: cuda:%d: this machine has %d", ordinal, n);
     if (prop->major < LEAST_MAJOR)
         return mr_fail(err, MR_EUNSUPPORTED,
-                       "device: cuda:%d: %.60s has compute capability %d.%d; %d.0 is needed", ordinal,
-                       prop->name, prop->major, prop->minor, LEAST_MAJOR);
+                       "device: cuda:%d: %.60s has compute capability %d.%d; %d.0 is needed",
+                       ordinal, prop->name, prop->major, prop->minor, LEAST_MAJOR);
     return MR_OK;
 }
 
@@ -188,6 +193,7 @@ mr_status mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
     gpu *g = calloc(1, sizeof *g);
     if (!g) return mr_fail(err, MR_ENOMEM, "device: out of memory");
     g->base.calls = &gpu_calls;
+    g->ordinal = ordinal;
     g->base.n_units = (uint32_t)prop.multiProcessorCount;
     snprintf(g->base.name, sizeof g->base.name, "%.100s", prop.name);
     cudaError_t rc = cudaSetDevice(ordinal);

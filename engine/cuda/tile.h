@@ -1,8 +1,8 @@
 /* tile.h - weights on the device: the tiles of pack.h, which happen to be what tensor cores want.
  *
- * A tile has 16 rows, as the left matrix of an mma has. In an m16n8k32 product of bytes, lane 4 g + c
- * holds columns 4 c .. 4 c + 3 and 16 + 4 c .. of rows g and g + 8: steps c and c + 4 of a group, one
- * word each, and the words of a warp lie side by side. So fragments are loaded straight from
+ * A tile has 16 rows, as the left matrix of an mma has. In an m16n8k32 product of bytes, lane 4 g +
+ * c holds columns 4 c .. 4 c + 3 and 16 + 4 c .. of rows g and g + 8: steps c and c + 4 of a group,
+ * one word each, and the words of a warp lie side by side. So fragments are loaded straight from
  * memory, 128 bytes at a time, and unpacked in registers. */
 #ifndef MR_ENGINE_CUDA_TILE_H
 #define MR_ENGINE_CUDA_TILE_H
@@ -28,7 +28,10 @@ MR_BODY uint32_t mr_halves(mr_type type) {
 }
 
 MR_BODY uint32_t mr_quant_bytes(mr_type type) {
-    return type == MR_TYPE_Q8_0 ? 512 : type == MR_TYPE_Q6_K ? 384 : type == MR_TYPE_Q5_K ? 320 : 256;
+    return type == MR_TYPE_Q8_0   ? 512
+           : type == MR_TYPE_Q6_K ? 384
+           : type == MR_TYPE_Q5_K ? 320
+                                  : 256;
 }
 
 /* ---- a lane's part of a group ---- */
@@ -88,7 +91,8 @@ MR_BODY float mr_half_at(const uint8_t *p) {
 }
 
 /* As mr_group_open defines them; scales: where those of the tile begin. */
-MR_BODY mr_scales mr_scales_load(const uint8_t *scales, mr_type type, uint32_t group, uint32_t row) {
+MR_BODY mr_scales mr_scales_load(const uint8_t *scales, mr_type type, uint32_t group,
+                                 uint32_t row) {
     mr_scales s = {{0, 0}, 0};
 
     if (type == MR_TYPE_Q8_0 || type == MR_TYPE_Q4_0) {

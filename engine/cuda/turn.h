@@ -28,12 +28,12 @@ MR_BODY size_t mr_cache_at(const mr_dev_cache *c, int32_t block, uint32_t kv_hea
 }
 
 typedef struct mr_turn {
-    float *q, *k;                /* [n, n_head, d_head], [n, n_kv_head, d_head] */
-    const float *v;              /* [n, n_kv_head, d_head] */
+    float *q, *k;                 /* [n, n_head, d_head], [n, n_kv_head, d_head] */
+    const float *v;               /* [n, n_kv_head, d_head] */
     const float *q_norm, *k_norm; /* [d_head], or NULL */
-    const float *cos, *sin;      /* [n, n_rot / 2] */
-    const uint32_t *pos;         /* [n] */
-    const uint32_t *table;       /* [n]: where the row's block table begins in tables */
+    const float *cos, *sin;       /* [n, n_rot / 2] */
+    const uint32_t *pos;          /* [n] */
+    const uint32_t *table;        /* [n]: where the row's block table begins in tables */
     const int32_t *tables;
     mr_dev_cache cache;
     uint32_t n, n_head, n_kv_head, d_head, n_rot;
@@ -72,7 +72,8 @@ MR_BODY void mr_turn_rotate(mr_turn_shared *sh, const mr_turn *a, uint32_t row) 
     MR_LANES (t)
         for (uint32_t i = t; i < half; i += MR_WARP) {
             const uint32_t first = a->neox ? i : 2 * i, second = a->neox ? half + i : 2 * i + 1;
-            const float cosine = a->cos[(size_t)row * half + i], sine = a->sin[(size_t)row * half + i];
+            const float cosine = a->cos[(size_t)row * half + i],
+                        sine = a->sin[(size_t)row * half + i];
             const float u = sh->x[first], v = sh->x[second];
             sh->x[first] = u * cosine - v * sine;
             sh->x[second] = u * sine + v * cosine;

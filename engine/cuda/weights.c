@@ -85,8 +85,8 @@ static mr_dev_mat place_mat(loader *l, const mr_mat *w) {
         send(l, to + i * tile_bytes, n * tile_bytes);
     }
     if (to) mr_gguf_give_back(l->m->gguf, w->data, w->rows * w->row_bytes);
-    return (mr_dev_mat){to, w->type, w->rows, w->cols, tile_bytes,
-                        mr_tile_scales_at(w->type, w->cols)};
+    return (mr_dev_mat){to,      w->type,    w->rows,
+                        w->cols, tile_bytes, mr_tile_scales_at(w->type, w->cols)};
 }
 
 static mr_dev_layer place_layer(loader *l, const mr_layer *y) {

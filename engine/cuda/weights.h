@@ -9,7 +9,8 @@
 
 typedef struct mr_dev_layer {
     mr_dev_mat wq, wk, wv, wo, gate, up, down;
-    const float *attn_norm, *ffn_norm, *q_norm, *k_norm, *bq, *bk, *bv, *bo; /* NULL as in mr_layer */
+    const float *attn_norm, *ffn_norm, *q_norm, *k_norm, *bq, *bk, *bv,
+        *bo; /* NULL as in mr_layer */
 } mr_dev_layer;
 
 typedef struct mr_dev_weights {
@@ -24,8 +25,8 @@ typedef struct mr_dev_weights {
 
 /* Bytes of the device that init reserves. */
 size_t mr_dev_weights_bytes(const mr_model *m);
-/* Packs on the pool's threads while the device takes what is packed; the file's pages are given back
- * as it goes. */
+/* Packs on the pool's threads while the device takes what is packed; the file's pages are given
+ * back as it goes. */
 mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m, mr_pool *pool,
                               mr_err *err);
 void mr_dev_weights_deinit(mr_dev_weights *w); /* zeroed or half-made is allowed */

@@ -1,4 +1,5 @@
-/* expect.h - what make.py's float64 program computed of a tiny model, and how near is near enough. */
+/* expect.h - what make.py's float64 program computed of a tiny model, and how near is near enough.
+ */
 #ifndef MR_TESTS_EXPECT_H
 #define MR_TESTS_EXPECT_H
 

@@ -1,8 +1,8 @@
 /* Goal: the CUDA backend, from file to logits, computes what the float64 program computed, and a
  * row's logits do not depend on how its prompt was cut, on its company, nor on the size of the GPU.
  *
- * Method: the backend on the device that is plain C (cuda_twin.h): loading, lists, layouts and every
- * kernel's index arithmetic are the GPU's own. What a GPU adds, tests/golden checks there. */
+ * Method: the backend on the device that is plain C (cuda_twin.h): loading, lists, layouts and
+ * every kernel's index arithmetic are the GPU's own. What a GPU adds, tests/golden checks there. */
 #include "engine/cuda/backend.h"
 #include "engine/forward.h"
 #include "engine/kv.h"
@@ -32,8 +32,9 @@ static void world_open(world *w, const char *model, uint32_t n_units) {
     CHECK_OK(mr_pool_open(&w->pool, 2, &err), err);
     CHECK_OK(mr_cuda_backend_open(&w->b, &w->t.base, w->m, w->pool, &room, &w->share, &err), err);
     const mr_hparams *hp = &w->m->hp;
-    CHECK_OK(mr_kv_init_lists(&w->kv, hp->n_layer, hp->n_kv_head, hp->d_head, w->share.n_blocks, &err),
-             err);
+    CHECK_OK(
+        mr_kv_init_lists(&w->kv, hp->n_layer, hp->n_kv_head, hp->d_head, w->share.n_blocks, &err),
+        err);
     w->logits = w->b->steps->reserve_logits(w->b, MAX_ROWS, &err);
     CHECK(w->logits != NULL);
 }

@@ -31,8 +31,8 @@ static jmp_buf standin_end;
     do {                                                                                           \
         if (!(x)) fail_msg("%s:%d: %s", __FILE__, __LINE__, #x);                                   \
     } while (0)
-#define assert_non_null(x) assert_true((x) != NULL)
-#define assert_string_equal(a, b) assert_true(strcmp(a, b) == 0)
+#define assert_non_null(x)           assert_true((x) != NULL)
+#define assert_string_equal(a, b)    assert_true(strcmp(a, b) == 0)
 #define assert_memory_equal(a, b, n) assert_true(memcmp(a, b, n) == 0)
 
 #define _cmocka_run_group_tests(name, tests, n, set_up, tear_down) standin_run(tests, n)

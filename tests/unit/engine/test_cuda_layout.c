@@ -2,9 +2,9 @@
  * weights to the bit, everything else within a bound; what they write for one (row, token) has the
  * same bits in any cut, batch and span; and they touch nothing else.
  *
- * Method: every kernel's body runs as plain C (cuda_twin.h) over odd shapes, against ops_ref or sums
- * in f64. Inputs are allocated to the byte, so that ASan sees what reads too far. Where this machine
- * has a GPU, the same checks run there too. */
+ * Method: every kernel's body runs as plain C (cuda_twin.h) over odd shapes, against ops_ref or
+ * sums in f64. Inputs are allocated to the byte, so that ASan sees what reads too far. Where this
+ * machine has a GPU, the same checks run there too. */
 #include "tests/cuda_twin.h"
 
 #include "engine/cuda/plan.h"
@@ -67,10 +67,10 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[] = {
-    {MR_TYPE_F32, 7, 8},     {MR_TYPE_F32, 50, 1032}, {MR_TYPE_F16, 33, 104},
-    {MR_TYPE_F16, 100, 264}, {MR_TYPE_BF16, 67, 536}, {MR_TYPE_Q8_0, 1, 32},
-    {MR_TYPE_Q8_0, 37, 288}, {MR_TYPE_Q8_0, 100, 96}, {MR_TYPE_Q8_0, 17, 1056},
-    {MR_TYPE_Q4_0, 23, 544}, {MR_TYPE_Q4_K, 2, 256},  {MR_TYPE_Q4_K, 83, 768},
+    {MR_TYPE_F32, 7, 8},     {MR_TYPE_F32, 50, 1032},  {MR_TYPE_F16, 33, 104},
+    {MR_TYPE_F16, 100, 264}, {MR_TYPE_BF16, 67, 536},  {MR_TYPE_Q8_0, 1, 32},
+    {MR_TYPE_Q8_0, 37, 288}, {MR_TYPE_Q8_0, 100, 96},  {MR_TYPE_Q8_0, 17, 1056},
+    {MR_TYPE_Q4_0, 23, 544}, {MR_TYPE_Q4_K, 2, 256},   {MR_TYPE_Q4_K, 83, 768},
     {MR_TYPE_Q5_K, 19, 512}, {MR_TYPE_Q6_K, 22, 1280}, {MR_TYPE_Q6_K, 130, 256},
 };
 #define MAX_BATCH 70
@@ -112,8 +112,9 @@ static mr_dev_mat put_mat(mr_device *d, const mr_mat *w) {
     uint8_t *tiles = calloc(n_tiles, tile_bytes);
 
     for (uint32_t i = 0; i < n_tiles; i++) mr_pack_tile(tiles + i * tile_bytes, w, i);
-    const mr_dev_mat m = {put(d, tiles, n_tiles * tile_bytes), w->type, w->rows, w->cols, tile_bytes,
-                          mr_tile_scales_at(w->type, w->cols)};
+    const mr_dev_mat m = {
+        put(d, tiles, n_tiles * tile_bytes), w->type, w->rows, w->cols, tile_bytes,
+        mr_tile_scales_at(w->type, w->cols)};
     free(tiles);
     return m;
 }
@@ -138,8 +139,7 @@ static float *put_rows(mr_device *d, const float *x, size_t n, size_t cols) {
 static mr_dev_xblock *round_on(mr_device *d, const float *x_dev, uint32_t n, uint32_t cols) {
     const size_t bytes = padded(n) / MR_TOKENS * (cols / 32) * sizeof(mr_dev_xblock);
     mr_dev_xblock *blocks = put(d, NULL, bytes);
-    const mr_feed a = {
-        .kind = MR_FEED_SAME, .x = x_dev, .blocks = blocks, .cols = cols, .n = n};
+    const mr_feed a = {.kind = MR_FEED_SAME, .x = x_dev, .blocks = blocks, .cols = cols, .n = n};
 
     d->calls->feed(d, &a);
     return blocks;
@@ -148,7 +148,8 @@ static mr_dev_xblock *round_on(mr_device *d, const float *x_dev, uint32_t n, uin
 /* y[n, rows] of tokens t0 .. of the problem; n_units sets the cut. */
 static float *multiply(mr_device *d, const problem *p, uint32_t t0, uint32_t n, uint32_t n_units) {
     const size_t n_y = (size_t)n * p->w.rows;
-    float *y = malloc(n_y * sizeof *y), *x = put_rows(d, p->x + t0 * (size_t)p->w.cols, n, p->w.cols);
+    float *y = malloc(n_y * sizeof *y),
+          *x = put_rows(d, p->x + t0 * (size_t)p->w.cols, n, p->w.cols);
     mr_product a = {.w = put_mat(d, &p->w), .x = x, .scale = 1, .n_tok = n};
     const uint32_t units = d->n_units;
 
@@ -250,8 +251,8 @@ TEST(products_end_with_bias_scale_and_sum) {
         d->calls->product(d, &a);
         get(d, got, a.y, n_y * sizeof *got);
         for (size_t i = 0; i < n_y; i++) {
-            const float want = i < (size_t)n * rows ? old[i] + (plain[i] + bias[i % rows]) * 0.75f
-                                                    : old[i];
+            const float want =
+                i < (size_t)n * rows ? old[i] + (plain[i] + bias[i % rows]) * 0.75f : old[i];
             if (memcmp(&got[i], &want, sizeof want) != 0)
                 fail_msg("%s: value %zu is %a, not %a", d->name, i, (double)got[i], (double)want);
         }
@@ -398,12 +399,12 @@ typedef struct heads {
 } heads;
 
 static const heads kinds[] = {
-    {4, 2, 16, 16, false, false}, {4, 4, 12, 12, true, true},  {8, 1, 64, 32, true, false},
+    {4, 2, 16, 16, false, false}, {4, 4, 12, 12, true, true},   {8, 1, 64, 32, true, false},
     {6, 2, 80, 80, false, true},  {7, 1, 128, 128, true, true}, {2, 1, 256, 256, false, false},
     {17, 1, 24, 24, true, false},
 };
 /* Lengths of the sequences, and how many of their last positions are rows of the pass. */
-static const uint32_t lens[N_SEQ] = {611, 30, 257}, n_last[N_SEQ] = {37, 1, 9};
+static const uint32_t lens[N_SEQ] = {611, 30, 257}, n_last[N_SEQ] = {21, 1, 9};
 
 typedef struct world {
     heads s;
@@ -411,10 +412,10 @@ typedef struct world {
     uint32_t pitch, n_rows, n_wanted;
     int32_t tables[N_SEQ][N_BLOCKS];
     mr_row rows[MAX_ROWS];
-    float *q, *k, *v;           /* [n_rows, heads, d_head], before the turn */
-    float *q_norm, *k_norm;     /* [d_head] */
-    float *cos, *sin;           /* [n_rows, n_rot / 2] */
-    mr_f16 *keys, *values;      /* the cache */
+    float *q, *k, *v;       /* [n_rows, heads, d_head], before the turn */
+    float *q_norm, *k_norm; /* [d_head] */
+    float *cos, *sin;       /* [n_rows, n_rot / 2] */
+    mr_f16 *keys, *values;  /* the cache */
     size_t cache_values;
 } world;
 
@@ -545,9 +546,9 @@ static void open_on(on_device *o, mr_device *d, const world *w, uint32_t first, 
 }
 
 static void close_on(on_device *o) {
-    const void *const all[] = {o->turn.q,      o->turn.k,       o->turn.v,
-                               o->turn.q_norm, o->turn.k_norm,  o->turn.cos,
-                               o->turn.sin,    o->turn.cache.k, o->turn.cache.v,
+    const void *const all[] = {o->turn.q,      o->turn.k,        o->turn.v,
+                               o->turn.q_norm, o->turn.k_norm,   o->turn.cos,
+                               o->turn.sin,    o->turn.cache.k,  o->turn.cache.v,
                                o->plan_device, o->attention.out, o->attention.records};
     for (size_t i = 0; i < MR_COUNT(all); i++) drop(o->d, all[i]);
     free(o->plan_host);
@@ -580,8 +581,7 @@ static void turn_by_ref(world *w) {
                 const uint32_t kv = h - s->n_head;
                 float *x = is_q ? w->q + ((size_t)row * s->n_head + h) * s->d_head
                                 : w->k + ((size_t)row * s->n_kv_head + kv) * s->d_head;
-                if (s->norms)
-                    ref->rmsnorm(x, x, is_q ? w->q_norm : w->k_norm, s->d_head, 1e-6f);
+                if (s->norms) ref->rmsnorm(x, x, is_q ? w->q_norm : w->k_norm, s->d_head, 1e-6f);
                 ref->rope(x, w->cos + (size_t)row * (s->n_rot / 2),
                           w->sin + (size_t)row * (s->n_rot / 2), s->n_rot, s->neox);
                 for (uint32_t d = 0; d < s->d_head && !is_q; d++) {
@@ -665,7 +665,7 @@ static void check_same(const world *w, const float *got, const float *all, uint3
 }
 
 TEST(attention_is_the_same_bits_in_any_company_and_cut) {
-    static const uint32_t parts[][2] = {{0, 1}, {5, 1}, {36, 1}, {37, 1}, {3, 20}, {30, 17}, {46, 1}};
+    static const uint32_t parts[][2] = {{0, 1}, {20, 1}, {21, 1}, {3, 17}, {17, 14}, {30, 1}};
     FOR_EACH_DEVICE(d) for (size_t k = 0; k < MR_COUNT(kinds); k++) {
         world w;
         world_init(&w, &kinds[k]);
@@ -673,12 +673,11 @@ TEST(attention_is_the_same_bits_in_any_company_and_cut) {
         float *cut = attend(d, &w, 0, w.n_rows, 100000);
         check_same(&w, cut, all, 0, w.n_rows, "cut into spans");
         fill_cache(d, &w);
-        for (size_t i = 0; i < MR_COUNT(parts); i++)
-            for (uint32_t n_units = 1; n_units <= 100000; n_units *= 100000) {
-                float *some = attend(d, &w, parts[i][0], parts[i][1], n_units);
-                check_same(&w, some, all, parts[i][0], parts[i][1], "alone");
-                free(some);
-            }
+        for (size_t i = 0; i < MR_COUNT(parts); i++) {
+            float *some = attend(d, &w, parts[i][0], parts[i][1], (i + k) % 2 ? 1 : 100000);
+            check_same(&w, some, all, parts[i][0], parts[i][1], "alone");
+            free(some);
+        }
         free(cut);
         free(all);
         world_deinit(&w);
