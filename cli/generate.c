@@ -367,9 +367,10 @@ static int report(const generation *g) {
     } else {
         printf("\n");
         if (mr_cli_is_terminal(stderr))
-            fprintf(stderr, "%s: %zu prompt tokens at %.1f/s, %zu new ones at %.1f/s, %s\n",
-                    mr_engine_isa(g->e), g->n_prompt, per_second(g->n_prompt, g->prefill_us),
-                    g->n_new, decode_tps(g), g->finish_reason);
+            fprintf(stderr, "%s (%s): %zu prompt tokens at %.1f/s, %zu new ones at %.1f/s, %s\n",
+                    mr_engine_device(g->e, NULL), mr_engine_isa(g->e), g->n_prompt,
+                    per_second(g->n_prompt, g->prefill_us), g->n_new, decode_tps(g),
+                    g->finish_reason);
     }
     if (fflush(stdout) != 0) return mr_cli_fail(g->a, &(mr_err){MR_EIO, "stdout: write failed"});
     return interrupted ? EXIT_INTERRUPTED : EX_OK;

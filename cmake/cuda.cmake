@@ -5,15 +5,15 @@
 # statics). So a program is linked the same way with and without them, also under sanitizers.
 #
 # MR_CUDA        AUTO: where nvcc is found and compiles; ON: or stop; OFF
-# MR_CUDA_ARCHS  GPUs to make code for. 80 runs on 86 and 89 too, 100 on 103, 120 on 121; newer ones
-#                compile the last one's PTX when a program starts.
+# MR_CUDA_ARCHS  GPUs to make code for. 80 runs on 86 and 89 too, 100 on 103, 120 on 121; the driver
+#                compiles the PTX of the first one for those that are not listed, at the first start.
 set(MR_CUDA AUTO CACHE STRING "CUDA backend: AUTO, ON or OFF")
 set_property(CACHE MR_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(MR_CUDA_ARCHS "80;90;100;120" CACHE STRING "Compute capabilities, without the dot")
 set(MR_CUDA_FOUND OFF)
 
 set(mr_nvcc_flags -std=c++17 -O3 --fmad=false -Xcompiler=-fPIC,-fno-exceptions,-fno-threadsafe-statics
-    -Xcompiler=-Wall -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/include)
+    -Xcompiler=-Wall,-Wextra -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/include)
 if(MR_WERROR)
   list(APPEND mr_nvcc_flags -Werror=all-warnings)
 endif()
@@ -47,15 +47,19 @@ function(mr_check_cuda why)
   endif()
 endfunction()
 
-# Those of MR_CUDA_ARCHS that this nvcc knows, as its flags; the last one as PTX too.
+# Those of MR_CUDA_ARCHS that this nvcc knows, as its flags; the lowest as PTX too, which every later
+# GPU can run.
 function(mr_cuda_arch_flags out)
   execute_process(COMMAND ${MR_NVCC} --list-gpu-arch OUTPUT_VARIABLE known)
   set(archs)
   foreach(arch ${MR_CUDA_ARCHS})
     if(known MATCHES "compute_${arch}\n")
       list(APPEND archs ${arch})
+    else()
+      message(STATUS "CUDA kernels: not for ${arch}, which this nvcc does not know")
     endif()
   endforeach()
+  list(SORT archs COMPARE NATURAL)
   if(NOT archs)
     message(FATAL_ERROR "MR_CUDA_ARCHS: ${MR_NVCC} knows none of ${MR_CUDA_ARCHS}")
   endif()
@@ -63,8 +67,8 @@ function(mr_cuda_arch_flags out)
   foreach(arch ${archs})
     list(APPEND flags -gencode=arch=compute_${arch},code=sm_${arch})
   endforeach()
-  list(GET archs -1 last)
-  list(APPEND flags -gencode=arch=compute_${last},code=compute_${last})
+  list(GET archs 0 first)
+  list(APPEND flags -gencode=arch=compute_${first},code=compute_${first})
   set(${out} ${flags} PARENT_SCOPE)
 endfunction()
 
@@ -81,7 +85,6 @@ function(mr_add_kernels target)
       COMMENT "Building CUDA object ${file}" VERBATIM)
     target_sources(${target} PRIVATE ${object})
   endforeach()
-  target_compile_definitions(${target} PRIVATE MR_HAVE_CUDA=1)
   target_include_directories(${target} SYSTEM PRIVATE ${MR_CUDA_INCLUDE})
   target_link_libraries(${target} PUBLIC ${MR_CUDART} Threads::Threads dl rt)
 endfunction()

@@ -64,6 +64,8 @@ struct mr_engine {
     const mr_ops *ops;
     mr_pool *pool;
     mr_device *device; /* NULL: the processor */
+    mr_err no_gpu;     /* why, where a GPU would have been taken */
+    mr_err lost;       /* MR_EUNAVAIL: the device, for good */
     mr_kv kv;
     mr_backend *backend;
     mr_sampler *samplers[MAX_THREADS]; /* one per thread: pages that none needs stay untouched */
@@ -77,9 +79,9 @@ struct mr_engine {
     int32_t *tokens, *tables;
     mr_logit_bias *biases;
 
-    float *logits;  /* [max_seqs, n_vocab], the backend's */
-    mr_row *rows;   /* [rows of a pass] */
-    wanted *wanted; /* [rows of a pass] */
+    float *logits;   /* [max_seqs, n_vocab], the backend's */
+    mr_row *rows;    /* [rows of a pass] */
+    wanted *wanted;  /* [rows of a pass] */
     uint32_t *drawn; /* [max_seqs] items of this step that get a token */
 
     mr_engine_on_row *on_row;
@@ -165,8 +167,8 @@ static mr_status open_samplers(mr_engine *e, mr_err *err) {
     mr_status st = list_eog(e, err);
 
     while (st == MR_OK && e->n_samplers < n_threads) {
-        st = mr_sampler_open(&e->samplers[e->n_samplers], e->ops, e->n_vocab, e->eog, e->n_eog, e->n_ctx,
-                             err);
+        st = mr_sampler_open(&e->samplers[e->n_samplers], e->ops, e->n_vocab, e->eog, e->n_eog,
+                             e->n_ctx, err);
         if (st == MR_OK) e->n_samplers++;
     }
     return st;
@@ -198,6 +200,15 @@ static bool is_auto(const char *name) {
     return !name || strcmp(name, "auto") == 0;
 }
 
+static mr_status pick_device(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
+    const bool any = is_auto(opt->device);
+
+    if (any && !is_auto(opt->isa)) return MR_OK; /* who names its kernels wants the processor */
+    const mr_status st = mr_device_pick(&e->device, opt->device, &e->no_gpu);
+    if (st == MR_OK || (st == MR_EUNAVAIL && any)) return MR_OK;
+    return mr_fail(err, st, "%s", e->no_gpu.text);
+}
+
 /* Everything that is read from the file or the machine; nothing large is reserved. */
 static mr_status open_parts(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
     const bool own_template = is_auto(opt->chat_template);
@@ -213,9 +224,7 @@ static mr_status open_parts(mr_engine *e, const mr_engine_options *opt, mr_err *
         return mr_fail(err, MR_EUNSUPPORTED, "isa: this machine or build has no \"%s\"", opt->isa);
     if ((st = set_limits(e, opt, err)) != MR_OK) return st;
     if ((st = mr_pool_open(&e->pool, opt->n_threads, err)) != MR_OK) return st;
-    /* Who names an instruction set wants the processor. */
-    const bool on_cpu = is_auto(opt->device) && !is_auto(opt->isa);
-    return mr_device_pick(&e->device, on_cpu ? "cpu" : opt->device, err);
+    return pick_device(e, opt, err);
 }
 
 static mr_status open_on_cpu(mr_engine *e, const char *path, mr_err *err) {
@@ -315,6 +324,10 @@ uint32_t mr_engine_max_step_tokens(const mr_engine *e) {
 const char *mr_engine_isa(const mr_engine *e) {
     return e->backend->name;
 }
+const char *mr_engine_device(const mr_engine *e, const char **why) {
+    if (why) *why = e->no_gpu.text[0] ? e->no_gpu.text : NULL;
+    return e->device ? e->device->name : "cpu";
+}
 int mr_engine_n_threads(const mr_engine *e) {
     return mr_pool_size(e->pool);
 }
@@ -336,8 +349,16 @@ uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens) {
 
 /* ---- sequences ---- */
 
+/* What the device said when it was lost answers every call that needs it. */
+static mr_status check_lost(const mr_engine *e, mr_err *err) {
+    return e->lost.status == MR_OK ? MR_OK : mr_fail(err, e->lost.status, "%s", e->lost.text);
+}
+
 static mr_status check_add(const mr_engine *e, const int32_t *tokens, size_t n, size_t n_generated,
                            size_t max_new, mr_err *err) {
+    const mr_status st = check_lost(e, err);
+
+    if (st != MR_OK) return st;
     if (n == 0) return mr_fail(err, MR_EINVAL, "prompt: no tokens");
     if (n > e->n_ctx || max_new > e->n_ctx - n)
         return mr_fail(err, MR_EINVAL, "prompt of %zu tokens + %zu new ones pass the context of %u",
@@ -573,13 +594,14 @@ static void move_on(mr_engine *e, seq *s, uint32_t n_tokens, int32_t sampled) {
 mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                          mr_err *err) {
     uint64_t total;
-    mr_status st = check_items(e, items, n, &total, err);
+    mr_status st;
 
-    if (st != MR_OK) return st;
+    if ((st = check_lost(e, err)) != MR_OK) return st;
+    if ((st = check_items(e, items, n, &total, err)) != MR_OK) return st;
     for (uint32_t i = 0; i < e->max_seqs; i++) e->seqs[i].logits_row = -1;
     if (n == 0) return MR_OK;
     for (size_t i = 0; i < n; i++) outs[i].token = -1;
-    if ((st = compute(e, items, n, (uint32_t)total, err)) != MR_OK) return st;
+    if (compute(e, items, n, (uint32_t)total, &e->lost) != MR_OK) return check_lost(e, err);
     if ((st = sample(e, items, n, outs, err)) != MR_OK) return st;
     for (size_t i = 0; i < n; i++)
         move_on(e, &e->seqs[items[i].seq], items[i].n_tokens, outs[i].token);

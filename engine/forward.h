@@ -10,7 +10,7 @@
 
 /* Computes rows[n], 1 <= n <= b->max_rows: their keys and values go into the cache, the last hidden
  * states of the wanted ones stay inside. Positions of one sequence ascend and join on to what it
- * has in the cache. An error means that the device cannot be used any more. */
+ * has in the cache. The one error is MR_EUNAVAIL: the device is lost. */
 mr_status mr_forward_run(mr_backend *b, uint32_t n_layer, const mr_row *rows, uint32_t n,
                          mr_err *err);
 /* logits[n, n_vocab] of the wanted rows first .. first + n of the last run, counted in order; n at

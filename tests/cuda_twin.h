@@ -16,14 +16,19 @@ typedef struct twin {
     mr_device base;
     uint64_t free_bytes;
     size_t n_reserved; /* pieces of memory that nobody has given back */
+    size_t n_asked;    /* pieces that were ever asked for */
+    size_t refuses;    /* which of them there is no memory for, from 1; 0: none */
+    bool lost;         /* as a GPU behind a fault */
 } twin;
 
 static inline mr_status twin_reserve(mr_device *d, void **out, size_t bytes, const char *what,
                                      mr_err *err) {
-    *out = aligned_alloc(256, (bytes + 255) / 256 * 256);
+    twin *t = (twin *)d;
+
+    *out = ++t->n_asked == t->refuses ? NULL : aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (!*out) return mr_fail(err, MR_ENOMEM, "twin: no %zu bytes for %s", bytes, what);
     memset(*out, 0, (bytes + 255) / 256 * 256);
-    ((twin *)d)->n_reserved++;
+    t->n_reserved++;
     return MR_OK;
 }
 
@@ -42,8 +47,7 @@ static inline void twin_copy(mr_device *d, void *to, const void *from, size_t by
 }
 
 static inline mr_status twin_wait(mr_device *d, mr_err *err) {
-    (void)d, (void)err;
-    return MR_OK;
+    return ((twin *)d)->lost ? mr_fail(err, MR_EUNAVAIL, "twin: lost") : MR_OK;
 }
 
 static inline void twin_embed(mr_device *d, const mr_embed *a) {

@@ -408,6 +408,7 @@ static mr_status load(mr_runner *r, mr_err *err) {
         .tokenizer = mr_engine_tokenizer(r->engine),
     };
     r->model.tokenizer_kind = mr_tokenizer_kind(r->model.tokenizer);
+    r->model.device = mr_engine_device(r->engine, &r->model.no_gpu);
     r->model.chat = mr_engine_template(r->engine, &r->model.chat_missing);
     r->model.chat_name = r->model.chat ? mr_template_name(r->model.chat) : "none";
     publish(r);

@@ -94,6 +94,7 @@ typedef struct mr_runner_conf {
 
 typedef struct mr_runner_model { /* valid from MR_EVENT_READY until close */
     const char *isa, *tokenizer_kind, *chat_name, *chat_missing;
+    const char *device, *no_gpu; /* no_gpu: why the processor, where a GPU was looked for; or NULL */
     uint64_t n_params, weight_bytes;
     size_t kv_bytes;
     uint64_t kv_tokens;

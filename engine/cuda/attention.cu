@@ -9,7 +9,7 @@ template <typename SHARED> struct warps {
 };
 
 template <typename SHARED, int D>
-__global__ void __launch_bounds__(warps<SHARED>::n *MR_WARP)
+static __global__ void __launch_bounds__(warps<SHARED>::n *MR_WARP)
     attend(const __grid_constant__ mr_attention a) {
     extern __shared__ mr_words4 memory[];
     SHARED *sh = (SHARED *)memory + threadIdx.x / MR_WARP;
@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(warps<SHARED>::n *MR_WARP)
     if (item < a.n_items) mr_attend_item(&a, sh->q, sh->joined, item, D);
 }
 
-__global__ void __launch_bounds__(COLLECT_WARPS *MR_WARP)
+static __global__ void __launch_bounds__(COLLECT_WARPS *MR_WARP)
     collect(const __grid_constant__ mr_attention a) {
     const uint32_t head = blockIdx.y * COLLECT_WARPS + threadIdx.x / MR_WARP;
 

@@ -116,8 +116,9 @@ static void step_qkv(mr_backend *b, uint32_t layer) {
     const gpu *g = of(b);
     const mr_dev_layer *l = &g->weights.layers[layer];
     const int n_rounded = is_rounded(&l->wq) + is_rounded(&l->wk) + is_rounded(&l->wv);
+    const bool any = n_rounded > 0, all = n_rounded == 3;
 
-    norm(g, l->attn_norm, n_rounded<3, n_rounded> 0);
+    norm(g, l->attn_norm, !all, any);
     project(g, &l->wq, l->bq, g->q, g->h, g->narrow);
     project(g, &l->wk, l->bk, g->k, g->h, g->narrow);
     project(g, &l->wv, l->bv, g->v, g->h, g->narrow);
@@ -210,17 +211,17 @@ static void step_attn_out(mr_backend *b, uint32_t layer) {
 static void step_gate_up(mr_backend *b, uint32_t layer) {
     const gpu *g = of(b);
     const mr_dev_layer *l = &g->weights.layers[layer];
-    const int n_rounded = is_rounded(&l->gate) + is_rounded(&l->up);
-    const bool down_rounded = is_rounded(&l->down);
+    const bool gate = is_rounded(&l->gate), up = is_rounded(&l->up);
+    const bool down = is_rounded(&l->down);
 
-    norm(g, l->ffn_norm, n_rounded<2, n_rounded> 0);
+    norm(g, l->ffn_norm, !gate || !up, gate || up);
     project(g, &l->gate, NULL, g->gate, g->h, g->narrow);
     project(g, &l->up, NULL, g->up, g->h, g->narrow);
     const mr_feed a = {.kind = MR_FEED_GATE,
                        .x = g->gate,
                        .w = g->up,
-                       .y = down_rounded ? NULL : g->gate,
-                       .blocks = down_rounded ? g->wide : NULL,
+                       .y = down ? NULL : g->gate,
+                       .blocks = down ? g->wide : NULL,
                        .cols = g->m->hp.n_ff,
                        .n = g->n};
     g->d->calls->feed(g->d, &a);
@@ -310,10 +311,12 @@ static mr_status check_shape(const mr_model *m, mr_err *err) {
     if (hp->d_head > MR_MAX_D_HEAD)
         return mr_fail(err, MR_EUNSUPPORTED, "device: heads of %u values; at most %u on a GPU",
                        hp->d_head, MR_MAX_D_HEAD);
-    if (hp->n_embd % 8 || hp->n_ff % 8 || hp->n_head * hp->d_head % 8)
-        return mr_fail(err, MR_EUNSUPPORTED,
-                       "device: widths of %u, %u and %u values; multiples of 8 on a GPU",
-                       hp->n_embd, hp->n_ff, hp->n_head * hp->d_head);
+    const uint32_t widths[] = {hp->n_embd, hp->n_ff, hp->n_head * hp->d_head};
+    for (size_t i = 0; i < MR_COUNT(widths); i++)
+        if (widths[i] % 8 || widths[i] > MR_DEV_MAX_COLS)
+            return mr_fail(err, MR_EUNSUPPORTED,
+                           "device: rows of %u values; a multiple of 8, at most %u, on a GPU",
+                           widths[i], MR_DEV_MAX_COLS);
     return MR_OK;
 }
 
@@ -373,15 +376,17 @@ static mr_status share_out(gpu *g, mr_device_share *s, size_t work, mr_err *err)
     const uint64_t room = (uint64_t)((double)free_bytes * (double)part);
     const uint64_t weights = mr_dev_weights_bytes(g->m);
     const uint64_t need = weights + work + s->least_blocks * block;
+    const mr_status st = g->d->calls->wait(g->d, err); /* it could be asked, that is */
 
+    if (st != MR_OK) return st;
     if (part > 1) return mr_fail(err, MR_EINVAL, "gpu_memory: %g is more than 1", (double)part);
     if (need > room)
         return mr_fail(
             err, MR_ENOMEM,
             "model does not fit %.60s: %llu MiB of weights + %llu MiB of KV cache "
             "(%u tokens) + %llu MiB of work memory = %llu MiB, and %llu MiB of %llu free "
-            "ones may be used; lower kv_tokens, n_ctx or max_step_tokens, or take a "
-            "smaller model",
+            "ones may be used; lower kv_tokens, n_ctx or max_step_tokens, take a smaller "
+            "model, or compute on the processor (device: cpu)",
             g->d->name, mib(weights), mib(s->least_blocks * block),
             s->least_blocks * MR_KV_BLOCK_LEN, mib(work), mib(need), mib(room), mib(free_bytes));
     const uint64_t most = (room - weights - work) / block;

@@ -5,21 +5,13 @@
 
 #include "engine/cuda/runtime.h"
 
-#define MAX_ORDINAL 1023
-
-#ifndef MR_HAVE_CUDA
-/* What a build without CUDA has in place of runtime.c. */
-mr_status mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
-    *out = NULL;
-    return mr_fail(err, MR_EUNSUPPORTED, "device: cuda:%d: this build has no CUDA", ordinal);
-}
-#endif
+#define MAX_ORDINAL 999
 
 static bool parse(const char *name, int *ordinal) {
     char *end;
 
     *ordinal = 0;
-    if (strcmp(name, "cuda") == 0) return true;
+    if (!name || strcmp(name, "auto") == 0 || strcmp(name, "cuda") == 0) return true;
     if (strncmp(name, "cuda:", 5) != 0 || name[5] < '0' || name[5] > '9') return false;
     const long n = strtol(name + 5, &end, 10);
     *ordinal = (int)n;
@@ -31,10 +23,6 @@ mr_status mr_device_pick(mr_device **out, const char *name, mr_err *err) {
 
     *out = NULL;
     if (name && strcmp(name, "cpu") == 0) return MR_OK;
-    if (!name || strcmp(name, "auto") == 0) {
-        const mr_status st = mr_runtime_open(out, 0, err);
-        return st == MR_EUNSUPPORTED ? MR_OK : st;
-    }
     if (!parse(name, &ordinal))
         return mr_fail(err, MR_EINVAL, "device: \"%.40s\" is not auto, cpu, cuda or cuda:N", name);
     return mr_runtime_open(out, ordinal, err);

@@ -1,8 +1,9 @@
 /* device.h - what the backend wants of a device: memory, copies, and the kernels, in order.
  *
  * Everything but reserve and pin is put in line and done in that order; wait returns when it has
- * been done, and says what went wrong since the last wait. runtime.c is this for a GPU; the tests
- * have it as plain C. Owner: caller, pick to close. Thread: one. */
+ * been done. What goes wrong on the way, wait says: MR_EUNAVAIL, the device is lost, and so says
+ * every later wait. runtime.c is this for a GPU; the tests have it as plain C. Owner: caller, pick
+ * to close. Thread: one at a time. */
 #ifndef MR_ENGINE_CUDA_DEVICE_H
 #define MR_ENGINE_CUDA_DEVICE_H
 
@@ -39,12 +40,12 @@ typedef struct mr_device_calls {
 
 struct mr_device { /* first member of each kind */
     const mr_device_calls *calls;
-    char name[128];   /* printable: "NVIDIA ..." */
+    char name[128];   /* printable: "cuda:0 NVIDIA ..." */
     uint32_t n_units; /* multiprocessors */
 };
 
-/* name: NULL or "auto": the first GPU, *out NULL if there is none; "cpu": *out NULL; "cuda",
- * "cuda:N": that GPU. MR_EUNSUPPORTED: no such device, or not in this build, and why. */
+/* name: NULL, "auto" or "cuda": the first GPU; "cuda:N": that one; "cpu": *out NULL. MR_EUNAVAIL:
+ * there is none, or it cannot be used, and why. */
 mr_status mr_device_pick(mr_device **out, const char *name, mr_err *err);
 void mr_device_close(mr_device *d); /* NULL is allowed */
 

@@ -158,11 +158,13 @@ typedef struct mr_many_f_own {
     float c[MR_MOST_ROW_TILES][MR_MOST_N_TILES][4], y[MR_MOST_ROW_TILES][MR_MOST_N_TILES][4];
 } mr_many_f_own;
 
+/* Past the last column come zeros; past the last stretch nothing does, but a group is counted. */
 MR_BODY void mr_many_f_fetch(mr_many_f_shared *sh, const mr_product *p, const mr_shape *s,
                              mr_coord block, uint32_t stretch, uint32_t t) {
     const uint32_t n_tok = mr_shape_tokens(s), parts = MR_STRETCH / 4, cols = p->w.cols;
+    const uint32_t n = stretch * MR_STRETCH < cols ? n_tok * parts : 0;
 
-    for (uint32_t i = t; i < n_tok * parts; i += MR_MANY) {
+    for (uint32_t i = t; i < n; i += MR_MANY) {
         const uint32_t tok = i / parts, part = i % parts, col = stretch * MR_STRETCH + 4 * part;
         const float *x = p->x + (size_t)(block.y * n_tok + tok) * cols;
         mr_copy16(&sh->x[stretch % 2][tok][mr_swizzle(tok, part)], x + mr_least(col, cols - 4),
@@ -263,7 +265,7 @@ MR_BODY void mr_many_f(const mr_product *p, mr_type type, const mr_shape *s, mr_
         mr_many_f_load(&th[MR_OWN(t)], p, s, type, block, 0, t);
     }
     for (uint32_t i = 0; i < n_stretches; i++) {
-        MR_THREADS (t, MR_MANY) { /* past the end: zeros, and the count of groups is right */
+        MR_THREADS (t, MR_MANY) {
             mr_many_f_fetch(sh, p, s, block, i + 1, t);
             mr_many_f_split(&th[MR_OWN(t)], s);
             mr_many_f_load(&th[MR_OWN(t)], p, s, type, block, i + 1, t);

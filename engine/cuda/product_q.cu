@@ -3,7 +3,7 @@
 #include "engine/cuda/product_q.h"
 
 template <int TYPE>
-__global__ void __launch_bounds__(MR_FEW) few(const __grid_constant__ mr_product p) {
+static __global__ void __launch_bounds__(MR_FEW) few(const __grid_constant__ mr_product p) {
     __shared__ mr_few_q_shared sh;
     const mr_coord block = {blockIdx.x, blockIdx.y};
 
@@ -11,7 +11,7 @@ __global__ void __launch_bounds__(MR_FEW) few(const __grid_constant__ mr_product
 }
 
 template <int TYPE, bool LARGE>
-__global__ void __launch_bounds__(MR_MANY) many(const __grid_constant__ mr_product p) {
+static __global__ void __launch_bounds__(MR_MANY) many(const __grid_constant__ mr_product p) {
     __shared__ mr_many_q_shared sh;
     const mr_coord block = {blockIdx.x, blockIdx.y};
     const mr_shape large = MR_SHAPE_LARGE, small = MR_SHAPE_SMALL;

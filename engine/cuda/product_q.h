@@ -163,16 +163,18 @@ typedef struct mr_many_q_own {
     float y[MR_MOST_ROW_TILES][MR_MOST_N_TILES][4];
 } mr_many_q_own;
 
-/* Stage `stage` of the block's tokens begins its way into shared memory. */
+/* Stage `stage` of the block's tokens begins its way into shared memory. Past the end nothing does,
+ * but a group is counted. */
 MR_BODY void mr_many_q_fetch(mr_many_q_shared *sh, const mr_product *p, const mr_shape *s,
                              mr_coord block, uint32_t stage, uint32_t t) {
     const uint32_t n_groups = p->w.cols / 32, n_eights = mr_shape_tokens(s) / MR_TOKENS;
-    const uint32_t parts = sizeof(mr_dev_xblock) / 16;
+    const uint32_t parts = sizeof(mr_dev_xblock) / 16, first = stage * MR_STAGE_GROUPS;
+    const uint32_t n = first < n_groups ? n_eights * MR_STAGE_GROUPS * parts : 0;
 
-    for (uint32_t i = t; i < n_eights * MR_STAGE_GROUPS * parts; i += MR_MANY) {
+    for (uint32_t i = t; i < n; i += MR_MANY) {
         const uint32_t part = i % parts, group = i / parts % MR_STAGE_GROUPS;
         const uint32_t eight = i / parts / MR_STAGE_GROUPS;
-        const uint32_t from = mr_least(stage * MR_STAGE_GROUPS + group, n_groups - 1);
+        const uint32_t from = mr_least(first + group, n_groups - 1);
         const mr_dev_xblock *x = p->blocks + (size_t)(block.y * n_eights + eight) * n_groups + from;
         mr_copy16((char *)&sh->x[stage % 2][group][eight] + 16 * part, (const char *)x + 16 * part,
                   true);
@@ -275,7 +277,7 @@ MR_BODY void mr_many_q(const mr_product *p, mr_type type, const mr_shape *s, mr_
         mr_many_q_load(&th[MR_OWN(t)], p, s, type, block, 0, t);
     }
     for (uint32_t stage = 0; stage < n_stages; stage++) {
-        MR_THREADS (t, MR_MANY) { /* past the end: never used, but the count of groups is right */
+        MR_THREADS (t, MR_MANY) {
             mr_many_q_fetch(sh, p, s, block, stage + 1, t);
             mr_copies_wait(1);
         }

@@ -1,24 +1,25 @@
 /* rows.cu - kernels of rows.h and turn.h: what is done row by row, or head by head. */
 #include "engine/cuda/launch.h"
 
-__global__ void __launch_bounds__(MR_ROW) embed(const __grid_constant__ mr_embed a) {
+static __global__ void __launch_bounds__(MR_ROW) embed(const __grid_constant__ mr_embed a) {
     const mr_coord block = {blockIdx.x, blockIdx.y};
     mr_embed_row(&a, block);
 }
 
-__global__ void __launch_bounds__(MR_ROW) feed(const __grid_constant__ mr_feed a) {
+static __global__ void __launch_bounds__(MR_ROW) feed(const __grid_constant__ mr_feed a) {
     __shared__ mr_feed_shared sh;
     const mr_coord block = {blockIdx.x, blockIdx.y};
     mr_feed_row(&a, &sh, block);
 }
 
-__global__ void __launch_bounds__(MR_ROW) gather(const __grid_constant__ mr_gather a) {
+static __global__ void __launch_bounds__(MR_ROW) gather(const __grid_constant__ mr_gather a) {
     const mr_coord block = {blockIdx.x, blockIdx.y};
     mr_gather_row(&a, block);
 }
 
 /* Blocks: rows, and MR_TURN_WARPS heads. */
-__global__ void __launch_bounds__(MR_TURN_WARPS *MR_WARP) turn(const __grid_constant__ mr_turn a) {
+static __global__ void __launch_bounds__(MR_TURN_WARPS *MR_WARP)
+    turn(const __grid_constant__ mr_turn a) {
     __shared__ mr_turn_shared sh[MR_TURN_WARPS];
     const uint32_t warp = threadIdx.x / MR_WARP, head = blockIdx.y * MR_TURN_WARPS + warp;
 

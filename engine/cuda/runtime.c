@@ -4,7 +4,10 @@
  * kept as the device's first failure, with what was being done; wait reports it. CUDA's faults
  * stay: nothing works on the device in this process any more, so the failure is reported to every
  * later wait too. Memory is asked for once, at open, and zeroed, so that no kernel reads what
- * another program left. */
+ * another program left.
+ *
+ * The runtime is linked in, the driver is not: a program starts where there is none, and only a
+ * device that is asked for by name is then missed. */
 #include "engine/cuda/runtime.h"
 
 #include <stdio.h>
@@ -33,15 +36,19 @@ static void keep(gpu *g, cudaError_t rc, const char *what) {
 }
 
 static mr_status say(const gpu *g, cudaError_t rc, const char *what, mr_err *err) {
-    return mr_fail(err, MR_EINTERNAL, "%.60s: %s: %s (%s); the device is lost to this process",
+    return mr_fail(err, MR_EUNAVAIL, "%.80s: %s: %s (%s); the device is lost to this process",
                    g->base.name, what, cudaGetErrorString(rc), cudaGetErrorName(rc));
+}
+
+/* A thread has a current device, and this one may not be the thread that opened it. */
+static void choose(gpu *g) {
+    keep(g, cudaSetDevice(g->ordinal), "choosing the device");
 }
 
 static mr_status gpu_wait(mr_device *d, mr_err *err) {
     gpu *g = of(d);
 
-    /* A thread has a current device, and this one may not be the thread that opened it. */
-    keep(g, cudaSetDevice(g->ordinal), "choosing the device");
+    choose(g);
     if (g->failed == cudaSuccess) keep(g, cudaStreamSynchronize(g->stream), "running kernels");
     return g->failed == cudaSuccess ? MR_OK : say(g, g->failed, g->while_doing, err);
 }
@@ -55,11 +62,8 @@ static uint64_t gpu_free_bytes(mr_device *d) {
     return free_bytes;
 }
 
-static mr_status no_memory(mr_device *d, const char *kind, size_t bytes, const char *what,
-                           mr_err *err) {
-    return mr_fail(
-        err, MR_ENOMEM, "%.60s: no %zu MiB of %s for %s; %llu MiB of the device are free", d->name,
-        (bytes + (1u << 20) - 1) >> 20, kind, what, (unsigned long long)(gpu_free_bytes(d) >> 20));
+static size_t mib(size_t bytes) {
+    return (bytes + (1u << 20) - 1) >> 20;
 }
 
 static mr_status gpu_reserve(mr_device *d, void **out, size_t bytes, const char *what,
@@ -67,37 +71,42 @@ static mr_status gpu_reserve(mr_device *d, void **out, size_t bytes, const char 
     gpu *g = of(d);
     const cudaError_t rc = cudaMalloc(out, bytes);
 
-    if (rc == cudaErrorMemoryAllocation) {
-        *out = NULL;
-        (void)cudaGetLastError(); /* it is no fault, and must not be found by the next launch */
-        return no_memory(d, "device memory", bytes, what, err);
+    if (rc == cudaSuccess) {
+        keep(g, cudaMemsetAsync(*out, 0, bytes, g->stream), "clearing memory");
+        return MR_OK;
     }
-    if (rc != cudaSuccess) {
-        *out = NULL;
-        return say(g, rc, "reserving memory", err);
-    }
-    keep(g, cudaMemsetAsync(*out, 0, bytes, g->stream), "clearing memory");
-    return MR_OK;
+    *out = NULL;
+    if (rc != cudaErrorMemoryAllocation) return say(g, rc, "reserving memory", err);
+    (void)cudaGetLastError(); /* it is no fault, and must not be found by the next launch */
+    return mr_fail(err, MR_ENOMEM, "%.80s: no %zu MiB of device memory for %s; %zu MiB are free",
+                   d->name, mib(bytes), what, (size_t)gpu_free_bytes(d) >> 20);
 }
 
+/* Waits for what may still use it. */
 static void gpu_release(mr_device *d, void *p) {
-    if (p) keep(of(d), cudaFree(p), "giving memory back");
+    if (!p) return;
+    choose(of(d));
+    keep(of(d), cudaFree(p), "giving memory back");
 }
 
 static mr_status gpu_pin(mr_device *d, void **out, size_t bytes, const char *what, mr_err *err) {
     const cudaError_t rc = cudaHostAlloc(out, bytes, cudaHostAllocDefault);
 
-    if (rc != cudaSuccess) {
-        *out = NULL;
-        (void)cudaGetLastError();
-        return no_memory(d, "pinned host memory", bytes, what, err);
+    if (rc == cudaSuccess) {
+        memset(*out, 0, bytes);
+        return MR_OK;
     }
-    memset(*out, 0, bytes);
-    return MR_OK;
+    *out = NULL;
+    if (rc != cudaErrorMemoryAllocation) return say(of(d), rc, "reserving host memory", err);
+    (void)cudaGetLastError();
+    return mr_fail(err, MR_ENOMEM, "%.80s: no %zu MiB of pinned host memory for %s", d->name,
+                   mib(bytes), what);
 }
 
 static void gpu_unpin(mr_device *d, void *p) {
-    if (p) keep(of(d), cudaFreeHost(p), "giving host memory back");
+    if (!p) return;
+    choose(of(d));
+    keep(of(d), cudaFreeHost(p), "giving host memory back");
 }
 
 static void gpu_copy_in(mr_device *d, void *to, const void *from, size_t bytes) {
@@ -145,6 +154,7 @@ static void gpu_attend(mr_device *d, const mr_attention *a) {
 static void gpu_close(mr_device *d) {
     gpu *g = of(d);
 
+    choose(g);
     if (g->stream) (void)cudaStreamDestroy(g->stream); /* nobody is left to be told */
     free(g);
 }
@@ -167,18 +177,35 @@ static const mr_device_calls gpu_calls = {
     .close = gpu_close,
 };
 
+/* The runtime calls a driver that is not there too old. */
+static mr_status check_driver(int ordinal, mr_err *err) {
+    int version = 0;
+    const cudaError_t rc = cudaDriverGetVersion(&version);
+
+    if (rc != cudaSuccess)
+        return mr_fail(err, MR_EUNAVAIL, "device: cuda:%d: %s", ordinal, cudaGetErrorString(rc));
+    if (version == 0)
+        return mr_fail(err, MR_EUNAVAIL,
+                       "device: cuda:%d: no NVIDIA driver (libcuda.so.1) is found here", ordinal);
+    if (version / 1000 < CUDART_VERSION / 1000)
+        return mr_fail(err, MR_EUNAVAIL,
+                       "device: cuda:%d: the driver is one for CUDA %d.%d, and this build needs "
+                       "one for CUDA %d",
+                       ordinal, version / 1000, version % 1000 / 10, CUDART_VERSION / 1000);
+    return MR_OK;
+}
+
 static mr_status check_device(int ordinal, struct cudaDeviceProp *prop, mr_err *err) {
     int n = 0;
     cudaError_t rc = cudaGetDeviceCount(&n);
 
     if (rc == cudaSuccess && ordinal < n) rc = cudaGetDeviceProperties(prop, ordinal);
     if (rc != cudaSuccess)
-        return mr_fail(err, MR_EUNSUPPORTED, "device: cuda:%d: %s", ordinal,
-                       cudaGetErrorString(rc));
+        return mr_fail(err, MR_EUNAVAIL, "device: cuda:%d: %s", ordinal, cudaGetErrorString(rc));
     if (ordinal >= n)
-        return mr_fail(err, MR_EUNSUPPORTED, "device: cuda:%d: this machine has %d", ordinal, n);
+        return mr_fail(err, MR_EUNAVAIL, "device: cuda:%d: this machine has %d", ordinal, n);
     if (prop->major < LEAST_MAJOR)
-        return mr_fail(err, MR_EUNSUPPORTED,
+        return mr_fail(err, MR_EUNAVAIL,
                        "device: cuda:%d: %.60s has compute capability %d.%d; %d.0 is needed",
                        ordinal, prop->name, prop->major, prop->minor, LEAST_MAJOR);
     return MR_OK;
@@ -186,16 +213,17 @@ static mr_status check_device(int ordinal, struct cudaDeviceProp *prop, mr_err *
 
 mr_status mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
     struct cudaDeviceProp prop;
-    mr_status st = check_device(ordinal, &prop, err);
+    mr_status st;
 
     *out = NULL;
-    if (st != MR_OK) return st;
+    if ((st = check_driver(ordinal, err)) != MR_OK) return st;
+    if ((st = check_device(ordinal, &prop, err)) != MR_OK) return st;
     gpu *g = calloc(1, sizeof *g);
     if (!g) return mr_fail(err, MR_ENOMEM, "device: out of memory");
     g->base.calls = &gpu_calls;
     g->ordinal = ordinal;
     g->base.n_units = (uint32_t)prop.multiProcessorCount;
-    snprintf(g->base.name, sizeof g->base.name, "%.100s", prop.name);
+    snprintf(g->base.name, sizeof g->base.name, "cuda:%d %.100s", ordinal, prop.name);
     cudaError_t rc = cudaSetDevice(ordinal);
     if (rc == cudaSuccess) rc = mr_launch_prepare();
     if (rc == cudaSuccess) rc = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
@@ -204,8 +232,8 @@ mr_status mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
         return MR_OK;
     }
     /* No code for this GPU in the build is the usual reason. */
-    st = mr_fail(err, MR_EUNSUPPORTED, "device: cuda:%d: %.60s: %s", ordinal, g->base.name,
-                 cudaGetErrorString(rc));
+    st = mr_fail(err, MR_EUNAVAIL, "device: %.80s, compute capability %d.%d: %s", g->base.name,
+                 prop.major, prop.minor, cudaGetErrorString(rc));
     gpu_close(&g->base);
     return st;
 }

@@ -4,7 +4,7 @@
  * into tiles (pack.h), while the device copies the other. The device's memory is one piece; a walk
  * over the model gives every weight its place in it. The same walk, without memory, counts.
  *
- * Limits: STAGE_BYTES a buffer; a tile must fit it. */
+ * Limits: STAGE_BYTES a buffer, and MR_DEV_MAX_COLS columns, so that a tile fits it. */
 #include "engine/cuda/weights.h"
 
 #include <stdlib.h>
@@ -14,6 +14,8 @@
 
 #define STAGE_BYTES ((size_t)16 << 20)
 #define PLACE_BYTES 256u
+
+_Static_assert(MR_DEV_MAX_COLS * MR_TILE * sizeof(float) <= STAGE_BYTES, "a tile fits a buffer");
 
 typedef struct loader {
     mr_device *d;

@@ -7,6 +7,8 @@
 #include "engine/cuda/device.h"
 #include "engine/model.h"
 
+#define MR_DEV_MAX_COLS (1u << 18) /* of a matrix: a tile fits a buffer for loading */
+
 typedef struct mr_dev_layer {
     mr_dev_mat wq, wk, wv, wo, gate, up, down;
     const float *attn_norm, *ffn_norm, *q_norm, *k_norm, *bq, *bk, *bv,

@@ -165,18 +165,4 @@ TEST(a_model_that_does_not_fit_is_refused_with_numbers) {
     world_close(&w);
 }
 
-TEST(names_of_devices) {
-    mr_device *d = NULL;
-    mr_err err;
-
-    CHECK_I64(mr_device_pick(&d, "cpu", &err), MR_OK);
-    CHECK(d == NULL);
-    CHECK_I64(mr_device_pick(&d, "tpu", &err), MR_EINVAL);
-    CHECK_ERR(err, "cuda:N");
-    CHECK_I64(mr_device_pick(&d, "cuda:x", &err), MR_EINVAL);
-    CHECK_I64(mr_device_pick(&d, "cuda:1023", &err), MR_EUNSUPPORTED);
-    CHECK_OK(mr_device_pick(&d, NULL, &err), err);
-    mr_device_close(d);
-}
-
 MR_TEST_MAIN
