@@ -294,11 +294,13 @@ static void print_json(const bench *b, uint32_t batch, const rates *r) {
 }
 
 static void print_title(const bench *b) {
-    printf("%s, %s, %s (%s), %d threads; median of %" PRId64 " (min .. max), tokens/s, all sequences\n"
+    printf("%s, %s, %s (%s), %d threads; median of %" PRId64
+           " (min .. max), tokens/s, all sequences\n"
            "prefill: %" PRId64 " random prompt tokens each; decode: then %" PRId64 " tokens each\n"
            "%6s  %29s  %29s\n",
            mr_engine_model(b->e)->name, weight_type(b), mr_engine_device(b->e, NULL),
-           mr_engine_isa(b->e), mr_engine_n_threads(b->e), b->repeat, b->pp, b->tg, "batch", "prefill", "decode");
+           mr_engine_isa(b->e), mr_engine_n_threads(b->e), b->repeat, b->pp, b->tg, "batch",
+           "prefill", "decode");
 }
 
 static void print_row(const bench *b, uint32_t batch, const rates *r) {
@@ -429,7 +431,8 @@ static const mr_opt options[] = {
     {"repeat", 'r', "N", "3", "counted repetitions, after one that is not", NULL},
     {"step-tokens", 0, "N", "512", "most tokens of one engine step", NULL},
     {"threads", 0, "N", "0", "0: one per core", NULL},
-    {"device", 0, "NAME", "auto", "auto: a GPU if there is one; cpu, cuda or cuda:N", NULL},
+    {"device", 0, "NAME", "auto",
+     "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
     {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",
      NULL},

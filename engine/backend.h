@@ -6,7 +6,8 @@
  * keys and values. x, h, q ... below are its activations, one line per live row.
  *
  * A step cannot fail by itself: a device that goes wrong says so when it is asked for something,
- * that is by begin and head, with MR_EUNAVAIL: it is lost, and so say all later ones. Owner: caller, open (of the kind of backend) to close. Thread: one. */
+ * that is by begin and head, with MR_EUNAVAIL: it is lost, and so say all later ones. Owner:
+ * caller, open (of the kind of backend) to close. Thread: one at a time. */
 #ifndef MR_ENGINE_BACKEND_H
 #define MR_ENGINE_BACKEND_H
 

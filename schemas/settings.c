@@ -201,7 +201,8 @@ const mr_setting mr_setting_rows[] = {
         "an engine step that takes longer ends the process, to be started again"),
     INT(max_deaths, WRK, 3, 1, 15, "workers that may die with the same job; then it is a dead letter"),
     TEXT(isa, WRK, "auto", fits_isa, "kernels of the processor: auto, ref, avx2, avx512 or amx"),
-    TEXT(device, WRK, "auto", fits_device, "auto: a GPU if there is one; cpu, cuda or cuda:N"),
+    TEXT(device, WRK, "auto", fits_device,
+         "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N"),
     INT(gpu_memory_percent, WRK, 90, 1, 100, "part of the GPU's free memory to take at start"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);

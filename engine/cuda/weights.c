@@ -15,7 +15,7 @@
 #define STAGE_BYTES ((size_t)16 << 20)
 #define PLACE_BYTES 256u
 
-_Static_assert(MR_DEV_MAX_COLS * MR_TILE * sizeof(float) <= STAGE_BYTES, "a tile fits a buffer");
+_Static_assert(MR_DEV_MAX_COLS *MR_TILE * sizeof(float) <= STAGE_BYTES, "a tile fits a buffer");
 
 typedef struct loader {
     mr_device *d;

@@ -71,8 +71,7 @@ TEST(a_prompt_that_began_before_is_found_in_the_devices_cache) {
     for (size_t i = 0; i < MR_COUNT(prompt); i++) prompt[i] = (int32_t)(3 + i * 37 % 260);
     CHECK_OK(open_tiny(&e, "cuda", NULL, &err), err);
     for (int run = 0; run < 2; run++) {
-        const uint32_t seq =
-            golden_add(e, prompt, MR_COUNT(prompt), 0, MR_COUNT(first), &greedy);
+        const uint32_t seq = golden_add(e, prompt, MR_COUNT(prompt), 0, MR_COUNT(first), &greedy);
         CHECK_I64(mr_engine_cached(e, seq), run == 0 ? 0 : 2 * MR_KV_BLOCK_LEN);
         for (size_t i = 0; i < MR_COUNT(first); i++) {
             const int32_t token = golden_step(e, seq, mr_engine_pending(e, seq));
@@ -125,7 +124,8 @@ TEST(a_gpu_that_is_not_there_is_missed_by_name_only) {
 }
 
 TEST(names_that_no_device_has) {
-    static const char *const names[] = {"tpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:1000"};
+    static const char *const names[] = {"tpu",     "cuda:",   "cuda:x",
+                                        "cuda:-1", "cuda:1x", "cuda:1000"};
     mr_engine *e;
     mr_err err;
 
