@@ -58,7 +58,8 @@ static void check_model(const char *name) {
 }
 
 TEST(an_engine_on_a_device_writes_the_tokens_of_the_float64_program) {
-    for (size_t i = 0; i < MR_COUNT(golden_models); i++) check_model(golden_models[i]);
+    check_model("llama_f32"); /* the others' kernels are test_twin's business */
+    check_model("qwen3_q8_0");
 }
 
 TEST(a_prompt_that_began_before_is_found_in_the_devices_cache) {
