@@ -184,7 +184,7 @@ static mr_status check_driver(int ordinal, mr_err *err) {
 
     if (rc != cudaSuccess)
         return mr_fail(err, MR_EUNAVAIL, "device: cuda:%d: %s", ordinal, cudaGetErrorString(rc));
-    if (version == 0)
+    if (version < 1000) /* no CUDA has such a one */
         return mr_fail(err, MR_EUNAVAIL,
                        "device: cuda:%d: no NVIDIA driver (libcuda.so.1) is found here", ordinal);
     if (version / 1000 < CUDART_VERSION / 1000)
