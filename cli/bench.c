@@ -270,7 +270,7 @@ static void print_json_fraction(const char *what, fraction f) {
 
 static void print_json(const bench *b, uint32_t batch, const rates *r) {
     const size_t n = (size_t)b->repeat;
-    const char *model = mr_engine_model(b->e)->name;
+    const char *model = mr_engine_model(b->e)->name, *device = mr_engine_device(b->e, NULL);
 
     printf("{\"bench\":\"engine\",\"batch\":%u,\"pp\":%" PRId64 ",\"tg\":%" PRId64, batch, b->pp,
            b->tg);
@@ -284,8 +284,9 @@ static void print_json(const bench *b, uint32_t batch, const rates *r) {
         print_json_fraction("prefill", prefill_fraction(b, median(r->prefill, n)));
         print_json_fraction("decode", decode_fraction(b, batch, median(r->decode, n)));
     }
-    printf(",\"repeat\":%zu,\"threads\":%d,\"isa\":\"%s\"", n, mr_engine_n_threads(b->e),
-           mr_engine_isa(b->e));
+    printf(",\"repeat\":%zu,\"threads\":%d,\"isa\":\"%s\",\"device\":", n,
+           mr_engine_n_threads(b->e), mr_engine_isa(b->e));
+    mr_cli_json_string(stdout, device, strlen(device));
     printf(",\"type\":\"%s\",\"model\":", weight_type(b));
     mr_cli_json_string(stdout, model, strlen(model));
     printf("}\n");
@@ -293,11 +294,13 @@ static void print_json(const bench *b, uint32_t batch, const rates *r) {
 }
 
 static void print_title(const bench *b) {
-    printf("%s, %s, %s, %d threads; median of %" PRId64 " (min .. max), tokens/s, all sequences\n"
+    printf("%s, %s, %s (%s), %d threads; median of %" PRId64
+           " (min .. max), tokens/s, all sequences\n"
            "prefill: %" PRId64 " random prompt tokens each; decode: then %" PRId64 " tokens each\n"
            "%6s  %29s  %29s\n",
-           mr_engine_model(b->e)->name, weight_type(b), mr_engine_isa(b->e),
-           mr_engine_n_threads(b->e), b->repeat, b->pp, b->tg, "batch", "prefill", "decode");
+           mr_engine_model(b->e)->name, weight_type(b), mr_engine_device(b->e, NULL),
+           mr_engine_isa(b->e), mr_engine_n_threads(b->e), b->repeat, b->pp, b->tg, "batch",
+           "prefill", "decode");
 }
 
 static void print_row(const bench *b, uint32_t batch, const rates *r) {
@@ -357,6 +360,8 @@ static mr_status run_all(bench *b, const mr_engine_options *opt, bool json, mr_e
     mr_status st = mr_engine_open(&b->e, opt, err);
 
     if (st != MR_OK) return st;
+    if (mr_args_flag(b->a, "limits") && strcmp(mr_engine_device(b->e, NULL), "cpu") != 0)
+        return mr_fail(err, MR_EUNSUPPORTED, "--limits measures the processor: use --device cpu");
     if (mr_args_flag(b->a, "limits")) {
         st = mr_limits_measure(&b->limits, mr_engine_n_threads(b->e), err);
         if (st != MR_OK) return st;
@@ -403,6 +408,7 @@ static int run_bench(const mr_args *a) {
                                    .kv_tokens = (room + 127) / 64 * 64 * (uint32_t)b.max_batch,
                                    .max_seqs = (uint32_t)b.max_batch,
                                    .max_step_tokens = (uint32_t)step_tokens,
+                                   .device = mr_args_get(a, "device"),
                                    .isa = mr_args_get(a, "isa")};
     const mr_status st = run_all(&b, &opt, mr_args_flag(a, "json"), &err);
     free(b.prompt);
@@ -425,7 +431,9 @@ static const mr_opt options[] = {
     {"repeat", 'r', "N", "3", "counted repetitions, after one that is not", NULL},
     {"step-tokens", 0, "N", "512", "most tokens of one engine step", NULL},
     {"threads", 0, "N", "0", "0: one per core", NULL},
-    {"isa", 0, "NAME", "auto", "kernels", isas},
+    {"device", 0, "NAME", "auto",
+     "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N", NULL},
+    {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
     {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",
      NULL},
     {"json", 0, NULL, NULL, "one JSON line per batch size", NULL},

@@ -367,9 +367,10 @@ static int report(const generation *g) {
     } else {
         printf("\n");
         if (mr_cli_is_terminal(stderr))
-            fprintf(stderr, "%s: %zu prompt tokens at %.1f/s, %zu new ones at %.1f/s, %s\n",
-                    mr_engine_isa(g->e), g->n_prompt, per_second(g->n_prompt, g->prefill_us),
-                    g->n_new, decode_tps(g), g->finish_reason);
+            fprintf(stderr, "%s (%s): %zu prompt tokens at %.1f/s, %zu new ones at %.1f/s, %s\n",
+                    mr_engine_device(g->e, NULL), mr_engine_isa(g->e), g->n_prompt,
+                    per_second(g->n_prompt, g->prefill_us), g->n_new, decode_tps(g),
+                    g->finish_reason);
     }
     if (fflush(stdout) != 0) return mr_cli_fail(g->a, &(mr_err){MR_EIO, "stdout: write failed"});
     return interrupted ? EXIT_INTERRUPTED : EX_OK;
@@ -409,6 +410,7 @@ static int run_generate(const mr_args *a) {
                                    .n_ctx = (uint32_t)n_ctx,
                                    .max_seqs = 1,
                                    .isa = mr_args_get(a, "isa"),
+                                   .device = mr_args_get(a, "device"),
                                    .chat_template = mr_args_get(a, "chat-template")};
     /* A second Ctrl-C has its usual effect: the step at work may be a long one. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND},
@@ -449,7 +451,9 @@ static const mr_opt options[] = {
     {"logits-out", 0, "FILE", NULL, "f32 logits of the prompt, [positions, vocabulary]", NULL},
     {"ctx", 0, "N", "0", "longest sequence; 0: the model's own, at most 8192", NULL},
     {"threads", 0, "N", "0", "0: one per core", NULL},
-    {"isa", 0, "NAME", "auto", "kernels", isas},
+    {"device", 0, "NAME", "auto",
+     "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N", NULL},
+    {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
     {"json", 0, NULL, NULL, "one JSON object: text, tokens, finish_reason, usage, timings", NULL},
     {NULL, 0, NULL, NULL, NULL, NULL},
 };

@@ -8,18 +8,12 @@
 
 #include <stdatomic.h>
 
+#include "engine/backend.h"
 #include "engine/kv.h"
 #include "engine/model.h"
 #include "engine/ops.h"
 
 #define MR_ATTEND_ROWS 16 /* most rows of a block; divides MR_KV_BLOCK_LEN */
-
-typedef struct mr_row {
-    int32_t token;
-    uint32_t pos;
-    const int32_t *table; /* of the row's sequence, covers pos; borrowed for the pass */
-    bool want;            /* its logits will be asked for */
-} mr_row;
 
 typedef struct mr_attend_block { /* rows that follow each other in one sequence */
     const int32_t *table;

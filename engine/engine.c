@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/cpu/backend.h"
+#include "engine/cuda/backend.h"
 #include "engine/forward.h"
 #include "engine/kv.h"
 #include "engine/memory.h"
@@ -61,8 +63,11 @@ struct mr_engine {
     mr_err tmpl_err; /* why tmpl is NULL */
     const mr_ops *ops;
     mr_pool *pool;
+    mr_device *device; /* NULL: the processor */
+    mr_err no_gpu;     /* why, where a GPU would have been taken */
+    mr_err lost;       /* MR_EUNAVAIL: the device, for good */
     mr_kv kv;
-    mr_forward *forward;
+    mr_backend *backend;
     mr_sampler *samplers[MAX_THREADS]; /* one per thread: pages that none needs stay untouched */
     int n_samplers;
     int32_t *eog;
@@ -74,10 +79,9 @@ struct mr_engine {
     int32_t *tokens, *tables;
     mr_logit_bias *biases;
 
-    float *logits; /* [max_seqs, n_vocab] */
-    size_t logits_bytes;
-    mr_row *rows;   /* [rows of a pass] */
-    wanted *wanted; /* [rows of a pass] */
+    float *logits;   /* [max_seqs, n_vocab], the backend's */
+    mr_row *rows;    /* [rows of a pass] */
+    wanted *wanted;  /* [rows of a pass] */
     uint32_t *drawn; /* [max_seqs] items of this step that get a token */
 
     mr_engine_on_row *on_row;
@@ -119,15 +123,19 @@ static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *
     return check_option("kv_tokens", e->kv_tokens, 1, INT32_MAX, err);
 }
 
+static mr_room room_of(const mr_engine *e) {
+    return (mr_room){e->max_step_tokens, e->max_seqs, e->n_ctx};
+}
+
 /* Would it fit? Said before anything is reserved, with the numbers to change. */
 static mr_status check_memory(const mr_engine *e, const char *path, mr_err *err) {
     const mr_hparams *hp = &e->model->hp;
+    const mr_room room = room_of(e);
     const uint64_t free_bytes = mr_memory_available();
     const uint64_t kv =
         mr_kv_bytes_for(hp->n_layer, hp->n_kv_head, hp->d_head, mr_kv_blocks_for(e->kv_tokens));
     const uint64_t work = (uint64_t)e->max_seqs * e->n_vocab * sizeof(float) +
-                          mr_forward_bytes_for(e->model, e->max_step_tokens, e->max_seqs, e->n_ctx,
-                                               mr_pool_size(e->pool));
+                          mr_cpu_backend_bytes(e->model, &room, mr_pool_size(e->pool));
     const uint64_t need = e->model->weight_bytes + kv + work;
 
     if (need <= free_bytes) return MR_OK;
@@ -159,15 +167,15 @@ static mr_status open_samplers(mr_engine *e, mr_err *err) {
     mr_status st = list_eog(e, err);
 
     while (st == MR_OK && e->n_samplers < n_threads) {
-        st = mr_sampler_open(&e->samplers[e->n_samplers], e->ops, e->n_vocab, e->eog, e->n_eog, e->n_ctx,
-                             err);
+        st = mr_sampler_open(&e->samplers[e->n_samplers], e->ops, e->n_vocab, e->eog, e->n_eog,
+                             e->n_ctx, err);
         if (st == MR_OK) e->n_samplers++;
     }
     return st;
 }
 
 static mr_status open_seqs(mr_engine *e, mr_err *err) {
-    const uint32_t blocks = mr_kv_blocks_for(e->n_ctx), pass = mr_forward_rows(e->forward);
+    const uint32_t blocks = mr_kv_blocks_for(e->n_ctx), pass = e->backend->max_rows;
 
     e->seqs = calloc(e->max_seqs, sizeof *e->seqs);
     e->tokens = calloc((size_t)e->max_seqs * e->n_ctx, sizeof *e->tokens);
@@ -176,10 +184,7 @@ static mr_status open_seqs(mr_engine *e, mr_err *err) {
     e->rows = calloc(pass, sizeof *e->rows);
     e->wanted = calloc(pass, sizeof *e->wanted);
     e->drawn = calloc(e->max_seqs, sizeof *e->drawn);
-    e->logits_bytes = (size_t)e->max_seqs * e->n_vocab * sizeof *e->logits;
-    e->logits = mr_pages_map(e->logits_bytes);
-    if (!e->seqs || !e->tokens || !e->tables || !e->biases || !e->rows || !e->wanted || !e->drawn ||
-        !e->logits)
+    if (!e->seqs || !e->tokens || !e->tables || !e->biases || !e->rows || !e->wanted || !e->drawn)
         return mr_fail(err, MR_ENOMEM, "engine: no memory for %u sequences of %u tokens",
                        e->max_seqs, e->n_ctx);
     for (uint32_t i = 0; i < e->max_seqs; i++) {
@@ -187,12 +192,26 @@ static mr_status open_seqs(mr_engine *e, mr_err *err) {
         e->seqs[i].table = e->tables + (size_t)i * blocks;
         e->seqs[i].bias = e->biases + (size_t)i * MR_MAX_LOGIT_BIAS;
     }
-    return MR_OK;
+    e->logits = e->backend->steps->reserve_logits(e->backend, e->max_seqs, err);
+    return e->logits ? MR_OK : MR_ENOMEM;
+}
+
+static bool is_auto(const char *name) {
+    return !name || strcmp(name, "auto") == 0;
+}
+
+static mr_status pick_device(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
+    const bool any = is_auto(opt->device);
+
+    if (any && !is_auto(opt->isa)) return MR_OK; /* who names its kernels wants the processor */
+    const mr_status st = mr_device_pick(&e->device, opt->device, &e->no_gpu);
+    if (st == MR_OK || (st == MR_EUNAVAIL && any)) return MR_OK;
+    return mr_fail(err, st, "%s", e->no_gpu.text);
 }
 
 /* Everything that is read from the file or the machine; nothing large is reserved. */
 static mr_status open_parts(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
-    const bool own_template = !opt->chat_template || strcmp(opt->chat_template, "auto") == 0;
+    const bool own_template = is_auto(opt->chat_template);
     mr_status st;
 
     if ((st = mr_model_open(&e->model, opt->model_path, err)) != MR_OK) return st;
@@ -205,8 +224,37 @@ static mr_status open_parts(mr_engine *e, const mr_engine_options *opt, mr_err *
         return mr_fail(err, MR_EUNSUPPORTED, "isa: this machine or build has no \"%s\"", opt->isa);
     if ((st = set_limits(e, opt, err)) != MR_OK) return st;
     if ((st = mr_pool_open(&e->pool, opt->n_threads, err)) != MR_OK) return st;
-    if ((st = check_memory(e, opt->model_path, err)) != MR_OK) return st;
-    return e->ops->reads_tiles ? mr_model_pack(e->model, e->pool, err) : MR_OK;
+    return pick_device(e, opt, err);
+}
+
+static mr_status open_on_cpu(mr_engine *e, const char *path, mr_err *err) {
+    const mr_hparams *hp = &e->model->hp;
+    const mr_room room = room_of(e);
+    mr_status st = check_memory(e, path, err);
+
+    if (st == MR_OK && e->ops->reads_tiles) st = mr_model_pack(e->model, e->pool, err);
+    if (st == MR_OK)
+        st = mr_kv_init(&e->kv, hp->n_layer, hp->n_kv_head, hp->d_head,
+                        mr_kv_blocks_for(e->kv_tokens), err);
+    if (st != MR_OK) return st;
+    return mr_cpu_backend_open(&e->backend, e->model, e->ops, e->pool, &e->kv, &room, err);
+}
+
+/* What the options leave open of the KV cache, the device's memory decides. */
+static mr_status open_on_device(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
+    const mr_hparams *hp = &e->model->hp;
+    const mr_room room = room_of(e);
+    const uint32_t one = mr_kv_blocks_for(e->n_ctx);
+    const uint32_t asked = mr_kv_blocks_for(opt->kv_tokens);
+    mr_device_share share = {.of_free = opt->gpu_memory,
+                             .least_blocks = asked ? asked : one,
+                             .most_blocks = asked ? asked : one * e->max_seqs};
+    const mr_status st =
+        mr_cuda_backend_open(&e->backend, e->device, e->model, e->pool, &room, &share, err);
+
+    if (st != MR_OK) return st;
+    e->kv_tokens = share.n_blocks * MR_KV_BLOCK_LEN;
+    return mr_kv_init_lists(&e->kv, hp->n_layer, hp->n_kv_head, hp->d_head, share.n_blocks, err);
 }
 
 mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *err) {
@@ -216,14 +264,8 @@ mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *
     *out = NULL;
     if (!e) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
     if ((st = open_parts(e, opt, err)) != MR_OK) goto fail;
-
-    const mr_hparams *hp = &e->model->hp;
-    if ((st = mr_kv_init(&e->kv, hp->n_layer, hp->n_kv_head, hp->d_head,
-                         mr_kv_blocks_for(e->kv_tokens), err)) != MR_OK)
-        goto fail;
-    if ((st = mr_forward_open(&e->forward, e->model, e->ops, e->pool, &e->kv, e->max_step_tokens,
-                              e->max_seqs, e->n_ctx, err)) != MR_OK)
-        goto fail;
+    st = e->device ? open_on_device(e, opt, err) : open_on_cpu(e, opt->model_path, err);
+    if (st != MR_OK) goto fail;
     if ((st = open_samplers(e, err)) != MR_OK) goto fail;
     if ((st = open_seqs(e, err)) != MR_OK) goto fail;
     *out = e;
@@ -235,7 +277,6 @@ fail:
 
 void mr_engine_close(mr_engine *e) {
     if (!e) return;
-    mr_pages_unmap(e->logits, e->logits_bytes);
     free(e->drawn);
     free(e->wanted);
     free(e->rows);
@@ -245,7 +286,8 @@ void mr_engine_close(mr_engine *e) {
     free(e->seqs);
     for (int i = 0; i < e->n_samplers; i++) mr_sampler_close(e->samplers[i]);
     free(e->eog);
-    mr_forward_close(e->forward);
+    if (e->backend) e->backend->steps->close(e->backend);
+    mr_device_close(e->device);
     mr_kv_deinit(&e->kv);
     mr_pool_close(e->pool);
     mr_tokenizer_close(e->tokenizer);
@@ -280,7 +322,11 @@ uint32_t mr_engine_max_step_tokens(const mr_engine *e) {
     return e->max_step_tokens;
 }
 const char *mr_engine_isa(const mr_engine *e) {
-    return e->ops->name;
+    return e->backend->name;
+}
+const char *mr_engine_device(const mr_engine *e, const char **why) {
+    if (why) *why = e->no_gpu.text[0] ? e->no_gpu.text : NULL;
+    return e->device ? e->device->name : "cpu";
 }
 int mr_engine_n_threads(const mr_engine *e) {
     return mr_pool_size(e->pool);
@@ -303,8 +349,16 @@ uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens) {
 
 /* ---- sequences ---- */
 
+/* What the device said when it was lost answers every call that needs it. */
+static mr_status check_lost(const mr_engine *e, mr_err *err) {
+    return e->lost.status == MR_OK ? MR_OK : mr_fail(err, e->lost.status, "%s", e->lost.text);
+}
+
 static mr_status check_add(const mr_engine *e, const int32_t *tokens, size_t n, size_t n_generated,
                            size_t max_new, mr_err *err) {
+    const mr_status st = check_lost(e, err);
+
+    if (st != MR_OK) return st;
     if (n == 0) return mr_fail(err, MR_EINVAL, "prompt: no tokens");
     if (n > e->n_ctx || max_new > e->n_ctx - n)
         return mr_fail(err, MR_EINVAL, "prompt of %zu tokens + %zu new ones pass the context of %u",
@@ -432,34 +486,38 @@ static mr_status check_items(mr_engine *e, const mr_engine_item *items, size_t n
 }
 
 /* Head of the wanted rows of the last pass, a buffer full at a time. The rows to keep gather at the
- * front of e->logits, kept of them so far. There is always room for one more: a wanted row that is
+ * front of e->logits, *kept of them so far. There is always room for one more: a wanted row that is
  * still to come belongs to a sequence of which none is kept yet. */
-static uint32_t run_head(mr_engine *e, uint32_t n_wanted, uint32_t kept) {
+static mr_status run_head(mr_engine *e, uint32_t n_wanted, uint32_t *kept, mr_err *err) {
     const size_t row_bytes = e->n_vocab * sizeof(float);
 
     for (uint32_t first = 0, n; first < n_wanted; first += n) {
-        const uint32_t base = kept, room = e->max_seqs - kept;
+        const uint32_t base = *kept, room = e->max_seqs - base;
 
         n = n_wanted - first < room ? n_wanted - first : room;
-        mr_forward_head(e->forward, first, n, e->logits + (size_t)base * e->n_vocab);
+        const mr_status st =
+            mr_forward_head(e->backend, first, n, e->logits + (size_t)base * e->n_vocab, err);
+        if (st != MR_OK) return st;
         for (uint32_t i = 0; i < n; i++) {
             const wanted *w = &e->wanted[first + i];
             float *row = e->logits + (size_t)(base + i) * e->n_vocab;
 
             if (e->on_row) e->on_row(e->on_row_owner, w->seq, w->pos, row);
             if (!w->keep) continue;
-            if (kept != base + i) memcpy(e->logits + (size_t)kept * e->n_vocab, row, row_bytes);
-            e->seqs[w->seq].logits_row = (int32_t)kept++;
+            if (*kept != base + i) memcpy(e->logits + (size_t)*kept * e->n_vocab, row, row_bytes);
+            e->seqs[w->seq].logits_row = (int32_t)(*kept)++;
         }
     }
-    return kept;
+    return MR_OK;
 }
 
 /* All rows of the step, in passes of about equal size. */
-static void compute(mr_engine *e, const mr_engine_item *items, size_t n, uint32_t total) {
-    const uint32_t most = mr_forward_rows(e->forward);
+static mr_status compute(mr_engine *e, const mr_engine_item *items, size_t n, uint32_t total,
+                         mr_err *err) {
+    const uint32_t most = e->backend->max_rows, n_layer = e->model->hp.n_layer;
     const uint32_t n_passes = (total + most - 1) / most, pass = (total + n_passes - 1) / n_passes;
     uint32_t n_rows = 0, n_wanted = 0, kept = 0, n_left = total;
+    mr_status st;
 
     for (size_t i = 0; i < n; i++) {
         const seq *s = &e->seqs[items[i].seq];
@@ -472,11 +530,13 @@ static void compute(mr_engine *e, const mr_engine_item *items, size_t n, uint32_
             e->rows[n_rows++] = (mr_row){s->tokens[pos], pos, s->table, want};
             if (want) e->wanted[n_wanted++] = (wanted){items[i].seq, pos, last};
             if (--n_left > 0 && n_rows < pass) continue;
-            mr_forward_run(e->forward, e->rows, n_rows);
-            kept = run_head(e, n_wanted, kept);
+            if ((st = mr_forward_run(e->backend, n_layer, e->rows, n_rows, err)) != MR_OK)
+                return st;
+            if ((st = run_head(e, n_wanted, &kept, err)) != MR_OK) return st;
             n_rows = n_wanted = 0;
         }
     }
+    return MR_OK;
 }
 
 typedef struct sampling_run {
@@ -534,12 +594,14 @@ static void move_on(mr_engine *e, seq *s, uint32_t n_tokens, int32_t sampled) {
 mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                          mr_err *err) {
     uint64_t total;
-    mr_status st = check_items(e, items, n, &total, err);
+    mr_status st;
 
-    if (st != MR_OK) return st;
+    if ((st = check_lost(e, err)) != MR_OK) return st;
+    if ((st = check_items(e, items, n, &total, err)) != MR_OK) return st;
     for (uint32_t i = 0; i < e->max_seqs; i++) e->seqs[i].logits_row = -1;
     if (n == 0) return MR_OK;
-    compute(e, items, n, (uint32_t)total);
+    for (size_t i = 0; i < n; i++) outs[i].token = -1;
+    if (compute(e, items, n, (uint32_t)total, &e->lost) != MR_OK) return check_lost(e, err);
     if ((st = sample(e, items, n, outs, err)) != MR_OK) return st;
     for (size_t i = 0; i < n; i++)
         move_on(e, &e->seqs[items[i].seq], items[i].n_tokens, outs[i].token);

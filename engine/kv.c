@@ -37,8 +37,8 @@ uint32_t mr_kv_n_free(const mr_kv *kv) {
     return kv->n_empty + kv->n_idle;
 }
 
-mr_status mr_kv_init(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head,
-                     uint32_t n_block, mr_err *err) {
+mr_status mr_kv_init_lists(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head,
+                           uint32_t n_block, mr_err *err) {
     memset(kv, 0, sizeof *kv);
     kv->n_layer = n_layer;
     kv->n_kv_head = n_kv_head;
@@ -49,15 +49,10 @@ mr_status mr_kv_init(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint32_t d
     kv->empty = malloc(n_block * sizeof *kv->empty);
     kv->blocks = calloc(n_block, sizeof *kv->blocks);
     kv->buckets = malloc(kv->n_buckets * sizeof *kv->buckets);
-    kv->k = mr_pages_map(kv->bytes);
-    if (!kv->empty || !kv->blocks || !kv->buckets || !kv->k) {
-        const mr_status st =
-            mr_fail(err, MR_ENOMEM, "kv cache: cannot reserve %zu MiB for %u tokens",
-                    kv->bytes >> 20, n_block * MR_KV_BLOCK_LEN);
+    if (!kv->empty || !kv->blocks || !kv->buckets) {
         mr_kv_deinit(kv);
-        return st;
+        return mr_fail(err, MR_ENOMEM, "kv cache: no memory for the lists of %u blocks", n_block);
     }
-    kv->v = kv->k + n_layer * kv->layer_values;
     kv->n_block = kv->n_empty = n_block;
     kv->oldest = kv->newest = NONE;
     for (uint32_t i = 0; i < n_block; i++) {
@@ -65,6 +60,22 @@ mr_status mr_kv_init(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint32_t d
         kv->blocks[i].parent = MR_KV_UNKNOWN;
     }
     for (uint32_t i = 0; i < kv->n_buckets; i++) kv->buckets[i] = NONE;
+    return MR_OK;
+}
+
+mr_status mr_kv_init(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head,
+                     uint32_t n_block, mr_err *err) {
+    const mr_status st = mr_kv_init_lists(kv, n_layer, n_kv_head, d_head, n_block, err);
+
+    if (st != MR_OK) return st;
+    kv->k = mr_pages_map(kv->bytes);
+    if (!kv->k) {
+        mr_fail(err, MR_ENOMEM, "kv cache: cannot reserve %zu MiB for %u tokens", kv->bytes >> 20,
+                n_block * MR_KV_BLOCK_LEN);
+        mr_kv_deinit(kv);
+        return MR_ENOMEM;
+    }
+    kv->v = kv->k + n_layer * kv->layer_values;
     return MR_OK;
 }
 

@@ -1,9 +1,10 @@
-/* ops.h - the table of kernels: shapes, error bounds and sources.
+/* ops.h - the CPU's table of kernels: shapes, error bounds and sources.
  *
- * forward.c describes the transformer in terms of this table only; a backend is one filled table.
- * ops_ref.c defines each op (f64 sums). Every op is single-threaded and pure: forward.c splits the
- * work over threads by ranges. Determinism: what an op writes for one (row, token) depends on the
- * inputs of that row and token alone, never on n_tok, on the range, or on the thread, bit by bit. */
+ * cpu/backend.c does the steps of the transformer in terms of this table only. ops_ref.c defines
+ * each op (f64 sums), for the kernels in cuda/ too. Every op is single-threaded and pure: the
+ * backend splits the work over threads by ranges. Determinism: what an op writes for one (row,
+ * token) depends on the inputs of that row and token alone, never on n_tok, on the range, or on the
+ * thread, bit by bit. */
 #ifndef MR_ENGINE_OPS_H
 #define MR_ENGINE_OPS_H
 

@@ -107,6 +107,13 @@ static const char *fits_assignor(const char *text) {
     return is_one_of(text, names) ? NULL : "one of auto, range, cooperative-sticky";
 }
 
+static const char *fits_device(const char *text) {
+    static const char *const names[] = {"auto", "cpu", "cuda", NULL};
+    const size_t digits = strncmp(text, "cuda:", 5) == 0 ? strspn(text + 5, "0123456789") : 0;
+    if (is_one_of(text, names)) return NULL;
+    return digits > 0 && digits < 4 && !text[5 + digits] ? NULL : "auto, cpu, cuda or cuda:N";
+}
+
 /* ---- the table ---- */
 
 #define ALL MR_PROGRAM_ALL
@@ -206,7 +213,10 @@ const mr_setting mr_setting_rows[] = {
     LIVE(step_timeout_ms, WRK, 60000, 1000, 3600000,
         "an engine step that takes longer ends the process, to be started again"),
     INT(max_deaths, WRK, 3, 1, 15, "workers that may die with the same job; then it is a dead letter"),
-    TEXT(isa, WRK, "auto", fits_isa, "kernels: auto, ref, avx2, avx512 or amx"),
+    TEXT(isa, WRK, "auto", fits_isa, "kernels of the processor: auto, ref, avx2, avx512 or amx"),
+    TEXT(device, WRK, "auto", fits_device,
+         "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N"),
+    INT(gpu_memory_percent, WRK, 90, 1, 100, "part of the GPU's free memory to take at start"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);
 

@@ -80,6 +80,8 @@ typedef struct mr_settings {
     int64_t step_timeout_ms;   /* 60000: an engine step that takes longer ends the process */
     int64_t max_deaths;        /* 3: of workers with the same job in flight; then it is dead */
     const char *isa;           /* "auto" */
+    const char *device;        /* "auto" */
+    int64_t gpu_memory_percent; /* 90, of what is free at start */
 } mr_settings;
 
 /* argv: the program's own, from argv[0]; understands --config FILE, --help, --version, --<name>

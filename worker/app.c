@@ -540,6 +540,8 @@ static mr_status open_runner(app *a, mr_err *err) {
     const mr_runner_conf conf = {.model_path = s->model_path,
                                  .chat_template = s->chat_template,
                                  .isa = s->isa,
+                                 .device = s->device,
+                                 .gpu_memory = (float)s->gpu_memory_percent / 100,
                                  .n_threads = (int)s->threads,
                                  .n_ctx = (uint32_t)s->n_ctx,
                                  .kv_tokens = (uint32_t)s->kv_tokens,

@@ -98,6 +98,7 @@ static mr_status load(mr_runner *r, mr_err *err) {
         .tokenizer = mr_engine_tokenizer(r->engine),
     };
     r->model.tokenizer_kind = mr_tokenizer_kind(r->model.tokenizer);
+    r->model.device = mr_engine_device(r->engine, &r->model.no_gpu);
     r->model.chat = mr_engine_template(r->engine, &r->model.chat_missing);
     r->model.chat_name = r->model.chat ? mr_template_name(r->model.chat) : "none";
     publish(r);
@@ -220,6 +221,8 @@ mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf 
         .max_seqs = conf->max_jobs,
         .max_step_tokens = conf->max_step_tokens,
         .isa = or_null(conf->isa),
+        .device = or_null(conf->device),
+        .gpu_memory = conf->gpu_memory,
         .chat_template = or_null(conf->chat_template),
     };
     mr_pressure_init(&r->pressure, conf->max_jobs);

@@ -85,6 +85,8 @@ typedef struct mr_runner_conf {
     const char *model_path;
     const char *chat_template; /* "auto" */
     const char *isa;           /* "auto" */
+    const char *device;        /* "auto" */
+    float gpu_memory;          /* part of the GPU's free memory to take */
     int n_threads;
     uint32_t n_ctx, kv_tokens, max_jobs, max_step_tokens;
     uint32_t max_preemptions; /* times that one job may be displaced */
@@ -96,6 +98,7 @@ typedef struct mr_runner_conf {
 
 typedef struct mr_runner_model { /* valid from MR_EVENT_READY until close */
     const char *isa, *tokenizer_kind, *chat_name, *chat_missing;
+    const char *device, *no_gpu; /* no_gpu: why the processor, where a GPU was looked for; or NULL */
     uint64_t n_params, weight_bytes;
     size_t kv_bytes;
     uint64_t kv_tokens;

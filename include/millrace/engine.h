@@ -26,10 +26,14 @@ typedef struct mr_engine_options {
     const char *model_path;
     int n_threads;         /* 0: one per core */
     uint32_t n_ctx;        /* longest sequence in tokens; 0: the model's own, at most 8192 */
-    uint32_t kv_tokens;    /* room of the KV cache, all sequences; 0: max_seqs of n_ctx, at most 65536 */
+    uint32_t kv_tokens;    /* room of the KV cache, all sequences; 0: max_seqs of n_ctx, at most 65536,
+                            * on a GPU at most what fits */
     uint32_t max_seqs;     /* 0: 32 */
     uint32_t max_step_tokens; /* rows of one step, prompt chunks and single tokens; 0: 512 */
     const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512", "amx" */
+    const char *device;    /* NULL or "auto": a GPU if there is one and isa is NULL; "cpu", "cuda",
+                            * "cuda:1" */
+    float gpu_memory;      /* part of the GPU's free memory to take; 0: 0.9 */
     const char *chat_template; /* NULL: recognise */
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
 } mr_engine_options;
@@ -67,7 +71,8 @@ typedef struct mr_engine_out { /* answer to item i; token -1: the prompt is not 
     mr_top_logprob top[MR_MAX_TOP_LOGPROBS]; /* descending */
 } mr_engine_out;
 
-/* Map the weights and reserve all memory for the run. On failure *out is NULL. */
+/* Map the weights and reserve all memory for the run. On failure *out is NULL; MR_EUNAVAIL: the
+ * device that was named is not there, or failed, and why. */
 mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *err);
 void mr_engine_close(mr_engine *e); /* NULL is allowed */
 
@@ -79,7 +84,10 @@ uint32_t mr_engine_n_ctx(const mr_engine *e);
 uint32_t mr_engine_n_vocab(const mr_engine *e);
 uint32_t mr_engine_max_seqs(const mr_engine *e);
 uint32_t mr_engine_max_step_tokens(const mr_engine *e);
-const char *mr_engine_isa(const mr_engine *e);
+const char *mr_engine_isa(const mr_engine *e); /* kernels at work: one of the above, or "cuda" */
+/* Where it computes: "cpu", "cuda:0 NVIDIA ...". *why (may be NULL): why no GPU was taken where one
+ * was looked for; else NULL. */
+const char *mr_engine_device(const mr_engine *e, const char **why);
 int mr_engine_n_threads(const mr_engine *e);
 size_t mr_engine_kv_bytes(const mr_engine *e);
 
@@ -88,7 +96,7 @@ size_t mr_engine_kv_bytes(const mr_engine *e);
  * use, or no KV blocks for n + max_new tokens: they are set aside now, so a step never runs out.
  * MR_EINVAL: n is 0, n + max_new beyond n_ctx or the whole KV cache, a token out of range, a bad
  * parameter (named). max_new 0: the prompt is computed and nothing sampled. MR_ENOMEM: the device has
- * no memory now. MR_EUNAVAIL: it is lost, and so is every sequence; only drop and close are left.
+ * no memory now. MR_EUNAVAIL: the device is lost, see step.
  * salt: what other sequences with the same salt have computed of the same beginning is taken over
  * instead of computed again (whole blocks, never the last token); the results are the same. Give
  * those who must not learn of each other's prompts, by timing, different salts. */
@@ -110,7 +118,9 @@ uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens);
  * A sampled token is appended to its sequence and is its next pending token, unless the reserved
  * max_new is used up. No malloc. MR_EINTERNAL: logits are not finite; the items they belong to have
  * token MR_ENGINE_SPOILED, no sequence has moved: drop those and step again with the rest. MR_ENOMEM:
- * no memory for a step of this size, no sequence has moved: try a smaller one. MR_EUNAVAIL: as add. */
+ * no memory for a step of this size, no sequence has moved: try a smaller one. MR_EUNAVAIL: the device
+ * is lost to this process; no sequence has moved, every later step and add says the same, and nothing
+ * is left but to drop and close. */
 mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                          mr_err *err);
 

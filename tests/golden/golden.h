@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "engine/cuda/device.h"
 #include "engine/ops.h"
 #include "millrace/engine.h"
 #include "tests/test.h"
@@ -15,7 +16,23 @@ static const char *const golden_models[] = {
     "llama_partial_f16", "qwen2_f16",   "qwen3_q8_0",        "llama_k_quants",
 };
 
-static const char *const golden_isas[] = {"ref", "avx2", "avx512", "amx"};
+static const char *const golden_isas[] = {"ref", "avx2", "avx512", "amx", "cuda"};
+
+/* Whether this machine and build have it; says so once where there is no GPU. */
+static inline bool golden_has(const char *isa) {
+    static bool said;
+    mr_device *d;
+    mr_err err;
+
+    if (strcmp(isa, "cuda") != 0) return mr_ops_pick(isa) != NULL;
+    if (mr_device_pick(&d, "cuda", &err) == MR_OK) {
+        mr_device_close(d);
+        return true;
+    }
+    if (!said) print_message("not tested on a GPU: %s\n", err.text);
+    said = true;
+    return false;
+}
 
 static inline mr_engine *golden_open(const char *model, mr_engine_options opt) {
     char path[128];
@@ -24,6 +41,10 @@ static inline mr_engine *golden_open(const char *model, mr_engine_options opt) {
 
     snprintf(path, sizeof path, GOLDEN_DIR "%s.gguf", model);
     opt.model_path = path;
+    if (opt.isa && strcmp(opt.isa, "cuda") == 0) {
+        opt.device = "cuda";
+        opt.isa = NULL;
+    }
     CHECK_OK(mr_engine_open(&e, &opt, &err), err);
     return e;
 }

@@ -77,7 +77,7 @@ static trace alone, other; /* too large for the stack */
  * slow and has one way of doing things: one model is enough. */
 static void for_each(void (*check)(const char *model, const char *isa)) {
     for (size_t i = 0; i < MR_COUNT(golden_isas); i++)
-        for (size_t m = 0; m < (i == 0 ? 1 : MR_COUNT(models)) && mr_ops_pick(golden_isas[i]);
+        for (size_t m = 0; m < (i == 0 ? 1 : MR_COUNT(models)) && golden_has(golden_isas[i]);
              m++) {
             run_alone(&alone, models[m],
                       (mr_engine_options){.isa = golden_isas[i], .n_threads = 1, .max_seqs = 1},

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# gpu.sh - builds the engine with its CUDA kernels on a machine with a GPU, tests it there, measures it.
+#
+# usage: bench/gpu.sh [seconds]     most that all of it may take: 540
+#
+# Needs CUDA (nvcc and its host compiler), CMake, a C compiler and 35 GB of disk, and no network. Prints one table;
+# it, the figures as JSON lines and the logs of build, tests and compute-sanitizer go to $OUT, or to build/gpu. What
+# finds no time any more is left out, and said. Exit code: that of the tests.
+set -uo pipefail
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top"
+case ${1:-540} in
+    *[!0-9]*) sed -n '2,8s/^# \{0,1\}//p' "$0"; [ "$1" = --help ] && exit 0 || exit 64 ;;
+esac
+deadline=$((SECONDS + ${1:-540}))
+build=$top/build/gpu
+out=${OUT:-$build}
+tests='cuda_layout|golden/'
+sanitizers="memcheck racecheck synccheck"
+for_sanitizers=120 # seconds
+mkdir -p "$build" "$out"
+export PATH=$PATH:/usr/local/cuda/bin
+
+say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS" >&2; }
+
+# within SECONDS RESERVE COMMAND...: runs it, for so long and not into the last RESERVE seconds; 124: out of time
+within() {
+    local most=$1 left=$((deadline - $2 - SECONDS))
+    shift 2
+    [ $left -gt 0 ] || { echo "no time for: $*" >&2; return 124; }
+    timeout $((left < most ? left : most)) "$@"
+}
+
+build_all() {
+    local generator=()
+    command -v ninja >/dev/null && generator=(-G Ninja)
+    cmake "${generator[@]}" -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DMR_ENGINE_ONLY=ON -DMR_CUDA=ON \
+        "-DMR_CUDA_ARCHS=$arch" && within 240 0 cmake --build "$build" -j "$(nproc)"
+}
+
+# A fault of memory or a missing barrier shows here, if anywhere. Not every driver lets the tool in.
+sanitize() {
+    command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not there" >&2; return; }
+    for tool in $sanitizers; do
+        say "compute-sanitizer $tool"
+        within 60 0 compute-sanitizer --tool $tool --error-exitcode 9 "$build/tests/unit_engine_test_cuda_layout" \
+            >"$out/$tool.log" 2>&1
+        echo "$tool: exit code $? (9: found something; 124: out of time)"
+        grep -E 'ERROR SUMMARY|RACECHECK SUMMARY|=== (Error|Invalid|Barrier|Program hit)' "$out/$tool.log" |
+            sort | uniq -c | head -n 8
+    done
+}
+
+# measure SHAPE TYPE BATCHES PROMPT CONTEXT
+measure() {
+    local model=$build/$1-$2.gguf
+    [ -e "$model" ] || within 120 $for_sanitizers "$build/bin/millrace" model synth --shape "$1" --type "$2" --seed 1 \
+        -o "$model" >&2 || return
+    within 120 $for_sanitizers "$build/bin/millrace" bench engine -m "$model" --device cuda --pp "$4" --ctx "$5" \
+        --tg 64 --batch "$3" --step-tokens 2048 --json | sed "s/^{/{\"file_bytes\":$(stat -c %s "$model"),/" |
+        tee -a "$out/bench.jsonl" | sed 's/^/  /' >&2
+}
+
+# weights GB/s: what decode reads of the file for every step, as if it were all weights
+table() {
+    awk '
+function field(name,   s) {
+    s = $0
+    if (!sub(".*\"" name "\":\"?", "", s)) return "-"
+    sub("[,\"}].*", "", s)
+    return s
+}
+BEGIN { printf "%-28s %-6s %6s %6s %12s %12s %13s\n", "model", "type", "batch", "ctx", "prefill t/s", "decode t/s",
+        "weights GB/s" }
+{ steps = field("decode_tps") / field("batch")
+  printf "%-28s %-6s %6s %6s %12.0f %12.1f %13.0f\n", field("model"), field("type"), field("batch"), field("ctx"),
+         field("prefill_tps"), field("decode_tps"), steps * field("file_bytes") / 1e9 }' "$out/bench.jsonl"
+}
+
+say "GPU"
+nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total,clocks.max.sm --format=csv,noheader |
+    tee "$out/gpu.txt" || exit 69
+arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d '. ')
+
+say "building for $arch"
+build_all >"$out/build.log" 2>&1 || { tail -n 40 "$out/build.log"; exit 70; }
+
+say "tests: kernels, golden models, invariance"
+within 180 0 ctest --test-dir "$build" -R "$tests" --output-on-failure --timeout 120 >"$out/tests.log" 2>&1
+tested=$?
+grep -hE 'Passed|Failed|Timeout|tests passed' "$out/tests.log"
+[ $tested = 0 ] || tail -n 60 "$out/tests.log"
+within 60 0 "$build/tests/golden_test_golden" 2>/dev/null | grep ' cuda: '
+
+say "measuring"
+: >"$out/bench.jsonl"
+while read -r work; do
+    measure $work || echo "not measured: $work" >&2
+done <<'LIST'
+tinyllama-1.1b q8_0 1,8,32 512 0
+llama3-8b q4_k_m 1,4,16,64 512 0
+llama3-8b q4_k_m 1,16 512 8000
+llama3-8b q8_0 1,16,64 512 0
+qwen3-0.6b q4_0 1,64 512 0
+llama3-8b f16 1,16 512 0
+LIST
+rm -f "$build"/*.gguf
+sanitize
+
+say "result"
+table | tee "$out/table.txt"
+exit $tested

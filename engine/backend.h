@@ -1,0 +1,66 @@
+/* backend.h - where a pass is computed: the steps of the transformer, one table per kind of
+ * machine.
+ *
+ * forward.c says which steps there are and in which order; a backend does them, for all live rows
+ * at once. It owns all that a step touches: weights in the form that its kernels want, activations,
+ * keys and values. x, h, q ... below are its activations, one line per live row.
+ *
+ * A step cannot fail by itself: a device that goes wrong says so when it is asked for something,
+ * that is by begin and head, with MR_EUNAVAIL: it is lost, and so say all later ones. Owner:
+ * caller, open (of the kind of backend) to close. Thread: one at a time. */
+#ifndef MR_ENGINE_BACKEND_H
+#define MR_ENGINE_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "millrace/error.h"
+
+typedef struct mr_backend mr_backend;
+
+typedef struct mr_row {
+    int32_t token;
+    uint32_t pos;
+    const int32_t *table; /* of the row's sequence, covers pos; borrowed for the pass */
+    bool want;            /* its logits will be asked for */
+} mr_row;
+
+typedef struct mr_room { /* what a backend makes room for */
+    uint32_t max_rows;   /* most rows anybody will pass at once; see mr_backend.max_rows */
+    uint32_t max_head;   /* most rows of one head */
+    uint32_t max_len;    /* longest sequence */
+} mr_room;
+
+typedef struct mr_steps {
+    /* rows[n] are live, in that order; x = their embeddings. Borrowed until the next begin. Waits
+     * for the pass before. */
+    mr_status (*begin)(mr_backend *b, const mr_row *rows, uint32_t n, mr_err *err);
+    /* h = norm(x); q, k, v = h W (+ bias) */
+    void (*qkv)(mr_backend *b, uint32_t layer);
+    /* q, k: norm of heads (qwen3), rotation; k and v go into the cache, as f16 */
+    void (*rotate)(mr_backend *b, uint32_t layer);
+    /* Only the rows that are wanted stay live. Once, in the last layer, behind rotate. */
+    void (*keep_wanted)(mr_backend *b);
+    /* att = attention of q over the cache, each row up to its own position */
+    void (*attend)(mr_backend *b, uint32_t layer);
+    /* x += att Wo (+ bias) */
+    void (*attn_out)(mr_backend *b, uint32_t layer);
+    /* h = norm(x); gate = silu(h Wg) * h Wu */
+    void (*gate_up)(mr_backend *b, uint32_t layer);
+    /* x += gate Wd */
+    void (*down)(mr_backend *b, uint32_t layer);
+    /* logits[n, n_vocab] = norm(x) Wout of live rows first .. first + n, n <= max_head. */
+    mr_status (*head)(mr_backend *b, uint32_t first, uint32_t n, float *logits, mr_err *err);
+    /* Host memory that head fills fastest, zeroed; the backend's until close. Called once. */
+    float *(*reserve_logits)(mr_backend *b, size_t n_rows, mr_err *err);
+    void (*close)(mr_backend *b);
+} mr_steps;
+
+struct mr_backend { /* first member of each kind */
+    const mr_steps *steps;
+    const char *name;  /* of its kernels: "avx2", "cuda" */
+    uint32_t max_rows; /* of one pass: those that were asked for, or fewer */
+};
+
+#endif

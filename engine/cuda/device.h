@@ -1,0 +1,52 @@
+/* device.h - what the backend wants of a device: memory, copies, and the kernels, in order.
+ *
+ * Everything but reserve and pin is put in line and done in that order; wait returns when it has
+ * been done. What goes wrong on the way, wait says: MR_EUNAVAIL, the device is lost, and so says
+ * every later wait. runtime.c is this for a GPU; the tests have it as plain C. Owner: caller, pick
+ * to close. Thread: one at a time. */
+#ifndef MR_ENGINE_CUDA_DEVICE_H
+#define MR_ENGINE_CUDA_DEVICE_H
+
+#include "engine/cuda/attention.h"
+#include "engine/cuda/product.h"
+#include "engine/cuda/rows.h"
+#include "engine/cuda/turn.h"
+
+typedef struct mr_device mr_device;
+
+typedef struct mr_device_calls {
+    /* Zeroed memory of the device, or of the host as the device copies from and to it fastest; at
+     * least 256-byte aligned. what: for the message of MR_ENOMEM, with the size. */
+    mr_status (*reserve)(mr_device *d, void **out, size_t bytes, const char *what, mr_err *err);
+    mr_status (*pin)(mr_device *d, void **out, size_t bytes, const char *what, mr_err *err);
+    void (*release)(mr_device *d, void *p); /* NULL is allowed; so below */
+    void (*unpin)(mr_device *d, void *p);
+    uint64_t (*free_bytes)(mr_device *d);
+
+    void (*copy_in)(mr_device *d, void *to, const void *from_host, size_t bytes);
+    void (*copy_out)(mr_device *d, void *to_host, const void *from, size_t bytes);
+    mr_status (*wait)(mr_device *d, mr_err *err);
+
+    /* n, n_tok or n_items of 0: nothing is done. */
+    void (*embed)(mr_device *d, const mr_embed *a);
+    void (*feed)(mr_device *d, const mr_feed *a);
+    void (*product)(mr_device *d, const mr_product *a);
+    void (*turn)(mr_device *d, const mr_turn *a);
+    void (*attend)(mr_device *d, const mr_attention *a);
+    void (*gather)(mr_device *d, const mr_gather *a);
+
+    void (*close)(mr_device *d);
+} mr_device_calls;
+
+struct mr_device { /* first member of each kind */
+    const mr_device_calls *calls;
+    char name[128];   /* printable: "cuda:0 NVIDIA ..." */
+    uint32_t n_units; /* multiprocessors */
+};
+
+/* name: NULL, "auto" or "cuda": the first GPU; "cuda:N": that one; "cpu": *out NULL. MR_EUNAVAIL:
+ * there is none, or it cannot be used, and why. */
+mr_status mr_device_pick(mr_device **out, const char *name, mr_err *err);
+void mr_device_close(mr_device *d); /* NULL is allowed */
+
+#endif

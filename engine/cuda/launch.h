@@ -1,0 +1,31 @@
+/* launch.h - the kernels, as C calls them: one function per kind, in its own .cu file.
+ *
+ * Puts a kernel in line on a stream and returns the runtime's code, cudaError_t: 0, or why the
+ * launch was refused. */
+#ifndef MR_ENGINE_CUDA_LAUNCH_H
+#define MR_ENGINE_CUDA_LAUNCH_H
+
+#include <cuda_runtime_api.h>
+
+#include "engine/cuda/device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+cudaError_t mr_launch_embed(cudaStream_t stream, const mr_embed *a);
+cudaError_t mr_launch_feed(cudaStream_t stream, const mr_feed *a);
+cudaError_t mr_launch_gather(cudaStream_t stream, const mr_gather *a);
+cudaError_t mr_launch_turn(cudaStream_t stream, const mr_turn *a);
+cudaError_t mr_launch_attend(cudaStream_t stream, const mr_attention *a);
+/* Weights with blocks, and floats. */
+cudaError_t mr_launch_product_q(cudaStream_t stream, const mr_product *a, uint32_t n_units);
+cudaError_t mr_launch_product_f(cudaStream_t stream, const mr_product *a, uint32_t n_units);
+/* Of the kernels that this build has, one that a device needs before any other; cudaSuccess: the
+ * device can run them. */
+cudaError_t mr_launch_prepare(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,183 @@
+/* machine_twin.h - bodies as plain C: every thread of a block in turn, from barrier to barrier.
+ *
+ * Loads check their alignment, which a GPU insists on. Products of matrices gather the fragments of
+ * a warp by the layouts of the PTX manual ("Matrix Fragments for mma") and add up in f64. */
+#ifndef MR_ENGINE_CUDA_MACHINE_TWIN_H
+#define MR_ENGINE_CUDA_MACHINE_TWIN_H
+
+#include <stdbool.h>
+
+#define MR_BODY static inline
+#define MR_UNROLL
+#define MR_PRIVATE(n)     (n)
+#define MR_OWN(t)         (t)
+#define MR_THREADS(t, n)  for (uint32_t t = 0; t < (n); t++)
+#define MR_LANES(t)       for (uint32_t t = 0; t < MR_WARP; t++)
+#define MR_BARRIER()      ((void)0)
+#define MR_WARP_BARRIER() ((void)0)
+
+/* ---- memory ---- */
+
+static inline void mr_twin_load(void *to, const void *from, size_t n) {
+    MR_CHECK((uintptr_t)from % n == 0);
+    memcpy(to, from, n);
+}
+MR_BODY uint32_t mr_load1(const void *p) {
+    uint32_t w;
+    mr_twin_load(&w, p, sizeof w);
+    return w;
+}
+MR_BODY mr_words2 mr_load2(const void *p) {
+    mr_words2 w;
+    mr_twin_load(&w, p, sizeof w);
+    return w;
+}
+MR_BODY mr_words4 mr_load4(const void *p) {
+    mr_words4 w;
+    mr_twin_load(&w, p, sizeof w);
+    return w;
+}
+MR_BODY uint16_t mr_load_half(const void *p) {
+    uint16_t h;
+    mr_twin_load(&h, p, sizeof h);
+    return h;
+}
+MR_BODY mr_words2 mr_read2(const void *p) {
+    return mr_load2(p);
+}
+MR_BODY mr_words4 mr_read4(const void *p) {
+    return mr_load4(p);
+}
+
+MR_BODY void mr_copy16(void *shared, const void *global, bool real) {
+    MR_CHECK((uintptr_t)shared % 16 == 0);
+    if (real)
+        mr_twin_load(shared, global, 16);
+    else
+        memset(shared, 0, 16);
+}
+#define mr_copies_commit() ((void)0)
+#define mr_copies_wait(n)  ((void)0)
+
+/* ---- numbers ---- */
+
+MR_BODY float mr_of_half(uint16_t h) {
+    return mr_f16_to_f32(h);
+}
+MR_BODY uint16_t mr_to_half(float f) {
+    return mr_f32_to_f16(f);
+}
+
+/* ---- together: the member of lane l is `stride` bytes behind that of lane l - 1 ---- */
+
+#define MR_TWIN_AT(type, base, stride, l) ((type *)((char *)(base) + (size_t)(l) * (stride)))
+#define MR_TWIN_CONST_AT(type, base, stride, l)                                                    \
+    ((const type *)((const char *)(base) + (size_t)(l) * (stride)))
+
+/* In the order of the GPU's exchanges: each lane with those `off` lanes away, 2^i lanes in all. */
+static inline void mr_twin_sum_f(float *first, size_t stride, uint32_t off) {
+    float v[MR_WARP];
+
+    for (; off > 0; off /= 2) {
+        for (uint32_t l = 0; l < MR_WARP; l++)
+            v[l] =
+                *MR_TWIN_AT(float, first, stride, l) + *MR_TWIN_AT(float, first, stride, l ^ off);
+        for (uint32_t l = 0; l < MR_WARP; l++) *MR_TWIN_AT(float, first, stride, l) = v[l];
+    }
+}
+static inline void mr_twin_sum_i(int32_t *first, size_t stride, uint32_t off) {
+    int32_t v[MR_WARP];
+
+    for (; off > 0; off /= 2) {
+        for (uint32_t l = 0; l < MR_WARP; l++)
+            v[l] = *MR_TWIN_AT(int32_t, first, stride, l) +
+                   *MR_TWIN_AT(int32_t, first, stride, l ^ off);
+        for (uint32_t l = 0; l < MR_WARP; l++) *MR_TWIN_AT(int32_t, first, stride, l) = v[l];
+    }
+}
+static inline void mr_twin_max(float *first, size_t stride, uint32_t off) {
+    float v[MR_WARP];
+
+    for (; off > 0; off /= 2) {
+        for (uint32_t l = 0; l < MR_WARP; l++) {
+            const float a = *MR_TWIN_AT(float, first, stride, l);
+            const float b = *MR_TWIN_AT(float, first, stride, l ^ off);
+            v[l] = a > b || isnan(a) ? a : b;
+        }
+        for (uint32_t l = 0; l < MR_WARP; l++) *MR_TWIN_AT(float, first, stride, l) = v[l];
+    }
+}
+
+#define MR_TWIN_SUM(p)   _Generic((p), float * : mr_twin_sum_f, int32_t * : mr_twin_sum_i)
+#define MR_TWIN_WARPS(n) for (uint32_t mr_w = 0; mr_w < (n); mr_w += MR_WARP)
+#define MR_WARP_SUM(th, n, member)                                                                 \
+    MR_TWIN_WARPS(n) MR_TWIN_SUM (&(th)[mr_w].member)(&(th)[mr_w].member, sizeof *(th), 16)
+#define MR_QUAD_SUM(th, n, member)                                                                 \
+    MR_TWIN_WARPS(n) MR_TWIN_SUM (&(th)[mr_w].member)(&(th)[mr_w].member, sizeof *(th), 2)
+#define MR_WARP_MAX(th, n, member)                                                                 \
+    MR_TWIN_WARPS(n) mr_twin_max(&(th)[mr_w].member, sizeof *(th), 16)
+#define MR_QUAD_MAX(th, n, member) MR_TWIN_WARPS(n) mr_twin_max(&(th)[mr_w].member, sizeof *(th), 2)
+#define MR_MMA(fn, th, n, c, a, b)                                                                 \
+    MR_TWIN_WARPS(n) fn((th)[mr_w].c, (th)[mr_w].a, (th)[mr_w].b, sizeof *(th))
+
+/* Fragments are words of `per` numbers. Number (row m, column k) of a, 16 rows: lane m % 8 * 4 +
+ * k % (4 per) / per, word m / 8 + 2 (k / (4 per)), place k % per. Of b, 8 columns n: lane n * 4 +
+ * the same, word k / (4 per). Of c: lane m % 8 * 4 + n / 2, word n % 2 + 2 (m / 8). */
+static inline uint32_t mr_twin_a(const uint32_t *a, size_t stride, uint32_t per, uint32_t m,
+                                 uint32_t k) {
+    const uint32_t lane = m % 8 * 4 + k % (4 * per) / per;
+    return MR_TWIN_CONST_AT(uint32_t, a, stride, lane)[m / 8 + 2 * (k / (4 * per))];
+}
+static inline uint32_t mr_twin_b(const uint32_t *b, size_t stride, uint32_t per, uint32_t n,
+                                 uint32_t k) {
+    return MR_TWIN_CONST_AT(uint32_t, b, stride, n * 4 + k % (4 * per) / per)[k / (4 * per)];
+}
+#define MR_TWIN_C(type, c, stride, m, n)                                                           \
+    MR_TWIN_AT(type, c, stride, (m) % 8 * 4 + (n) / 2)[(n) % 2 + 2 * ((m) / 8)]
+
+static inline void mr_twin_mma_s8(int32_t *c, const uint32_t *a, const uint32_t *b, size_t stride,
+                                  uint32_t n_k) {
+    for (uint32_t m = 0; m < 16; m++)
+        for (uint32_t n = 0; n < 8; n++)
+            for (uint32_t k = 0; k < n_k; k++) {
+                const int8_t x = (int8_t)(mr_twin_a(a, stride, 4, m, k) >> 8 * (k % 4) & 255);
+                const int8_t y = (int8_t)(mr_twin_b(b, stride, 4, n, k) >> 8 * (k % 4) & 255);
+                MR_TWIN_C(int32_t, c, stride, m, n) += x * y;
+            }
+}
+static inline void mr_mma_s8_k32(int32_t *c, const uint32_t *a, const uint32_t *b, size_t stride) {
+    mr_twin_mma_s8(c, a, b, stride, 32);
+}
+static inline void mr_mma_s8_k16(int32_t *c, const uint32_t *a, const uint32_t *b, size_t stride) {
+    mr_twin_mma_s8(c, a, b, stride, 16);
+}
+
+static inline double mr_twin_tf32(uint32_t word) {
+    float f;
+    MR_CHECK((word & 0x1fff) == 0); /* a GPU would not look at these bits */
+    memcpy(&f, &word, sizeof f);
+    return f;
+}
+static inline void mr_mma_tf32(float *c, const uint32_t *a, const uint32_t *b, size_t stride) {
+    for (uint32_t m = 0; m < 16; m++)
+        for (uint32_t n = 0; n < 8; n++) {
+            double sum = MR_TWIN_C(float, c, stride, m, n);
+            for (uint32_t k = 0; k < 8; k++)
+                sum += mr_twin_tf32(mr_twin_a(a, stride, 1, m, k)) *
+                       mr_twin_tf32(mr_twin_b(b, stride, 1, n, k));
+            MR_TWIN_C(float, c, stride, m, n) = (float)sum;
+        }
+}
+static inline void mr_mma_f16(float *c, const uint32_t *a, const uint32_t *b, size_t stride) {
+    for (uint32_t m = 0; m < 16; m++)
+        for (uint32_t n = 0; n < 8; n++) {
+            double sum = MR_TWIN_C(float, c, stride, m, n);
+            for (uint32_t k = 0; k < 16; k++)
+                sum +=
+                    (double)mr_f16_to_f32((mr_f16)(mr_twin_a(a, stride, 2, m, k) >> 16 * (k % 2))) *
+                    mr_f16_to_f32((mr_f16)(mr_twin_b(b, stride, 2, n, k) >> 16 * (k % 2)));
+            MR_TWIN_C(float, c, stride, m, n) = (float)sum;
+        }
+}
+
+#endif

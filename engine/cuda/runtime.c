@@ -1,0 +1,239 @@
+/* runtime.c - a GPU through the CUDA runtime: memory, copies, one stream, and what goes wrong.
+ *
+ * Every call's code is looked at. A launch or copy that is refused, and a kernel that faults, are
+ * kept as the device's first failure, with what was being done; wait reports it. CUDA's faults
+ * stay: nothing works on the device in this process any more, so the failure is reported to every
+ * later wait too. Memory is asked for once, at open, and zeroed, so that no kernel reads what
+ * another program left.
+ *
+ * The runtime is linked in, the driver is not: a program starts where there is none, and only a
+ * device that is asked for by name is then missed. */
+#include "engine/cuda/runtime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/cuda/launch.h"
+
+#define LEAST_MAJOR 8 /* compute capability 8.0: tensor cores for tf32 and bytes, cp.async */
+
+typedef struct gpu {
+    mr_device base;
+    cudaStream_t stream;
+    int ordinal;
+    cudaError_t failed; /* cudaSuccess: nothing yet */
+    const char *while_doing;
+} gpu;
+
+static gpu *of(mr_device *d) {
+    return (gpu *)d; /* its first member */
+}
+
+static void keep(gpu *g, cudaError_t rc, const char *what) {
+    if (rc == cudaSuccess || g->failed != cudaSuccess) return;
+    g->failed = rc;
+    g->while_doing = what;
+}
+
+static mr_status say(const gpu *g, cudaError_t rc, const char *what, mr_err *err) {
+    return mr_fail(err, MR_EUNAVAIL, "%.80s: %s: %s (%s); the device is lost to this process",
+                   g->base.name, what, cudaGetErrorString(rc), cudaGetErrorName(rc));
+}
+
+/* A thread has a current device, and this one may not be the thread that opened it. */
+static void choose(gpu *g) {
+    keep(g, cudaSetDevice(g->ordinal), "choosing the device");
+}
+
+static mr_status gpu_wait(mr_device *d, mr_err *err) {
+    gpu *g = of(d);
+
+    choose(g);
+    if (g->failed == cudaSuccess) keep(g, cudaStreamSynchronize(g->stream), "running kernels");
+    return g->failed == cudaSuccess ? MR_OK : say(g, g->failed, g->while_doing, err);
+}
+
+/* ---- memory ---- */
+
+static uint64_t gpu_free_bytes(mr_device *d) {
+    size_t free_bytes = 0, total;
+
+    keep(of(d), cudaMemGetInfo(&free_bytes, &total), "asking for free memory");
+    return free_bytes;
+}
+
+static size_t mib(size_t bytes) {
+    return (bytes + (1u << 20) - 1) >> 20;
+}
+
+static mr_status gpu_reserve(mr_device *d, void **out, size_t bytes, const char *what,
+                             mr_err *err) {
+    gpu *g = of(d);
+    const cudaError_t rc = cudaMalloc(out, bytes);
+
+    if (rc == cudaSuccess) {
+        keep(g, cudaMemsetAsync(*out, 0, bytes, g->stream), "clearing memory");
+        return MR_OK;
+    }
+    *out = NULL;
+    if (rc != cudaErrorMemoryAllocation) return say(g, rc, "reserving memory", err);
+    (void)cudaGetLastError(); /* it is no fault, and must not be found by the next launch */
+    return mr_fail(err, MR_ENOMEM, "%.80s: no %zu MiB of device memory for %s; %zu MiB are free",
+                   d->name, mib(bytes), what, (size_t)gpu_free_bytes(d) >> 20);
+}
+
+/* Waits for what may still use it. */
+static void gpu_release(mr_device *d, void *p) {
+    if (!p) return;
+    choose(of(d));
+    keep(of(d), cudaFree(p), "giving memory back");
+}
+
+static mr_status gpu_pin(mr_device *d, void **out, size_t bytes, const char *what, mr_err *err) {
+    const cudaError_t rc = cudaHostAlloc(out, bytes, cudaHostAllocDefault);
+
+    if (rc == cudaSuccess) {
+        memset(*out, 0, bytes);
+        return MR_OK;
+    }
+    *out = NULL;
+    if (rc != cudaErrorMemoryAllocation) return say(of(d), rc, "reserving host memory", err);
+    (void)cudaGetLastError();
+    return mr_fail(err, MR_ENOMEM, "%.80s: no %zu MiB of pinned host memory for %s", d->name,
+                   mib(bytes), what);
+}
+
+static void gpu_unpin(mr_device *d, void *p) {
+    if (!p) return;
+    choose(of(d));
+    keep(of(d), cudaFreeHost(p), "giving host memory back");
+}
+
+static void gpu_copy_in(mr_device *d, void *to, const void *from, size_t bytes) {
+    keep(of(d), cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, of(d)->stream),
+         "copying to the device");
+}
+
+static void gpu_copy_out(mr_device *d, void *to, const void *from, size_t bytes) {
+    keep(of(d), cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, of(d)->stream),
+         "copying from the device");
+}
+
+/* ---- kernels ---- */
+
+static void gpu_embed(mr_device *d, const mr_embed *a) {
+    if (a->n > 0) keep(of(d), mr_launch_embed(of(d)->stream, a), "embeddings");
+}
+
+static void gpu_feed(mr_device *d, const mr_feed *a) {
+    if (a->n > 0) keep(of(d), mr_launch_feed(of(d)->stream, a), "norms and gates");
+}
+
+static void gpu_gather(mr_device *d, const mr_gather *a) {
+    if (a->n > 0) keep(of(d), mr_launch_gather(of(d)->stream, a), "gathering rows");
+}
+
+static void gpu_product(mr_device *d, const mr_product *a) {
+    if (a->n_tok == 0) return;
+    keep(of(d),
+         mr_is_plain(a->w.type) ? mr_launch_product_f(of(d)->stream, a, d->n_units)
+                                : mr_launch_product_q(of(d)->stream, a, d->n_units),
+         "products");
+}
+
+static void gpu_turn(mr_device *d, const mr_turn *a) {
+    if (a->n > 0) keep(of(d), mr_launch_turn(of(d)->stream, a), "rotations");
+}
+
+static void gpu_attend(mr_device *d, const mr_attention *a) {
+    if (a->n_items > 0) keep(of(d), mr_launch_attend(of(d)->stream, a), "attention");
+}
+
+/* ---- open and close ---- */
+
+static void gpu_close(mr_device *d) {
+    gpu *g = of(d);
+
+    choose(g);
+    if (g->stream) (void)cudaStreamDestroy(g->stream); /* nobody is left to be told */
+    free(g);
+}
+
+static const mr_device_calls gpu_calls = {
+    .reserve = gpu_reserve,
+    .pin = gpu_pin,
+    .release = gpu_release,
+    .unpin = gpu_unpin,
+    .free_bytes = gpu_free_bytes,
+    .copy_in = gpu_copy_in,
+    .copy_out = gpu_copy_out,
+    .wait = gpu_wait,
+    .embed = gpu_embed,
+    .feed = gpu_feed,
+    .product = gpu_product,
+    .turn = gpu_turn,
+    .attend = gpu_attend,
+    .gather = gpu_gather,
+    .close = gpu_close,
+};
+
+/* The runtime calls a driver that is not there too old. */
+static mr_status check_driver(int ordinal, mr_err *err) {
+    int version = 0;
+    const cudaError_t rc = cudaDriverGetVersion(&version);
+
+    if (rc != cudaSuccess)
+        return mr_fail(err, MR_EUNAVAIL, "device: cuda:%d: %s", ordinal, cudaGetErrorString(rc));
+    if (version < 1000) /* no CUDA has such a one */
+        return mr_fail(err, MR_EUNAVAIL,
+                       "device: cuda:%d: no NVIDIA driver (libcuda.so.1) is found here", ordinal);
+    if (version / 1000 < CUDART_VERSION / 1000)
+        return mr_fail(err, MR_EUNAVAIL,
+                       "device: cuda:%d: the driver is one for CUDA %d.%d, and this build needs "
+                       "one for CUDA %d",
+                       ordinal, version / 1000, version % 1000 / 10, CUDART_VERSION / 1000);
+    return MR_OK;
+}
+
+static mr_status check_device(int ordinal, struct cudaDeviceProp *prop, mr_err *err) {
+    int n = 0;
+    cudaError_t rc = cudaGetDeviceCount(&n);
+
+    if (rc == cudaSuccess && ordinal < n) rc = cudaGetDeviceProperties(prop, ordinal);
+    if (rc != cudaSuccess)
+        return mr_fail(err, MR_EUNAVAIL, "device: cuda:%d: %s", ordinal, cudaGetErrorString(rc));
+    if (ordinal >= n)
+        return mr_fail(err, MR_EUNAVAIL, "device: cuda:%d: this machine has %d", ordinal, n);
+    if (prop->major < LEAST_MAJOR)
+        return mr_fail(err, MR_EUNAVAIL,
+                       "device: cuda:%d: %.60s has compute capability %d.%d; %d.0 is needed",
+                       ordinal, prop->name, prop->major, prop->minor, LEAST_MAJOR);
+    return MR_OK;
+}
+
+mr_status mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
+    struct cudaDeviceProp prop;
+    mr_status st;
+
+    *out = NULL;
+    if ((st = check_driver(ordinal, err)) != MR_OK) return st;
+    if ((st = check_device(ordinal, &prop, err)) != MR_OK) return st;
+    gpu *g = calloc(1, sizeof *g);
+    if (!g) return mr_fail(err, MR_ENOMEM, "device: out of memory");
+    g->base.calls = &gpu_calls;
+    g->ordinal = ordinal;
+    g->base.n_units = (uint32_t)prop.multiProcessorCount;
+    snprintf(g->base.name, sizeof g->base.name, "cuda:%d %.100s", ordinal, prop.name);
+    cudaError_t rc = cudaSetDevice(ordinal);
+    if (rc == cudaSuccess) rc = mr_launch_prepare();
+    if (rc == cudaSuccess) rc = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
+    if (rc == cudaSuccess) {
+        *out = &g->base;
+        return MR_OK;
+    }
+    /* No code for this GPU in the build is the usual reason. */
+    st = mr_fail(err, MR_EUNAVAIL, "device: %.80s, compute capability %d.%d: %s", g->base.name,
+                 prop.major, prop.minor, cudaGetErrorString(rc));
+    gpu_close(&g->base);
+    return st;
+}

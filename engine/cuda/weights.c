@@ -1,0 +1,177 @@
+/* weights.c - from the file to the device.
+ *
+ * Matrices go through two pinned buffers: one is filled by the pool's threads, which rearrange rows
+ * into tiles (pack.h), while the device copies the other. The device's memory is one piece; a walk
+ * over the model gives every weight its place in it. The same walk, without memory, counts.
+ *
+ * Limits: STAGE_BYTES a buffer, and MR_DEV_MAX_COLS columns, so that a tile fits it. */
+#include "engine/cuda/weights.h"
+
+#include <stdlib.h>
+
+#include "engine/pack.h"
+#include "engine/rope.h"
+
+#define STAGE_BYTES ((size_t)16 << 20)
+#define PLACE_BYTES 256u
+
+_Static_assert(MR_DEV_MAX_COLS *MR_TILE * sizeof(float) <= STAGE_BYTES, "a tile fits a buffer");
+
+typedef struct loader {
+    mr_device *d;
+    mr_pool *pool;
+    const mr_model *m;
+    uint8_t *memory; /* NULL: only count */
+    size_t used;
+    void *stage[2];
+    int at; /* the buffer to fill */
+    mr_status status;
+    mr_err *err;
+} loader;
+
+static uint8_t *place(loader *l, size_t bytes) {
+    uint8_t *p = l->memory ? l->memory + l->used : NULL;
+
+    l->used += (bytes + PLACE_BYTES - 1) / PLACE_BYTES * PLACE_BYTES;
+    return p;
+}
+
+/* The filled buffer is on its way, and the other one, whose copy was before it, is free. */
+static void send(loader *l, void *to, size_t bytes) {
+    l->status = l->d->calls->wait(l->d, l->err);
+    l->d->calls->copy_in(l->d, to, l->stage[l->at], bytes);
+    l->at = !l->at;
+}
+
+static const void *place_bytes(loader *l, const void *from, size_t bytes) {
+    uint8_t *to = from ? place(l, bytes) : NULL;
+
+    for (size_t i = 0; to && i < bytes && l->status == MR_OK; i += STAGE_BYTES) {
+        const size_t n = bytes - i < STAGE_BYTES ? bytes - i : STAGE_BYTES;
+        memcpy(l->stage[l->at], (const char *)from + i, n);
+        send(l, to + i, n);
+    }
+    return to;
+}
+
+static const float *place_floats(loader *l, const float *from, size_t n) {
+    return place_bytes(l, from, n * sizeof *from);
+}
+
+typedef struct packing {
+    const mr_mat *w;
+    uint8_t *out;
+    uint32_t first; /* tile */
+    size_t tile_bytes;
+} packing;
+
+static void on_tile(void *arg, uint32_t piece, int ith) {
+    const packing *p = arg;
+    uint8_t *out = p->out + piece * p->tile_bytes;
+
+    (void)ith;
+    memset(out, 0, p->tile_bytes);
+    mr_pack_tile(out, p->w, p->first + piece);
+}
+
+static mr_dev_mat place_mat(loader *l, const mr_mat *w) {
+    const size_t tile_bytes = mr_tile_bytes(w->type, w->cols);
+    const uint32_t n_tiles = (w->rows + MR_TILE - 1) / MR_TILE;
+    const uint32_t most = (uint32_t)(STAGE_BYTES / tile_bytes);
+    uint8_t *to = place(l, n_tiles * tile_bytes);
+
+    for (uint32_t i = 0, n; to && i < n_tiles && l->status == MR_OK; i += n) {
+        n = n_tiles - i < most ? n_tiles - i : most;
+        packing p = {w, l->stage[l->at], i, tile_bytes};
+        mr_pool_run(l->pool, n, on_tile, &p);
+        send(l, to + i * tile_bytes, n * tile_bytes);
+    }
+    if (to) mr_gguf_give_back(l->m->gguf, w->data, w->rows * w->row_bytes);
+    return (mr_dev_mat){to,      w->type,    w->rows,
+                        w->cols, tile_bytes, mr_tile_scales_at(w->type, w->cols)};
+}
+
+static mr_dev_layer place_layer(loader *l, const mr_layer *y) {
+    const mr_hparams *hp = &l->m->hp;
+    const size_t d_kv = (size_t)hp->n_kv_head * hp->d_head;
+
+    return (mr_dev_layer){
+        .wq = place_mat(l, &y->wq),
+        .wk = place_mat(l, &y->wk),
+        .wv = place_mat(l, &y->wv),
+        .wo = place_mat(l, &y->wo),
+        .gate = place_mat(l, &y->gate),
+        .up = place_mat(l, &y->up),
+        .down = place_mat(l, &y->down),
+        .attn_norm = place_floats(l, y->attn_norm, hp->n_embd),
+        .ffn_norm = place_floats(l, y->ffn_norm, hp->n_embd),
+        .q_norm = place_floats(l, y->q_norm, hp->d_head),
+        .k_norm = place_floats(l, y->k_norm, hp->d_head),
+        .bq = place_floats(l, y->bq, (size_t)hp->n_head * hp->d_head),
+        .bk = place_floats(l, y->bk, d_kv),
+        .bv = place_floats(l, y->bv, d_kv),
+        .bo = place_floats(l, y->bo, hp->n_embd),
+    };
+}
+
+/* speed: rope's, on the host. w->layers: may be NULL when only counting. */
+static void walk(loader *l, mr_dev_weights *w, const double *speed) {
+    const mr_hparams *hp = &l->m->hp;
+
+    w->output = place_mat(l, &l->m->output);
+    w->tok_embd = l->m->tied ? w->output : place_mat(l, &l->m->tok_embd);
+    w->out_norm = place_floats(l, l->m->out_norm, hp->n_embd);
+    w->speed = place_bytes(l, speed, hp->n_rot / 2 * sizeof *speed);
+    for (uint32_t i = 0; i < hp->n_layer; i++) {
+        const mr_dev_layer y = place_layer(l, &l->m->layers[i]);
+        if (w->layers) w->layers[i] = y;
+    }
+}
+
+size_t mr_dev_weights_bytes(const mr_model *m) {
+    const double speed = 0; /* only its being there counts */
+    mr_dev_weights w = {0};
+    loader l = {.m = m};
+
+    walk(&l, &w, &speed);
+    return l.used;
+}
+
+static mr_status load(mr_dev_weights *w, loader *l, const double *speed) {
+    mr_status st;
+
+    for (int i = 0; i < 2; i++)
+        if ((st = l->d->calls->pin(l->d, &l->stage[i], STAGE_BYTES, "loading weights", l->err)) !=
+            MR_OK)
+            return st;
+    l->memory = w->memory;
+    walk(l, w, speed);
+    return l->status == MR_OK ? l->d->calls->wait(l->d, l->err) : l->status;
+}
+
+mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m, mr_pool *pool,
+                              mr_err *err) {
+    loader l = {.d = d, .pool = pool, .m = m, .err = err};
+    double *speed = calloc(m->hp.n_rot / 2 + 1, sizeof *speed); /* + 1: never a calloc of 0 */
+    mr_status st;
+
+    *w = (mr_dev_weights){.d = d};
+    w->layers = calloc(m->hp.n_layer, sizeof *w->layers);
+    if (!w->layers || !speed) {
+        st = mr_fail(err, MR_ENOMEM, "engine: out of memory");
+    } else {
+        w->rope_factor = mr_rope_speeds(&m->hp, speed);
+        st = d->calls->reserve(d, &w->memory, mr_dev_weights_bytes(m), "weights", err);
+        if (st == MR_OK) st = load(w, &l, speed);
+    }
+    for (int i = 0; i < 2; i++) d->calls->unpin(d, l.stage[i]);
+    free(speed);
+    if (st != MR_OK) mr_dev_weights_deinit(w);
+    return st;
+}
+
+void mr_dev_weights_deinit(mr_dev_weights *w) {
+    if (w->d) w->d->calls->release(w->d, w->memory);
+    free(w->layers);
+    *w = (mr_dev_weights){0};
+}

@@ -1,0 +1,36 @@
+/* weights.h - a model's weights in the memory of a device, in the tiles that its kernels read.
+ *
+ * Owner: caller, init to deinit. */
+#ifndef MR_ENGINE_CUDA_WEIGHTS_H
+#define MR_ENGINE_CUDA_WEIGHTS_H
+
+#include "engine/cuda/device.h"
+#include "engine/model.h"
+
+#define MR_DEV_MAX_COLS (1u << 18) /* of a matrix: a tile fits a buffer for loading */
+
+typedef struct mr_dev_layer {
+    mr_dev_mat wq, wk, wv, wo, gate, up, down;
+    const float *attn_norm, *ffn_norm, *q_norm, *k_norm, *bq, *bk, *bv,
+        *bo; /* NULL as in mr_layer */
+} mr_dev_layer;
+
+typedef struct mr_dev_weights {
+    mr_device *d;
+    void *memory;
+    mr_dev_mat tok_embd, output; /* the same tiles when tied */
+    const float *out_norm;
+    const double *speed; /* [n_rot / 2], rope.h */
+    double rope_factor;
+    mr_dev_layer *layers;
+} mr_dev_weights;
+
+/* Bytes of the device that init reserves. */
+size_t mr_dev_weights_bytes(const mr_model *m);
+/* Packs on the pool's threads while the device takes what is packed; the file's pages are given
+ * back as it goes. */
+mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m, mr_pool *pool,
+                              mr_err *err);
+void mr_dev_weights_deinit(mr_dev_weights *w); /* zeroed or half-made is allowed */
+
+#endif

@@ -1,0 +1,200 @@
+/* Goal: an engine on a device computes what one on the processor does, takes the device that is
+ * named, and says so; a device that is missing, full or lost is an answer, never a wrong token.
+ *
+ * Method: the engine's own way to its device, mr_runtime_open, leads to the device that is plain C
+ * (cuda_twin.h); so everything of engine.c runs as it would on a GPU. Which of its pieces of memory
+ * there is no room for, and when it is lost, the test says. */
+#include "tests/cuda_twin.h"
+#include "tests/golden/expect.h"
+
+static twin gpu;
+static bool missing;
+static int asked_for;
+
+/* The linker puts it in the place of the real one. */
+mr_status __wrap_mr_runtime_open(mr_device **out, int ordinal, mr_err *err);
+mr_status __wrap_mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
+    *out = NULL;
+    asked_for = ordinal;
+    if (missing) return mr_fail(err, MR_EUNAVAIL, "device: cuda:%d: none here", ordinal);
+    *out = &gpu.base;
+    return MR_OK;
+}
+
+static mr_status open_tiny(mr_engine **e, const char *device, const char *isa, mr_err *err) {
+    const mr_engine_options opt = {.model_path = GOLDEN_DIR "qwen3_q8_0.gguf",
+                                   .n_threads = 2,
+                                   .max_seqs = 2,
+                                   .device = device,
+                                   .isa = isa};
+    return mr_engine_open(e, &opt, err);
+}
+
+/* ---- what it computes ---- */
+
+static void compare_row(void *owner, uint32_t seq, uint32_t pos, const float *logits) {
+    (void)seq;
+    compare_logits(owner, pos, logits);
+}
+
+/* The greedy tokens behind the prompt, and how near its logits are. */
+static void check_model(const char *name) {
+    const mr_sampling greedy = {0};
+    expect x = read_expect(name);
+
+    gpu = twin_of(4);
+    mr_engine *e = golden_open(name, (mr_engine_options){.device = "cuda", .max_seqs = 2});
+    CHECK_STR(mr_engine_isa(e), "cuda");
+    mr_engine_watch_rows(e, compare_row, &x);
+    const uint32_t seq =
+        golden_add(e, x.prompt, (size_t)x.n_prompt, 0, (size_t)x.n_generated, &greedy);
+    for (int32_t i = 0; i < x.n_generated; i++)
+        CHECK_I64(golden_step(e, seq, mr_engine_pending(e, seq)), x.generated[i]);
+    check_expect(&x, name, "twin", mr_type_block(mr_engine_model(e)->layers[0].wq.type) > 1);
+    mr_engine_drop(e, seq);
+    mr_engine_close(e);
+    CHECK_I64(gpu.n_reserved, 0);
+    drop_expect(&x);
+}
+
+TEST(an_engine_on_a_device_writes_the_tokens_of_the_float64_program) {
+    check_model("llama_f32"); /* the others' kernels are test_twin's business */
+    check_model("qwen3_q8_0");
+}
+
+TEST(a_prompt_that_began_before_is_found_in_the_devices_cache) {
+    const mr_sampling greedy = {0};
+    int32_t prompt[2 * MR_KV_BLOCK_LEN + 5], first[8];
+    mr_engine *e;
+    mr_err err;
+
+    gpu = twin_of(4);
+    for (size_t i = 0; i < MR_COUNT(prompt); i++) prompt[i] = (int32_t)(3 + i * 37 % 260);
+    CHECK_OK(open_tiny(&e, "cuda", NULL, &err), err);
+    for (int run = 0; run < 2; run++) {
+        const uint32_t seq = golden_add(e, prompt, MR_COUNT(prompt), 0, MR_COUNT(first), &greedy);
+        CHECK_I64(mr_engine_cached(e, seq), run == 0 ? 0 : 2 * MR_KV_BLOCK_LEN);
+        for (size_t i = 0; i < MR_COUNT(first); i++) {
+            const int32_t token = golden_step(e, seq, mr_engine_pending(e, seq));
+            if (run == 0) first[i] = token;
+            CHECK_I64(token, first[i]);
+        }
+        mr_engine_drop(e, seq);
+    }
+    mr_engine_close(e);
+}
+
+/* ---- which device ---- */
+
+static void check_taken(const char *device, const char *isa, const char *taken, const char *why) {
+    const char *said;
+    mr_engine *e;
+    mr_err err;
+
+    gpu = twin_of(4);
+    CHECK_OK(open_tiny(&e, device, isa, &err), err);
+    CHECK_STR(mr_engine_device(e, &said), taken);
+    if (why)
+        CHECK(said && strstr(said, why));
+    else
+        CHECK(!said);
+    mr_engine_close(e);
+}
+
+TEST(a_gpu_is_taken_unless_the_processor_is_meant) {
+    check_taken(NULL, NULL, "twin", NULL);
+    check_taken("auto", "auto", "twin", NULL);
+    check_taken("cuda", "ref", "twin", NULL);
+    check_taken("cpu", NULL, "cpu", NULL);
+    check_taken("auto", "ref", "cpu", NULL);
+    check_taken("cuda:7", NULL, "twin", NULL);
+    CHECK_I64(asked_for, 7);
+}
+
+TEST(a_gpu_that_is_not_there_is_missed_by_name_only) {
+    mr_engine *e;
+    mr_err err;
+
+    missing = true;
+    check_taken("auto", NULL, "cpu", "none here");
+    check_taken("cpu", NULL, "cpu", NULL);
+    CHECK_I64(open_tiny(&e, "cuda:1", NULL, &err), MR_EUNAVAIL);
+    CHECK(e == NULL);
+    CHECK_ERR(err, "cuda:1: none here");
+    missing = false;
+}
+
+TEST(names_that_no_device_has) {
+    static const char *const names[] = {"tpu",     "cuda:",   "cuda:x",
+                                        "cuda:-1", "cuda:1x", "cuda:1000"};
+    mr_engine *e;
+    mr_err err;
+
+    for (size_t i = 0; i < MR_COUNT(names); i++) {
+        CHECK_I64(open_tiny(&e, names[i], NULL, &err), MR_EINVAL);
+        CHECK_ERR(err, "cuda:N");
+    }
+}
+
+/* ---- when it goes wrong ---- */
+
+TEST(whatever_it_has_no_memory_for_nothing_is_left_behind) {
+    mr_status st = MR_ENOMEM;
+    mr_engine *e;
+    mr_err err;
+    size_t n = 0;
+
+    while (st != MR_OK) {
+        gpu = twin_of(4);
+        gpu.refuses = ++n;
+        st = open_tiny(&e, "cuda", NULL, &err);
+        CHECK(st == MR_OK || st == MR_ENOMEM);
+        if (st == MR_OK) mr_engine_close(e);
+        CHECK_I64(gpu.n_reserved, 0);
+    }
+    CHECK(n > 6); /* weights, two buffers, work, cache, lists, logits */
+}
+
+static void check_step_fails(mr_engine *e, uint32_t seq) {
+    mr_engine_out out;
+    mr_err err;
+
+    CHECK_I64(mr_engine_step(e, &(mr_engine_item){seq, 1}, 1, &out, &err), MR_EUNAVAIL);
+    CHECK_ERR(err, "lost");
+}
+
+TEST(a_lost_device_stays_lost) {
+    static const int32_t prompt[] = {3, 40, 77, 114};
+    const mr_sampling greedy = {0};
+    uint32_t another;
+    mr_engine *e;
+    mr_err err;
+
+    gpu = twin_of(4);
+    CHECK_OK(open_tiny(&e, "cuda", NULL, &err), err);
+    const uint32_t seq = golden_add(e, prompt, MR_COUNT(prompt), 0, 8, &greedy);
+    golden_step(e, seq, MR_COUNT(prompt));
+    gpu.lost = true;
+    check_step_fails(e, seq);
+    CHECK_I64(mr_engine_pending(e, seq), 1); /* it has not moved */
+    gpu.lost = false;                        /* what a device says later does not count */
+    check_step_fails(e, seq);
+    CHECK_I64(mr_engine_add(e, prompt, 4, 0, 8, 0, &greedy, &another, &err), MR_EUNAVAIL);
+    CHECK_ERR(err, "lost");
+    mr_engine_drop(e, seq);
+    mr_engine_close(e);
+    CHECK_I64(gpu.n_reserved, 0);
+}
+
+TEST(a_device_that_is_lost_while_it_loads_is_no_engine) {
+    mr_engine *e;
+    mr_err err;
+
+    gpu = twin_of(4);
+    gpu.lost = true;
+    CHECK_I64(open_tiny(&e, NULL, NULL, &err), MR_EUNAVAIL);
+    CHECK(e == NULL);
+    CHECK_I64(gpu.n_reserved, 0);
+}
+
+MR_TEST_MAIN
