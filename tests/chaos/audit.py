@@ -14,6 +14,8 @@ from readers import View
 from topics import Record, origin
 
 POISON = "poison"
+EXHAUSTED = "attempts_exhausted"
+GIVEN_UP = (POISON, EXHAUSTED)  # causes of dead letters of jobs, not of bytes
 FAULTS_TOLD = 3  # of one stream
 
 
@@ -57,7 +59,8 @@ class Facts:
 
 def audit(f: Facts) -> list[Violation]:
     out: list[Violation] = []
-    for check in (ends, statuses, texts, dead_letters, poison, live_streams, kept_streams, states):
+    for check in (ends, statuses, texts, keys, times, dead_letters, given_up, poison, live_streams, kept_streams,
+                  states):
         out += check(f)
     out += [Violation("offsets", "", line) for line in f.left_over]
     out += [Violation("process", "", line) for line in f.trouble]
@@ -67,6 +70,10 @@ def audit(f: Facts) -> list[Violation]:
 def counted(f: Facts) -> list[Job]:
     """Jobs that were accepted and have an id."""
     return [j for j in f.jobs if j.at is not None and not j.noise]
+
+
+def is_duplicate(result: dict) -> bool:
+    return (result.get("error") or {}).get("code") == "duplicate"
 
 
 def is_poison(result: dict) -> bool:
@@ -86,17 +93,51 @@ def ends(f: Facts):
         yield Violation("unknown", job_id, f"{len(f.by_id[job_id])} results of a job that was not sent")
 
 
+def may_end(j: Job, status: str, code: str | None) -> bool:
+    """It may end so instead of with success."""
+    return (status == "cancelled" and j.cancel_after_s is not None or status == "expired" and j.deadline or
+            (status, code) == ("rejected", "duplicate") and j.key is not None)
+
+
 def statuses(f: Facts):
-    """A good job succeeds, a cancelled one may be cancelled, a wrong one is rejected with its error."""
+    """A good job succeeds, or ends as it may; a wrong one is rejected with its error, a doomed one fails."""
     for j in counted(f):
         for r in f.by_id.get(j.id, []):
             status, code = r.body.get("status"), (r.body.get("error") or {}).get("code")
-            if j.code:
-                if (status, code) != ("rejected", j.code):
-                    yield Violation("status", j.id, f"{status} {code}, not rejected {j.code}")
-            elif status != "succeeded" and not is_poison(r.body) and \
-                    not (status == "cancelled" and j.cancel_after_s is not None):
+            must = ("rejected", j.code) if j.code else ("failed", EXHAUSTED) if j.doomed else None
+            if must:
+                if (status, code) != must and not is_poison(r.body):
+                    yield Violation("status", j.id, f"{status} {code}, not {' '.join(must)}")
+            elif status != "succeeded" and not is_poison(r.body) and not may_end(j, status, code):
                 yield Violation("status", j.id, f"{status} {code}, not succeeded: {brief(r)}")
+
+
+def keys(f: Facts):
+    """Of the jobs with one idempotency key exactly one is taken, and the others name it."""
+    groups = collections.defaultdict(list)
+    for j in counted(f):
+        if j.key and (result := f.result(j.id)):
+            groups[j.key].append(result)
+    for key, results in groups.items():
+        taken = [r["job_id"] for r in results if not is_duplicate(r)]
+        if len(taken) != 1:
+            yield Violation("key", taken[0] if taken else "", f"{len(taken)} of {len(results)} jobs with {key} were taken")
+            continue
+        for r in results:
+            if is_duplicate(r) and r.get("duplicate_of") != taken[0]:
+                yield Violation("key", r["job_id"], f"duplicate of {r.get('duplicate_of')}, not of {taken[0]}")
+
+
+def times(f: Facts):
+    """No job has a token before its time."""
+    for j in counted(f):
+        result = f.result(j.id)
+        timings = (result or {}).get("timings", {})
+        if not j.wait_s or not timings.get("first_token_ms"):
+            continue
+        early_ms = j.spec["not_before_ms"] - timings["received_ms"] - timings["first_token_ms"]
+        if early_ms > 0:
+            yield Violation("time", j.id, f"its first token came {early_ms} ms before not_before_ms")
 
 
 def answer(result: dict) -> tuple:
@@ -126,14 +167,24 @@ def texts(f: Facts):
 
 
 def dead_letters(f: Facts):
-    """Bytes that are no job get exactly one dead letter; nothing else has one, but for poison."""
-    letters = collections.Counter(origin(r.body) for r in f.dead if r.body.get("cause") != POISON)
+    """Bytes that are no job get exactly one dead letter; nothing else has one, but jobs that were given up."""
+    letters = collections.Counter(origin(r.body) for r in f.dead if r.body.get("cause") not in GIVEN_UP)
     noise = {j.at: j for j in f.jobs if j.noise and j.at is not None}
     for at, j in noise.items():
         if letters[at] != 1:
             yield Violation("dead letter", j.id, f"{letters[at]} dead letters for the bytes at {place(at)}")
     for at in letters.keys() - noise.keys():
         yield Violation("dead letter", "", f"{letters[at]} of {place(at)}, which is no noise")
+
+
+def given_up(f: Facts):
+    """A job whose attempts are used up has exactly one dead letter, and nobody else has one for that."""
+    letters = collections.Counter(r.body.get("job_id") for r in f.dead if r.body.get("cause") == EXHAUSTED)
+    failed = {i for i, rs in f.by_id.items() if (rs[0].body.get("error") or {}).get("code") == EXHAUSTED}
+    for job_id in failed | letters.keys():
+        if letters[job_id] != (job_id in failed):
+            yield Violation("given up", job_id or "", f"{letters[job_id]} dead letters; its result says "
+                                                      f"{'so' if job_id in failed else 'something else'}")
 
 
 def poison(f: Facts):
@@ -171,7 +222,7 @@ def kept_streams(f: Facts):
     """What Redis holds after the run says the same; only a wipe or a degraded stream may leave nothing."""
     for j in counted(f):
         result = f.result(j.id)
-        if result is None or j.code:
+        if result is None or j.code or j.doomed or is_duplicate(result):
             continue
         view = f.streams.get(j.id)
         if view is not None:

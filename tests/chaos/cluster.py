@@ -17,10 +17,15 @@ import urllib.request
 import redis
 
 import rig as servers
+from load import DOOMED
 
 RESTART_S = 1.0  # a process that ended by itself is started again after that
 MAX_OWN_ENDS = 20
 STOP_LIMIT_S = 60
+# An engine that fails as a file says, see tests/fault/worker: sequences, rows, no memory, bad token, lost.
+WORKER = servers.BIN.parent / "tests/worker_faulty"
+BAD_TOKEN_ONLY = f"0 0 0 {DOOMED} 0"
+NO_MEMORY = f"0 0 1 {DOOMED} 0"
 METRIC = re.compile(r"^millrace_(\w+_total|partitions)(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 
 
@@ -59,10 +64,24 @@ class Cluster:
             self.start_redis(wipe)
         else:
             listen = {f"{'dispatcher' if kind == 'dispatcher' else 'worker'}_listen": f"127.0.0.1:{self._port(name)}"}
-            start = self.rig.start_dispatcher if kind == "dispatcher" else self.rig.start_worker
-            own = {"dispatcher_id": name} if kind == "dispatcher" else {}
-            start(name, **self.settings[kind], **listen, **own)
+            if kind == "dispatcher":
+                self.rig.start_dispatcher(name, **self.settings[kind], **listen, dispatcher_id=name)
+            else:
+                self._start_worker(name, self.settings[kind] | listen)
         self.up.add(name)
+
+    def _start_worker(self, name: str, settings: dict) -> None:
+        self.engine_fails(name, BAD_TOKEN_ONLY)
+        flags = servers.flags({"model_path": servers.DEMO_MODEL, "worker_id": name, **settings})
+        self.rig.start(name, [WORKER, *flags], {**self.rig.env(), "MR_FAULTS": str(self._faults(name))})
+
+    def _faults(self, name: str):
+        return self.rig.dir / f"{name}.faults"
+
+    def engine_fails(self, name: str, how: str) -> None:
+        new = self._faults(name).with_suffix(".new")
+        new.write_text(how + "\n")
+        new.rename(self._faults(name))
 
     def start_redis(self, wipe: bool = False) -> None:
         """All that was answered is in the file (of this machine's page cache, which a kill leaves alone)."""

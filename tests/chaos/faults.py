@@ -12,10 +12,11 @@ import dataclasses
 import random
 import time
 
-from cluster import Cluster
+from cluster import BAD_TOKEN_ONLY, NO_MEMORY, Cluster
 
 # Kinds, and their weights when a total number is spread over them.
-KINDS = {"worker": 10, "pause": 4, "dispatcher": 2, "broker": 1, "redis": 1, "redis-wipe": 1, "rebalance": 1}
+KINDS = {"worker": 10, "pause": 4, "dispatcher": 2, "broker": 1, "redis": 1, "redis-wipe": 1, "rebalance": 1,
+         "memory": 3}
 FIRST, LAST = 0.03, 0.92  # share of the jobs between which faults come
 
 
@@ -149,3 +150,12 @@ class Injector:
         """One more worker comes, works for a while and leaves in good order."""
         name = self.cluster.add_guest()
         return self._event(f, name, now, 6 + 6 * f.length, lambda: self.cluster.leave(name))
+
+    def _memory(self, f: Fault, now: float) -> bool:
+        """A worker's engine finds no memory for anything, for a while."""
+        name = self._pick(f, ("worker",))
+        if not name:
+            return False
+        self.cluster.engine_fails(name, NO_MEMORY)
+        return self._event(f, name, now, 1 + 3 * f.length,
+                           lambda: self.cluster.engine_fails(name, BAD_TOKEN_ONLY))

@@ -21,6 +21,7 @@ from jobs import JSON, MSGPACK, encode
 WORDS = ("library package for reading and writing files of many kinds with a simple interface in the shell "
          "python tool documentation development headers network server daemon game music video font").split()
 LANES = ("high", "normal", "low")
+DOOMED = 77  # a prompt of tokens that begins with it always fails, see tests/fault/worker
 WRONG = {"unknown_field": lambda j: {**j, "params": {**j["params"], "temprature": 1}},
          "out_of_range": lambda j: {**j, "params": {**j["params"], "top_p": 7}},
          "missing_field": lambda j: {**j, "input": {}},
@@ -39,6 +40,11 @@ class Job:
     code: str | None = None     # the rejection that it must get
     noise: bool = False         # bytes that are no job: a dead letter
     cancel_after_s: float | None = None
+    wait_s: float = 0.0         # not_before is so long after it is sent
+    deadline: bool = False      # it may expire
+    key: str | None = None      # idempotency key; others may have the same
+    doomed: bool = False        # the engine fails with it: given up after its attempts
+    spec: dict = dataclasses.field(default_factory=dict)
     stream: bool = False
     logprobs: bool = False
     calm: bool = False
@@ -73,6 +79,7 @@ class Plan:
 
     def __init__(self, seed: int, n: int, max_tokens: int, n_contents: int) -> None:
         rng = random.Random(f"load {seed}")
+        self.n_keys = max(4, n // 30)
         self.pool = [make_content(rng, max_tokens) for _ in range(n_contents)]
         self.calm = [self._good(rng, i, calm=True) for i in range(n_contents)]
         self.storm = [self._any(rng) for _ in range(n)]
@@ -80,7 +87,8 @@ class Plan:
     def _job(self, rng: random.Random, make, **fields) -> Job:
         job_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
         content_type = rng.choice([JSON, MSGPACK])
-        return Job(job_id, encode(make(job_id), content_type), content_type, rng.choice(LANES), **fields)
+        spec = make(job_id)
+        return Job(job_id, encode(spec, content_type), content_type, rng.choice(LANES), spec=spec, **fields)
 
     def _good(self, rng: random.Random, i: int, calm: bool) -> Job:
         content, stream = self.pool[i], calm or rng.random() < 0.75
@@ -101,10 +109,27 @@ class Plan:
             code = rng.choice(sorted(WRONG))
             content = rng.choice(self.pool)
             return self._job(rng, lambda job_id: WRONG[code]({"job_id": job_id, **content}), code=code)
+        if kind < 0.06:
+            return self._job(rng, lambda job_id: {
+                "job_id": job_id, "input": {"tokens": [DOOMED, *(rng.randint(300, 1000) for _ in range(9))]},
+                "params": {"max_tokens": 4}, "max_attempts": rng.randint(1, 3), "stream": False}, doomed=True)
         job = self._good(rng, rng.randrange(len(self.pool)), calm=False)
-        if kind < 0.08:
+        self._complicate(rng, job)
+        return dataclasses.replace(job, body=encode(job.spec, job.content_type))
+
+    def _complicate(self, rng: random.Random, job: Job) -> None:
+        """Some jobs wait for their time, some may come too late, some are sent twice under two ids."""
+        if rng.random() < 0.06:
+            job.wait_s = rng.choice([0.3, 2.0, 7.5]) * rng.uniform(0.5, 1.5)
+        kind = rng.random()
+        if kind < 0.04:
             job.cancel_after_s = rng.uniform(0, 8)
-        return job
+        elif kind < 0.08:
+            job.deadline = True
+            job.spec["deadline_ms"] = rng.randint(200, 5000)
+        elif kind < 0.14:
+            job.key = f"key-{rng.randrange(self.n_keys)}"
+            job.spec |= {"idempotency_key": job.key, "tenant": "keys"}
 
 
 class Feeder:
@@ -142,6 +167,9 @@ class Feeder:
                 self.refused.append(f"{job.id}: {err}")
 
         job.sent_s = now
+        if job.wait_s:
+            job.spec["not_before_ms"] = int((time.time() + job.wait_s) * 1000)
+            job.body = encode(job.spec, job.content_type)
         self.producers[self.n_sent % 3].produce(
             f"millrace.jobs.{job.lane}", job.body, key=f"tenant-{self.n_sent % 7}", on_delivery=on_delivery,
             headers=[("content-type", job.content_type)])

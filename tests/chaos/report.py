@@ -13,7 +13,8 @@ from faults import Event, KINDS
 WINDOW_S = 3.0  # a silence that a fault causes begins at most so long after it
 TITLES = {"worker": "worker killed", "pause": "stopped past its session, then woken", "dispatcher": "dispatcher killed",
           "broker": "broker killed", "redis": "Redis killed, data kept", "redis-wipe": "Redis wiped",
-          "rebalance": "one more worker, then one less"}
+          "rebalance": "one more worker, then one less",
+          "memory": "a worker's engine finds no memory for some seconds"}
 
 
 @dataclasses.dataclass

@@ -51,7 +51,7 @@ class Chaos:
         self.cluster = Cluster(
             rig, args.workers, args.dispatchers,
             worker={"model_name": MODEL, "max_jobs": 8, "threads": 1, **common},
-            dispatcher={"default_model": MODEL, "models": MODEL, **common}, note=note)
+            dispatcher={"default_model": MODEL, "models": MODEL, "retry_base_ms": 100, **common}, note=note)
         n_contents = min(1000, max(60, args.jobs // 8))
         self.plan = load.Plan(args.seed, args.jobs, args.max_tokens, n_contents)
         self.jobs = self.plan.calm + self.plan.storm
@@ -136,7 +136,9 @@ class Chaos:
         self.cluster.stop_ours()
         for topic in (self.results, self.dead):
             topic.read_to_end(TRANSACTION_S * 3 + 60)
-        left = topics.left_over(self.rig.brokers, "millrace-dispatcher", [f"millrace.jobs.{x}" for x in load.LANES])
+        ingress = [f"millrace.jobs.{x}" for x in load.LANES] + ["millrace.attempts", "millrace.keyed"]
+        ingress += [f"millrace.delay.{x}" for x in ("1s", "5s", "30s", "5m", "30m")]
+        left = topics.left_over(self.rig.brokers, "millrace-dispatcher", ingress)
         left += topics.left_over(self.rig.brokers, "millrace-dispatcher-follower", ["millrace.results"])
         left += topics.left_over(self.rig.brokers, f"millrace-worker.{MODEL}", [f"millrace.work.{MODEL}"])
         return Facts(

@@ -93,6 +93,78 @@ class Audit(unittest.TestCase):
         del self.results[2]
         self.assertEqual(self.found(), [])
 
+    # ---- keys, times, attempts
+
+    def share_a_key(self, duplicate_of: str = "job-1") -> None:
+        """Job 2 is rejected as a duplicate of job 1."""
+        self.jobs[1].key = self.jobs[2].key = "k"
+        self.results[2] = result("job-2", 2, "", status="rejected", error={"code": "duplicate"},
+                                 duplicate_of=duplicate_of, usage={"completion_tokens": 0})
+        self.states["job-2"] = "rejected"
+        del self.streams["job-2"]
+
+    def test_a_duplicate(self) -> None:
+        self.share_a_key()
+        self.assertEqual(self.found(), [])
+
+    def test_a_duplicate_of_another(self) -> None:
+        self.share_a_key(duplicate_of="job-3")
+        self.finds("key", "job-2")
+
+    def test_one_key_taken_twice(self) -> None:
+        self.jobs[1].key = self.jobs[2].key = "k"
+        self.finds("key", "job-1")
+
+    def test_a_duplicate_without_a_key(self) -> None:
+        self.share_a_key()
+        self.jobs[2].key = None
+        self.finds("status", "job-2")
+
+    def run_late(self, first_token_ms: int) -> None:
+        self.jobs[2].wait_s, self.jobs[2].spec = 5.0, {"not_before_ms": 15_000}
+        self.results[2].body["timings"] = {"received_ms": 10_000, "first_token_ms": first_token_ms}
+
+    def test_not_before_its_time(self) -> None:
+        self.run_late(5_000)
+        self.assertEqual(self.found(), [])
+
+    def test_before_its_time(self) -> None:
+        self.run_late(4_999)
+        self.finds("time", "job-2")
+
+    def test_expired(self) -> None:
+        self.results[2].body |= {"status": "expired", "error": {"code": "expired"}}
+        self.states["job-2"] = "expired"
+        self.finds("status", "job-2")
+        self.jobs[2].deadline = True
+        self.assertEqual(self.found(), [])
+
+    def give_up(self, letters: int) -> None:
+        """Job 4 is one that the engine always fails with."""
+        self.jobs[4] = job(4, content=None, doomed=True, stream=False)
+        self.results[4] = result("job-4", 4, "", status="failed", error={"code": "attempts_exhausted"})
+        self.states["job-4"] = "failed"
+        self.dead += [Record({"cause": "attempts_exhausted", "job_id": "job-4", "origin": {}}, 0, 1 + i, 20.0)
+                      for i in range(letters)]
+
+    def test_given_up(self) -> None:
+        self.give_up(1)
+        self.assertEqual(self.found(), [])
+
+    def test_given_up_without_a_letter(self) -> None:
+        self.give_up(0)
+        self.finds("given up", "job-4")
+
+    def test_given_up_with_two_letters(self) -> None:
+        self.give_up(2)
+        self.finds("given up", "job-4")
+
+    def test_doomed_and_yet_done(self) -> None:
+        self.give_up(0)
+        self.results[4].body |= {"status": "succeeded", "error": None}
+        self.states["job-4"] = "succeeded"
+        self.finds("status", "job-4")
+
     def test_doubled(self) -> None:
         self.results.append(result("job-2", 9))
         self.finds("doubled", "job-2")
@@ -361,7 +433,8 @@ class Plans(unittest.TestCase):
         jobs = load.Plan(3, 2000, 40, 50).storm
         self.assertEqual({j.code for j in jobs if j.code}, set(load.WRONG))
         for some in ([j for j in jobs if j.noise], [j for j in jobs if j.cancel_after_s is not None],
-                     [j for j in jobs if j.logprobs], [j for j in jobs if j.content is not None and not j.stream]):
+                     [j for j in jobs if j.logprobs], [j for j in jobs if j.wait_s], [j for j in jobs if j.deadline],
+                     [j for j in jobs if j.key], [j for j in jobs if j.doomed], [j for j in jobs if j.content is not None and not j.stream]):
             self.assertGreater(len(some), 5)
 
     def test_counts(self) -> None:
