@@ -317,8 +317,8 @@ TEST(the_status_is_what_redis_says) {
     CHECK_STR(v.worker, "w1");
     CHECK_I64(v.tokens, 17);
     CHECK_I64(v.attempt, 2);
-    kill_redis(); /* and it comes back: the question is asked again */
-    start_redis();
+    redis_kill(&server); /* and it comes back: the question is asked again */
+    redis_start(&server, "");
     CHECK_I64(mr_job_look(client, JOB, &v, &err), MR_ENOTFOUND);
     REDIS("SET", "mr:{" JOB "}", "no hash");
     CHECK_I64(mr_job_look(client, JOB, &v, &err), MR_EINTERNAL);

@@ -248,8 +248,8 @@ TEST(a_wiped_redis_is_a_restart) {
 static bool lose_redis(seen *s, const mr_frame *fr) {
     (void)s;
     if (fr->type != MR_FRAME_TOKEN || fr->index != 1) return true;
-    kill_redis();
-    start_redis(); /* empty; the worker writes on */
+    redis_kill(&server);
+    redis_start(&server, ""); /* empty; the worker writes on */
     for (int i = 2; i < 5; i++) store(id_of(1, i), token(1, i));
     store("1-5", done(1, 5));
     return true;
@@ -383,7 +383,7 @@ TEST(an_interrupt_ends_this_call_and_all_later_ones) {
 TEST(without_redis_it_gives_up) {
     seen s = {.n_frames = 0};
     world_open("");
-    kill_redis();
+    redis_kill(&server);
     CHECK_I64(follow(&s, 0, LONG_MS), MR_EUNAVAIL);
     CHECK_ERR(err, "redis");
     world_close();

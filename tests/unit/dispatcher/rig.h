@@ -6,15 +6,11 @@
 #ifndef MR_TESTS_DISPATCHER_RIG_H
 #define MR_TESTS_DISPATCHER_RIG_H
 
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "base/commit.h"
 #include "base/log.h"
 #include "dispatcher/names.h"
 #include "schemas/codec.h"
+#include "tests/redis_server.h"
 #include "tests/test.h"
 #include "tests/unit/net/loop.h"
 
@@ -193,47 +189,12 @@ static inline void produce_job(mr_kafka_producer *p, const char *topic, unsigned
 
 /* ---- Redis ---- */
 
-static pid_t redis_pid;
-static char redis_dir[64], redis_url[128];
-
-static inline void redis_prepare(void) {
-    strcpy(redis_dir, "/tmp/mr-test-redis-XXXXXX");
-    CHECK(mkdtemp(redis_dir) != NULL);
-    snprintf(redis_url, sizeof redis_url, "unix://%s/s", redis_dir);
-}
-
-static inline void redis_start(void) {
-    char path[100];
-    snprintf(path, sizeof path, "%s/s", redis_dir);
-    redis_pid = fork();
-    if (redis_pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nobody behind */
-        if (!freopen("/dev/null", "w", stdout)) _exit(127);
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--save", "",
-               "--appendonly", "no", "--dir", redis_dir, (char *)NULL);
-        _exit(127);
-    }
-    CHECK(redis_pid > 0);
-}
-
-static inline void redis_kill(void) {
-    if (redis_pid <= 0) return;
-    kill(redis_pid, SIGKILL);
-    waitpid(redis_pid, NULL, 0);
-    redis_pid = 0;
-}
-
-static inline void redis_remove(void) {
-    char command[100];
-    redis_kill();
-    snprintf(command, sizeof command, "rm -rf %s", redis_dir);
-    CHECK_I64(system(command), 0);
-}
+static redis_server redis;
 
 /* What redis-cli prints, without the last newline. */
 static inline void redis_ask(char *out, size_t cap, const char *command) {
     char line[512];
-    snprintf(line, sizeof line, "redis-cli -s %s/s %s", redis_dir, command);
+    snprintf(line, sizeof line, "redis-cli -s %s %s", redis.socket_path, command);
     FILE *f = popen(line, "r");
     CHECK(f != NULL);
     const size_t n = fread(out, 1, cap - 1, f);

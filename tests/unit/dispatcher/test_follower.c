@@ -75,9 +75,9 @@ static void follower_open(void) {
 
 TEST(without_redis_kafka_keeps_the_rest) {
     rig_open(PARTS, PARTS);
-    redis_prepare();
+    redis_init(&redis);
     producer = producer_open();
-    const mr_status_conf vc = {.redis_url = redis_url,
+    const mr_status_conf vc = {.redis_url = redis.url,
                                .redis_prefix = "mr",
                                .dispatcher = "d1",
                                .ttl_s = 60,
@@ -90,7 +90,7 @@ TEST(without_redis_kafka_keeps_the_rest) {
     run_until(&loop, NULL, NULL, 500);
     CHECK(mr_follower_pending(follower) <= PARTS); /* the first one of each has paused all */
     CHECK_I64(mr_follower_told(follower), 0);
-    redis_start();
+    redis_start(&redis, "");
     wait_told(3000);
     CHECK_I64(mr_follower_told(follower), 3000);
     CHECK_I64(mr_follower_pending(follower), 0);
@@ -247,9 +247,9 @@ TEST(redis_dies_and_comes_back) {
     for (unsigned i = 7000; i < 7200; i++) produce_result(i, "");
     CHECK_I64(mr_kafka_flush(producer, WAIT_MS), MR_OK);
     run_until(&loop, NULL, NULL, 20); /* some are under way to it */
-    redis_kill();
+    redis_kill(&redis);
     run_until(&loop, NULL, NULL, 300);
-    redis_start();
+    redis_start(&redis, "");
     wait_told(before + 200);
     for (unsigned i = 7200; i < 7210; i++) produce_result(i, "");
     wait_told(before + 210);
@@ -270,7 +270,7 @@ TEST(closing) {
     mr_status_close(view);
     mr_kafka_producer_close(producer);
     rig_close();
-    redis_remove();
+    redis_deinit(&redis);
 }
 
 MR_TEST_MAIN

@@ -4,14 +4,10 @@
  * killed by the test; sockets of our own where a server must misbehave. */
 #include "base/redis.h"
 
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "../../test.h"
 #include "base/redis_internal.h"
-#include "loop.h"
+#include "tests/redis_server.h"
+#include "tests/test.h"
+#include "tests/unit/net/loop.h"
 
 #define WAIT_MS 10000
 
@@ -27,50 +23,23 @@ typedef struct seen {
 } seen;
 
 static uv_loop_t loop;
-static char folder[64], url[128];
-static pid_t server;
+static redis_server server;
 static mr_err err;
 static seen s;
 
 /* ---- fixture ---- */
 
-static void start_server(const char *password) {
-    char socket_path[100];
-    snprintf(socket_path, sizeof socket_path, "%s/redis.sock", folder);
-    server = fork();
-    if (server == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nobody behind */
-        if (!freopen("/dev/null", "w", stdout)) _exit(127);
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", socket_path, "--save",
-               "", "--appendonly", "no", "--dir", folder, "--requirepass", password, (char *)NULL);
-        _exit(127);
-    }
-    CHECK(server > 0);
-}
-
-static void kill_server(void) {
-    kill(server, SIGKILL);
-    waitpid(server, NULL, 0);
-    server = 0;
-}
-
+/* password NULL: no server yet; "": one that wants none. */
 static void start(const char *password) {
-    char socket_path[100];
     memset(&s, 0, sizeof s);
-    strcpy(folder, "/tmp/mr-test-redis-XXXXXX");
-    CHECK(mkdtemp(folder) != NULL);
-    snprintf(socket_path, sizeof socket_path, "%s/redis.sock", folder);
-    snprintf(url, sizeof url, "unix://%s", socket_path);
+    redis_init(&server);
     CHECK_I64(uv_loop_init(&loop), 0);
-    if (password) start_server(password);
+    if (password) redis_start(&server, password);
 }
 
 static void stop(void) {
-    char command[128];
     CHECK_I64(close_loop(&loop), 0);
-    if (server) kill_server();
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    CHECK_I64(system(command), 0);
+    redis_deinit(&server);
 }
 
 static void on_state(void *owner, bool up, const char *why) {
@@ -147,7 +116,7 @@ static void send_text(mr_redis *r, const char *a, const char *b, const char *c) 
 
 TEST(replies_come_in_order_and_keep_every_byte) {
     start("");
-    mr_redis *r = open_at(url, 0);
+    mr_redis *r = open_at(server.url, 0);
     CHECK(!mr_redis_up(r));
     const char *const ping[] = {"PING"};
     CHECK_I64(mr_redis_command(r, 1, ping, NULL, on_reply, NULL, &err), MR_EUNAVAIL);
@@ -176,7 +145,7 @@ TEST(replies_come_in_order_and_keep_every_byte) {
 
 TEST(a_full_queue_says_so) {
     start("");
-    mr_redis *r = open_at(url, 0);
+    mr_redis *r = open_at(server.url, 0);
     CHECK(run_until(&loop, is_up, r, WAIT_MS));
     for (int i = 0; i < 5000; i++) send_text(r, "INCR", "n", NULL);
     const char *const argv[] = {"PING"};
@@ -189,13 +158,13 @@ TEST(a_full_queue_says_so) {
 
 TEST(a_server_that_dies_is_found_again) {
     start("");
-    mr_redis *r = open_at(url, 0);
+    mr_redis *r = open_at(server.url, 0);
     CHECK(run_until(&loop, is_up, r, WAIT_MS));
-    kill(server, SIGSTOP); /* so that nothing is answered before the end */
+    kill(server.pid, SIGSTOP); /* so that nothing is answered before the end */
     for (int i = 0; i < 100; i++) send_text(r, "INCR", "n", NULL);
     mr_redis_flush(r);
     run_until(&loop, NULL, NULL, 30);
-    kill_server();
+    redis_kill(&server);
     s.down = 0;
     CHECK(run_until(&loop, is_down, r, WAIT_MS));
     CHECK_I64(s.n_unavail, 100);
@@ -203,7 +172,7 @@ TEST(a_server_that_dies_is_found_again) {
     CHECK_I64(mr_redis_pending(r), 0);
     run_until(&loop, NULL, NULL, 300); /* some tries against nobody */
     CHECK_I64(s.down, 2);              /* closed; then "connection refused", told once */
-    start_server("");
+    redis_start(&server, "");
     CHECK(run_until(&loop, is_up, r, WAIT_MS));
     send_text(r, "INCR", "n", NULL);
     CHECK(run_until(&loop, nothing_pending, r, WAIT_MS));
@@ -214,16 +183,16 @@ TEST(a_server_that_dies_is_found_again) {
 
 TEST(a_late_reply_cuts_the_connection) {
     start("");
-    mr_redis *r = open_at(url, 200);
+    mr_redis *r = open_at(server.url, 200);
     CHECK(run_until(&loop, is_up, r, WAIT_MS));
-    kill(server, SIGSTOP);
+    kill(server.pid, SIGSTOP);
     send_text(r, "PING", NULL, NULL);
     const uint64_t begin = mr_clock_mono_ms();
     CHECK(run_until(&loop, is_down, r, WAIT_MS));
     CHECK(mr_clock_mono_ms() - begin >= 200);
     CHECK_STR(s.why, "a reply is too late");
     CHECK_I64(s.n_unavail, 1);
-    kill(server, SIGCONT);
+    kill(server.pid, SIGCONT);
     CHECK(run_until(&loop, is_up, r, WAIT_MS));
     mr_redis_close(r);
     stop();
@@ -233,7 +202,7 @@ TEST(a_late_reply_cuts_the_connection) {
 TEST(a_forgotten_script_is_loaded_again_without_reordering) {
     static const char lua[] = "return redis.call('RPUSH', KEYS[1], ARGV[1])";
     start("");
-    mr_redis *r = open_at(url, 0);
+    mr_redis *r = open_at(server.url, 0);
     int early = -1, late = -1;
     CHECK_OK(mr_redis_script(r, lua, &early, &err), err);
     CHECK(run_until(&loop, is_up, r, WAIT_MS));
@@ -271,7 +240,7 @@ TEST(a_forgotten_script_is_loaded_again_without_reordering) {
 TEST(a_password_is_needed_and_given) {
     char with[256];
     start("s3cret@/:");
-    mr_redis *wrong = open_at(url, 0);
+    mr_redis *wrong = open_at(server.url, 0);
     run_until(&loop, is_up, wrong, 700);
     CHECK(!mr_redis_up(wrong));
     CHECK(strstr(s.why, "NOAUTH") != NULL);
@@ -285,7 +254,7 @@ TEST(a_password_is_needed_and_given) {
         snprintf(command, sizeof command,
                  "redis-cli --no-auth-warning -a 's3cret@/:' -s %s/redis.sock config set port %d "
                  "| grep -q OK",
-                 folder, port);
+                 server.folder, port);
         if (system(command) != 0) continue;
         snprintf(with, sizeof with, "redis://:s3cret%%40%%2f%%3a@localhost:%d/3", port);
         break;
@@ -311,7 +280,7 @@ static bool is_confirmed(void *arg) {
 TEST(a_subscription_outlives_its_connection) {
     start("");
     size_t want = 2;
-    mr_redis *sub = open_at(url, 0), *pub = open_at(url, 0);
+    mr_redis *sub = open_at(server.url, 0), *pub = open_at(server.url, 0);
     CHECK_OK(mr_redis_subscribe(sub, "a", on_confirmed, NULL, &err), err); /* before it is up */
     CHECK(run_until(&loop, is_up, sub, WAIT_MS));
     CHECK_I64(s.n_confirmed, 1);
@@ -327,11 +296,11 @@ TEST(a_subscription_outlives_its_connection) {
     CHECK(run_until(&loop, got_message, &want, WAIT_MS));
     CHECK_STR(s.message, "two");
 
-    kill_server();
+    redis_kill(&server);
     CHECK(run_until(&loop, is_down, sub, WAIT_MS));
     CHECK(run_until(&loop, is_down, pub, WAIT_MS));
     CHECK_OK(mr_redis_unsubscribe(sub, "b", &err), err);
-    start_server("");
+    redis_start(&server, "");
     CHECK(run_until(&loop, is_up, sub, WAIT_MS));
     CHECK(run_until(&loop, is_up, pub, WAIT_MS));
     CHECK_I64(s.n_confirmed, 2); /* told once per subscription */
@@ -351,7 +320,7 @@ TEST(a_subscription_outlives_its_connection) {
 
 TEST(closing_inside_a_reply_is_safe) {
     start("");
-    mr_redis *r = open_at(url, 0);
+    mr_redis *r = open_at(server.url, 0);
     CHECK(run_until(&loop, is_up, r, WAIT_MS));
     for (int i = 0; i < 100; i++) send_text(r, "INCR", "n", NULL);
     s.close_me = r;
@@ -367,7 +336,7 @@ TEST(nobody_there_is_no_error_of_open) {
     start(NULL);
     mr_redis *a = open_at("redis://127.0.0.1:1", 0); /* refused */
     mr_redis *b = open_at("redis://no-such-host.invalid:6379", 0);
-    mr_redis *c = open_at(url, 0); /* no such file */
+    mr_redis *c = open_at(server.url, 0); /* no such file */
     run_until(&loop, NULL, NULL, 200);
     CHECK(!mr_redis_up(a) && !mr_redis_up(b) && !mr_redis_up(c));
     CHECK(s.down >= 2);
