@@ -229,7 +229,7 @@ static uint32_t tokens_held(const mr_heartbeat *h) {
  * that lay before a high job, and when jobs were displaced: would each heartbeat make room for more
  * of them, its slots would fill up, and the next high job would stand outside. */
 static uint32_t piled_up(const mr_heartbeat *h) {
-    const uint32_t ready = 2 + h->max_slots / 8;
+    const uint32_t ready = MR_WORKER_AHEAD(h->max_slots);
     return h->free_slots == 0 && h->waiting > ready ? h->waiting - ready : 0;
 }
 

@@ -385,7 +385,7 @@ static mr_status take_tombstone(mr_flow *f, int part, int64_t offset) {
 }
 
 mr_status mr_flow_record(mr_flow *f, const mr_kafka_msg *m, bool pressing) {
-    const uint32_t most = pressing ? mr_jobs_n(f->jobs) : f->max_jobs + MR_FLOW_AHEAD(f->max_jobs);
+    const uint32_t most = pressing ? mr_jobs_n(f->jobs) : f->max_jobs + MR_WORKER_AHEAD(f->max_jobs);
     mr_parts *parts = mr_commit_parts(f->commit);
     const int part = mr_parts_find(parts, m->topic, m->partition);
     mr_codec_error why = {0};

@@ -23,13 +23,8 @@
 #include "worker/stream.h"
 #include "worker/suspects.h"
 
-/* Jobs taken beyond max_jobs, so that a seat that becomes free is filled in the very next step also
- * when jobs are short: their marks are under way meanwhile. What lies behind them stays in Kafka,
- * where the dispatcher counts it as not taken; unless a job of lane high is among it, which may
- * take a seat from another: then all before it come in, too, as far as there are slots. */
-#define MR_FLOW_AHEAD(max_jobs) (2 + (max_jobs) / 8)
 /* Slots of the job table: who generates or waits, and as many again on their way to Kafka. */
-#define MR_FLOW_SLOTS(max_jobs) (2 * ((max_jobs) + MR_FLOW_AHEAD(max_jobs)))
+#define MR_FLOW_SLOTS(max_jobs) (2 * ((max_jobs) + MR_WORKER_AHEAD(max_jobs)))
 /* The loop stands still so long at worst while what has ended is committed before partitions go. */
 #define MR_FLOW_FLUSH_MS 3000
 

@@ -214,6 +214,12 @@ typedef struct mr_heartbeat { /* record of millrace.workers, key: worker id */
     size_t n_prefixes;
 } mr_heartbeat;
 
+/* Jobs that a worker takes beyond its slots, so that a seat that becomes free is filled in the very
+ * next step also when jobs are short: their marks are under way meanwhile. What lies behind them stays
+ * in Kafka, where the dispatcher counts it as not taken; unless a job of lane high is among it, which
+ * may take a seat from another: then all before it come in, too, as far as there are slots. */
+#define MR_WORKER_AHEAD(max_slots) (2 + (max_slots) / 8)
+
 #define MR_HEARTBEAT_MAX_PREFIXES 64
 #define MR_BEAT_MAX_MODELS  64
 #define MR_BEAT_MAX_TENANTS 32
