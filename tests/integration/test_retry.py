@@ -5,13 +5,15 @@ is killed meanwhile, no job is lost and none runs twice.
 
 Method: a real broker, dispatchers, and a worker without an engine (tests/rig/stand_in.py) that fails jobs as
 they say and ends each work record with a result of its own: a job that is released twice shows as two results.
-Lateness is printed for people; its limits are wide, early is never allowed.
+Lateness is printed for people; its limits are wide, early is never allowed. MR_RETRY_JOBS: how many jobs wait in
+test_not_before.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import signal
 import time
@@ -55,7 +57,7 @@ class Retries(unittest.TestCase):
         cls.producer = producer(cls.rig.brokers)
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
-        cls.worker = StandIn(cls.rig.brokers, partitions=PARTITIONS)
+        cls.worker = StandIn(cls.rig.brokers, partitions=PARTITIONS, slots=2000)
         cls.worker.__enter__()
         cls.addClassCleanup(cls.worker.__exit__, None, None, None)
 
@@ -158,10 +160,12 @@ class Retries(unittest.TestCase):
     # ---- waits
 
     def test_not_before(self) -> None:
-        rnd = random.Random(1)
-        jobs = [job(not_before_ms=now_ms() + rnd.randint(100, 9000)) for _ in range(300)]
+        rnd, n = random.Random(1), int(os.environ.get("MR_RETRY_JOBS", "300"))
+        first = now_ms() + 3000 + n  # they are sent faster than one in a millisecond
+        jobs = [job(not_before_ms=first + rnd.randint(0, 10000)) for _ in range(n)]
         ids = self.submit(jobs)
-        self.results.wait(ids, 60)
+        self.assertLess(now_ms(), first)
+        self.results.wait(ids, 60 + n / 100)
         late = [self.worker.times(j["job_id"])[0][0] - j["not_before_ms"] for j in jobs]
         describe("not_before", late)
         self.assertGreaterEqual(min(late), 0, "released before it was due")
