@@ -139,6 +139,23 @@ class Audit(unittest.TestCase):
         self.jobs[2].deadline = True
         self.assertEqual(self.found(), [])
 
+    def end_unseen(self) -> None:
+        """Job 1 was streamed, expires, and its done has the ID of its first token."""
+        self.jobs[1].deadline = True
+        self.results[1] = result("job-1", 1, "", status="expired", usage={"completion_tokens": 0})
+        self.states["job-1"] = "expired"
+        self.live["job-1"] = view("job-1", whole("job-1")[:-1] + [mark("done", "job-1", 0)])
+        self.streams["job-1"] = view("job-1", [mark("done", "job-1", 0)])
+
+    def test_an_end_under_a_known_id(self) -> None:
+        self.end_unseen()
+        self.assertIn(("live stream", "job-1"), self.found())
+
+    def test_an_end_under_a_known_id_behind_a_wipe(self) -> None:
+        self.end_unseen()
+        self.more["wipes"] = [15.0]
+        self.assertEqual(self.found(), [])
+
     def give_up(self, letters: int) -> None:
         """Job 4 is one that the engine always fails with."""
         self.jobs[4] = job(4, content=None, doomed=True, stream=False)
