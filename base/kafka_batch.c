@@ -26,6 +26,7 @@
 #define STALE_FIRST_MS   50          /* the group is changing: pauses until it has settled */
 #define STALE_MOST_MS    1000
 #define LOOK_UP_RETRY_MS 500
+#define SETTLE_MS        4 /* see on_committed() */
 #define ROW_NAME         256
 
 /* ---- lists of items ---- */
@@ -394,8 +395,12 @@ static void remember(mr_commit *c, const mr_batch *b) {
     c->not_before_ms = 0;
 }
 
+/* The broker answers before it has written the transaction's end into each of its partitions. The
+ * next transaction is turned away until then, and librdkafka asks again 20 ms later: better to let
+ * it settle. */
 static void on_committed(mr_commit *c, mr_batch *b) {
     remember(c, b);
+    if (c->exactly_once) c->not_before_ms = mr_clock_mono_ms() + SETTLE_MS;
     mr_batch_tell_all(c, &b->items, MR_OK, "");
 }
 

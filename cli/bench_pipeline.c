@@ -57,7 +57,7 @@ typedef struct pipe_bench {
     names names;
     mr_bench_setup setup;
     int64_t n, slots, seconds;
-    double answers_per_s;
+    double answers_per_s, rate; /* 0: half of what was measured */
     uv_loop_t loop;
     uv_timer_t tick;
     char bin[512], args[16 + MAX_PASSED][NAME + 64];
@@ -140,9 +140,10 @@ static void close_reader(pipe_bench *p, uint64_t n, double before_s, mr_bench_fi
     p->reader = NULL;
 }
 
-/* Jobs at a rate, while everything runs. */
+/* Jobs at a rate, while everything runs. most: jobs a second that were measured without one. */
 static mr_status run_at_rate(pipe_bench *p, mr_bench_feed *feed, const char *topic,
-                             mr_bench_record kind, double rate, mr_bench_figures *f, mr_err *err) {
+                             mr_bench_record kind, double most, mr_bench_figures *f, mr_err *err) {
+    const double rate = p->rate > 0 ? p->rate : most / 2;
     const uint64_t n = (uint64_t)(rate * (double)p->seconds) + 1;
     mr_bench_use before;
 
@@ -378,7 +379,7 @@ static mr_status measure(pipe_bench *p, mr_err *err) {
     mr_bench_print_release(&p->setup, &bare, &release);
     if ((st = check(&release, err)) != MR_OK) return st;
     st = run_at_rate(p, p->sink_feed, p->names.sink_work, MR_BENCH_WORK,
-                     mr_bench_per_s(&release) / 2, &f, err);
+                     mr_bench_per_s(&release), &f, err);
     if (st != MR_OK) return st;
     mr_bench_print_run(&p->setup, "half_load", "half of it: from the jobs topic to the work topic",
                        &f);
@@ -387,7 +388,7 @@ static mr_status measure(pipe_bench *p, mr_err *err) {
     if ((st = measure_whole(p, &f, err)) != MR_OK) return st;
     mr_bench_print_run(&p->setup, "whole", "whole way, with a worker that answers at once", &f);
     if ((st = check(&f, err)) != MR_OK) return st;
-    st = run_at_rate(p, p->null_feed, p->names.results, MR_BENCH_RESULT, mr_bench_per_s(&f) / 2, &f,
+    st = run_at_rate(p, p->null_feed, p->names.results, MR_BENCH_RESULT, mr_bench_per_s(&f), &f,
                      err);
     if (st != MR_OK) return st;
     mr_bench_print_run(&p->setup, "whole_half_load",
@@ -433,7 +434,8 @@ static bool read_numbers(pipe_bench *p) {
            mr_args_int(a, "commit-ms", 1, 1000, &p->setup.commit_ms) &&
            mr_args_int(a, "slots", 1, MR_BENCH_MAX_SLOTS, &p->slots) &&
            mr_args_int(a, "seconds", 1, 3600, &p->seconds) &&
-           mr_args_num(a, "answers-per-s", 0, 1e6, &p->answers_per_s);
+           mr_args_num(a, "answers-per-s", 0, 1e6, &p->answers_per_s) &&
+           mr_args_num(a, "rate", 0, 1e6, &p->rate);
 }
 
 static mr_status set_up(pipe_bench *p, mr_err *err) {
@@ -483,6 +485,7 @@ static const mr_opt options[] = {
     {"commit-ms", 0, "N", "5", "time between the dispatcher's commits, and the worker's", NULL},
     {"slots", 0, "N", "1024", "of the worker without an engine", NULL},
     {"answers-per-s", 0, "X", "0", "what that worker makes; 0: it answers at once", NULL},
+    {"rate", 0, "X", "0", "jobs/s of the measurements at half load; 0: half of what was made", NULL},
     {"seconds", 0, "N", "10", "length of each measurement at half load", NULL},
     {"dispatcher", 0, "NAME=VALUE", NULL, "a setting of the dispatcher; repeatable", NULL},
     {"json", 0, NULL, NULL, "one JSON line per measurement", NULL},

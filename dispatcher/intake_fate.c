@@ -45,6 +45,7 @@ static void forget(mr_intake *in, mr_entry *e) {
 static mr_result result_of(const mr_entry *e, mr_job_status status, const mr_job_error *why) {
     const uint64_t now_ms = mr_clock_wall_ms();
     const mr_job_spec *j = &e->job;
+    const mr_past *last = mr_history_last(j);
     mr_result r = {.model = j->model,
                    .tenant = j->tenant,
                    .status = status,
@@ -53,7 +54,7 @@ static mr_result result_of(const mr_entry *e, mr_job_status status, const mr_job
                                                                   : "",
                    .text = "",
                    .error = *why,
-                   .attempt = j->attempt,
+                   .attempt = last ? last->attempt : 0,
                    .tries = j->tries,
                    .worker = "",
                    .received_ms = j->received_ms,

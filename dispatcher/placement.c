@@ -20,6 +20,7 @@
 #define MAX_OUTSTANDING                                                                            \
     (INT64_C(1) << 40) /* so that the sum over all partitions is a number, too */
 #define MAX_OWN 4096   /* releases to one partition that are counted as ours */
+#define TURN_MS 100    /* see pick_part() */
 
 typedef struct part { /* one partition of one work topic */
     int64_t position; /* next offset that its owner takes */
@@ -48,7 +49,8 @@ typedef struct worker {
     uint32_t holds; /* tokens of one job */
     uint64_t prefixes[MR_HEARTBEAT_MAX_PREFIXES];
     size_t n_prefixes;
-    int32_t last_part;  /* partitions take turns */
+    int32_t last_part;  /* partitions take turns, */
+    uint64_t turn_ms;   /* each for TURN_MS from here on */
     uint64_t last_turn; /* and so do workers */
     size_t n_owned;     /* partitions; and the sums over them: */
     int64_t taken, own;
@@ -290,18 +292,26 @@ static int64_t room_of(const mr_placement *p, const worker *w, mr_priority lane,
     return room > 0 ? room : 0;
 }
 
-/* The worker's partition with the least on the way; they take turns among equals. */
-static int32_t pick_part(mr_placement *p, int who) {
+static bool is_of(const model *m, int32_t partition, int who) {
+    return partition >= 0 && (size_t)partition < m->n_parts && m->parts[partition].owner == who;
+}
+
+/* The worker's partition with the least on the way; they take turns among equals. A turn lasts for
+ * some transactions' time: each partition that one of them touches costs it a request and a marker,
+ * and the worker takes from all of them anyway. */
+static int32_t pick_part(mr_placement *p, int who, uint64_t now_ms) {
     worker *w = &p->workers[who];
     const model *m = &p->models[w->model];
     int32_t best = -1;
 
+    if (now_ms - w->turn_ms < TURN_MS && is_of(m, w->last_part, who)) return w->last_part;
     for (size_t k = 1; k <= m->n_parts; k++) {
         const size_t i = ((size_t)w->last_part + k) % m->n_parts;
         if (m->parts[i].owner != who) continue;
         if (best < 0 || outstanding(&m->parts[i]) < outstanding(&m->parts[best])) best = (int32_t)i;
     }
     w->last_part = best;
+    w->turn_ms = now_ms;
     return best;
 }
 
@@ -402,7 +412,7 @@ mr_place mr_placement_take(mr_placement *p, const mr_ask *ask, uint64_t now_ms) 
     if (ask->avoid && !has_other(p, m, ask, now_ms)) alone.avoid = NULL;
     const choice c = choose(p, m, &alone, now_ms);
     if (!c.w) return none;
-    const mr_place place = {.partition = pick_part(p, (int)(c.w - p->workers)),
+    const mr_place place = {.partition = pick_part(p, (int)(c.w - p->workers), now_ms),
                             .worker = c.w->id,
                             .room = c.room,
                             .cached = c.cached,

@@ -10,26 +10,32 @@
 #include "base/log.h"
 #include "schemas/codec.h"
 
-/* KEYS: hash, stream. ARGV: ttl s, frame id, frame, channel, then the hash's fields and values.
- * An ID that is not larger than the stream's last one: readers have this end already, or the job
- * ended before the worker that wrote the result had claimed the stream. Then the end goes behind
- * what is there, under the next number: nothing else may come any more. */
+/* KEYS: hash, stream. ARGV: ttl s, attempt, index, frame, channel, has been released (0, 1), now in
+ * s, then the hash's fields and values.
+ * The end goes behind what readers may have seen. They have this end already, or the job ended
+ * before the worker that wrote the result had claimed the stream: then the stream's last ID is not
+ * smaller, and the end gets the next number, since nothing else may come any more. Where Redis
+ * knows of no claim and no frame of a job that was released, it may have lost them: then the number
+ * is the time, as a worker takes it in that case. */
 static const char end_lua[] =
-    "local frame = ARGV[3]\n"
-    "local ok = redis.pcall('XADD', KEYS[2], ARGV[2], 'f', frame)\n"
-    "if type(ok) == 'table' and ok.err and string.find(ok.err, 'equal or smaller', 1, true) then\n"
-    "  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]\n"
-    "  if last and not string.find(last[2][2], '\"type\":\"done\"', 1, true) then\n"
-    "    local attempt = string.format('%d', tonumber(string.match(last[1], '^%d+')) + 1)\n"
-    "    frame = string.gsub(frame, '\"attempt\":%d+', '\"attempt\":' .. attempt, 1)\n"
-    "    ok = redis.pcall('XADD', KEYS[2], attempt .. string.match(ARGV[2], '-%d+$'), 'f', frame)\n"
-    "  end\n"
+    "local frame\n"
+    "local last = redis.pcall('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]\n"
+    "local function add(number)\n"
+    "  frame = string.gsub(ARGV[4], '\"attempt\":%d+', '\"attempt\":' .. number, 1)\n"
+    "  return redis.pcall('XADD', KEYS[2], number .. '-' .. ARGV[3], 'f', frame)\n"
     "end\n"
-    "redis.call('HSET', KEYS[1], unpack(ARGV, 5))\n"
+    "local lost = ARGV[6] == '1' and not last and redis.call('HEXISTS', KEYS[1], 'claim') == 0\n"
+    "local ok = add(lost and ARGV[7] or ARGV[2])\n"
+    "if last and type(ok) == 'table' and ok.err and\n"
+    "    string.find(ok.err, 'equal or smaller', 1, true) and\n"
+    "    not string.find(last[2][2], '\"type\":\"done\"', 1, true) then\n"
+    "  ok = add(string.format('%d', tonumber(string.match(last[1], '^%d+')) + 1))\n"
+    "end\n"
+    "redis.call('HSET', KEYS[1], unpack(ARGV, 8))\n"
     "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
     "redis.call('EXPIRE', KEYS[2], ARGV[1])\n"
     "if type(ok) == 'table' and ok.err then return 0 end\n"
-    "redis.call('PUBLISH', ARGV[4], frame)\n"
+    "redis.call('PUBLISH', ARGV[5], frame)\n"
     "return 1\n";
 
 /* KEYS: hash. ARGV: ttl s, turn, fields and values.
@@ -206,7 +212,8 @@ mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition
                       .finish_reason = r->finish_reason,
                       .error = r->error};
     keys k;
-    char json[2048], id[48], now[24], part[16], off[24], tokens[16], attempt[16];
+    char json[2048], index[24], now[24], now_s[24], part[16], off[24], tokens[16], attempt[16];
+    const uint64_t now_ms = mr_clock_wall_ms();
     size_t len;
 
     memcpy(frame.job_id, r->job_id, sizeof frame.job_id);
@@ -215,8 +222,9 @@ mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition
         if (mr_codec_frame_encode(&frame, json, sizeof json, &len) != MR_OK) return MR_EINVAL;
     }
     make_keys(v, r->job_id, &k);
-    snprintf(id, sizeof id, "%u-%" PRIu64, frame.attempt, frame.index);
-    snprintf(now, sizeof now, "%" PRIu64, mr_clock_wall_ms());
+    snprintf(index, sizeof index, "%" PRIu64, frame.index);
+    snprintf(now, sizeof now, "%" PRIu64, now_ms);
+    snprintf(now_s, sizeof now_s, "%" PRIu64, now_ms / 1000);
     snprintf(part, sizeof part, "%d", partition);
     snprintf(off, sizeof off, "%" PRId64, offset);
     snprintf(tokens, sizeof tokens, "%u", r->completion_tokens);
@@ -224,9 +232,12 @@ mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition
     const char *argv[] = {k.hash,
                           k.stream,
                           v->ttl,
-                          id,
+                          attempt,
+                          index,
                           json,
                           k.channel,
+                          r->attempt > 0 ? "1" : "0",
+                          now_s,
                           "state",
                           mr_job_status_name(r->status),
                           "model",

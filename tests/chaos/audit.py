@@ -204,19 +204,12 @@ def poison(f: Facts):
         yield Violation("poison", job_id or "", "a dead letter for poison, but its result does not say so")
 
 
-def ended_unseen(f: Facts, j: Job, view: View, result: dict) -> bool:
-    """It ended before its next worker had claimed the stream, and Redis forgot meanwhile that there was one:
-    done comes under an ID that readers have seen (docs/RELIABILITY.md, known limits)."""
-    return f.wiped(j) and result["status"] != "succeeded" and view.index > 0 and \
-        not (result.get("usage") or {}).get("completion_tokens")
-
-
 def live_streams(f: Facts):
     """Readers saw no gap, no repeat, the text of the result, and one done, not before the result."""
     jobs = {j.id: j for j in f.jobs}
     for job_id, view in f.live.items():
         result = f.result(job_id)
-        if jobs[job_id].at is None or result is None or ended_unseen(f, jobs[job_id], view, result):
+        if jobs[job_id].at is None or result is None:
             continue
         yield from stream_faults(f, "live stream", jobs[job_id], view, result)
         first = min(f.by_id[job_id], key=lambda r: r.at_s)

@@ -7,6 +7,8 @@
 #include "dispatcher/window.h"
 #include "tests/test.h"
 
+enum { A_TURN_MS = 100 }; /* of a partition, in placement.c */
+
 typedef struct mr_heartbeat_part part;
 
 static mr_place place(mr_placement *p, const mr_ask *ask, uint64_t now_ms) {
@@ -38,20 +40,38 @@ TEST(room_is_free_slots_and_lookahead) {
     int32_t taken[5];
     int on_0 = 0;
     for (int i = 0; i < 5; i++) {
-        taken[i] = take(p, "m", 0);
+        taken[i] = take(p, "m", (uint64_t)i * A_TURN_MS);
         CHECK(taken[i] == 0 || taken[i] == 1);
         on_0 += taken[i] == 0;
     }
     CHECK(on_0 == 2 || on_0 == 3); /* spread over its partitions */
-    CHECK_I64(take(p, "m", 0), -1);
-    CHECK_I64(take(p, "other", 0), -1);
+    CHECK_I64(take(p, "m", 4 * A_TURN_MS), -1);
+    CHECK_I64(take(p, "other", 4 * A_TURN_MS), -1);
 
     int64_t next[2] = {100, 50};
     for (int i = 0; i < 5; i++) mr_placement_released(p, "m", taken[i], next[taken[i]]++);
-    CHECK_I64(take(p, "m", 0), -1); /* acknowledged, but not yet taken */
+    CHECK_I64(take(p, "m", 4 * A_TURN_MS), -1); /* acknowledged, but not yet taken */
     const part moved[] = {{0, next[0]}, {1, next[1]}};
-    beat(p, "w", "m", 0, moved, 2, 10); /* it has them now and no slot is free */
-    CHECK_I64(mr_placement_room(p, 10), 2);
+    beat(p, "w", "m", 0, moved, 2, 5 * A_TURN_MS); /* it has them now and no slot is free */
+    CHECK_I64(mr_placement_room(p, 5 * A_TURN_MS), 2);
+    mr_placement_close(p);
+}
+
+TEST(a_partition_keeps_its_turn_for_some_transactions) {
+    mr_placement *p = NULL;
+    const part both[] = {{0, 0}, {1, 0}}, rest[] = {{1, 0}};
+    CHECK_I64(mr_placement_open(&p, 1000, 5000, NULL), MR_OK);
+    beat(p, "w", "m", 0, both, 2, 0);
+    const int32_t first = take(p, "m", A_TURN_MS), second = 1 - first;
+    for (uint64_t t = A_TURN_MS; t < 2 * A_TURN_MS; t++) CHECK_I64(take(p, "m", t), first);
+    for (uint64_t t = 2 * A_TURN_MS; t < 3 * A_TURN_MS; t++) CHECK_I64(take(p, "m", t), second);
+    mr_placement_close(p);
+
+    CHECK_I64(mr_placement_open(&p, 1000, 5000, NULL), MR_OK);
+    beat(p, "w", "m", 0, both, 1, 0);
+    CHECK_I64(take(p, "m", 1), 0);
+    beat(p, "w", "m", 0, rest, 1, 2); /* it lost it */
+    CHECK_I64(take(p, "m", 2), 1);
     mr_placement_close(p);
 }
 
@@ -234,12 +254,12 @@ TEST(a_moved_partition_takes_its_backlog_along) {
     CHECK_I64(mr_placement_open(&p, 0, 5000, NULL), MR_OK);
     beat(p, "a", "m", 4, both, 2, 0);
     for (int i = 0; i < 4; i++) {
-        const int32_t t = take(p, "m", 0);
+        const int32_t t = take(p, "m", (uint64_t)i * A_TURN_MS);
         mr_placement_released(p, "m", t, i / 2);
     }
-    beat(p, "a", "m", 4, none, 1, 1); /* partition 1 went to b, with two jobs */
-    beat(p, "b", "m", 4, one, 1, 1);
-    CHECK_I64(mr_placement_room(p, 1), 2 + 2);
+    beat(p, "a", "m", 4, none, 1, 4 * A_TURN_MS); /* partition 1 went to b, with two jobs */
+    beat(p, "b", "m", 4, one, 1, 4 * A_TURN_MS);
+    CHECK_I64(mr_placement_room(p, 4 * A_TURN_MS), 2 + 2);
     mr_placement_close(p);
 }
 
