@@ -18,6 +18,7 @@
 #include <uv.h>
 
 #include "base/kafka.h"
+#include "base/metric.h"
 #include "base/parts.h"
 
 #define MR_COMMIT_MAX_RECORDS 16384
@@ -55,7 +56,27 @@ typedef struct mr_commit_stats {
     size_t waiting, waiting_bytes; /* records not yet decided */
     size_t unfinished;             /* offsets begun, not finished */
     uint64_t last_batch_us;        /* from leaving the loop to its verdict */
+    mr_histogram took;             /* the same of all batches */
 } mr_commit_stats;
+
+/* Rows of a view that has an mr_commit_stats as this member; see metric.h. */
+#define MR_COMMIT_ROWS(view, member)                                                               \
+    {.name = "commit_records_total", .kind = MR_METRIC_COUNTER,                                    \
+     MR_METRIC_AT(view, member.records), .help = "Records committed."},                            \
+    {.name = "commit_batches_total", .kind = MR_METRIC_COUNTER,                                    \
+     MR_METRIC_AT(view, member.batches), .help = "Batches of records and offsets committed."},     \
+    {.name = "commit_aborts_total", .kind = MR_METRIC_COUNTER, MR_METRIC_AT(view, member.aborts),  \
+     .help = "Batches that were aborted and formed anew."},                                        \
+    {.name = "commit_rebuilds_total", .kind = MR_METRIC_COUNTER,                                   \
+     MR_METRIC_AT(view, member.rebuilds), .help = "Producers made after one failed for good."},    \
+    {.name = "commit_unknown_total", .kind = MR_METRIC_COUNTER,                                    \
+     MR_METRIC_AT(view, member.unknown), .help = "Commits whose outcome had to be looked up."},    \
+    {.name = "commit_waiting_records", .kind = MR_METRIC_GAUGE,                                    \
+     MR_METRIC_AT(view, member.waiting), .help = "Records that are not committed yet."},           \
+    {.name = "commit_unfinished_offsets", .kind = MR_METRIC_GAUGE,                                 \
+     MR_METRIC_AT(view, member.unfinished), .help = "Offsets read that are not finished."},        \
+    {.name = "commit_seconds", .kind = MR_METRIC_HISTOGRAM, MR_METRIC_AT(view, member.took),       \
+     .help = "From handing over a batch to knowing that it is committed."}
 
 /* How an item ended. MR_OK: committed; offset: of its (first) record. MR_ECANCELED: its partition
  * was revoked, or the committer was closed: somebody else does the job again. MR_EINVAL: the

@@ -4,83 +4,166 @@
  * calls MHD_run when something happens, and at the time that MHD_get_timeout names, so that idle
  * connections end. Handlers therefore run on the loop thread and need no lock.
  *
- * Limits: MAX_CONNECTIONS, IDLE_S, CONNECTION_BYTES for request line and headers. No request body
- * is read: only GET and HEAD are served. */
-#include "base/http.h"
-
+ * Limits: MAX_CONNECTIONS, IDLE_S, CONNECTION_BYTES for request line and headers, MR_HTTP_MAX_BODY.
+ * A body that is larger is read to its end and not kept, up to MAX_WASTE; then the connection is
+ * cut. */
 #include <errno.h>
-#include <microhttpd.h>
-#include <netdb.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/http_internal.h"
 
 #define MAX_CONNECTIONS  64u
 #define CONNECTION_BYTES (16u * 1024) /* MHD divides it: about half for what it reads */
 #define IDLE_S           10u
-#define BACKLOG          64
-#define MAX_HOST         256
+#define BLOCK_BYTES      4096 /* of a stream, at one time */
+#define MAX_WASTE        (64u * 1024)
 
-struct mr_http {
-    struct MHD_Daemon *daemon;
-    uv_poll_t poll;
-    uv_timer_t timer;
-    int n_open;
-    int port;
-    const mr_http_route *routes;
-    void *owner;
-    bool closing;
-};
+static const char plain[] = "text/plain; charset=utf-8";
 
-static enum MHD_Result answer(struct MHD_Connection *conn, int status, const char *type, char *body,
-                              size_t len, enum MHD_ResponseMemoryMode mode) {
-    struct MHD_Response *res = MHD_create_response_from_buffer(len, body, mode);
-    if (!res) {
-        if (mode == MHD_RESPMEM_MUST_FREE) free(body);
-        return MHD_NO; /* closes the connection */
-    }
-    MHD_add_response_header(res, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+/* ---- answers ---- */
+
+static struct MHD_Response *response_of(mr_http_answer *a, MHD_ContentReaderCallback read,
+                                        void *cls) {
+    if (read)
+        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read, cls, NULL);
+    if (!a->body) return MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *res =
+        MHD_create_response_from_buffer(a->len, a->body, MHD_RESPMEM_MUST_FREE);
+    if (!res) free(a->body);
+    a->body = NULL;
+    return res;
+}
+
+struct MHD_Response *mr_http_make_answer(mr_http_answer *a, MHD_ContentReaderCallback read,
+                                         void *cls) {
+    struct MHD_Response *res = response_of(a, read, cls);
+    if (!res) return NULL;
+    MHD_add_response_header(res, MHD_HTTP_HEADER_CONTENT_TYPE, a->content_type);
+    for (size_t i = 0; i < a->n_fields; i++)
+        MHD_add_response_header(res, a->fields[i].name, a->fields[i].value);
+    return res;
+}
+
+static void make_ready(mr_http_request *r, mr_http_answer *a) {
+    r->status = a->status;
+    r->answer = mr_http_make_answer(a, NULL, NULL);
+    r->phase = MR_HTTP_READY;
+}
+
+static void refuse(mr_http_request *r, int status, const char *text) {
+    mr_http_answer a = {.status = status, .content_type = plain, .body = strdup(text)};
+    a.len = a.body ? strlen(text) : 0;
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
-        MHD_add_response_header(res, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-    const enum MHD_Result ok = MHD_queue_response(conn, (unsigned)status, res);
+        a.fields[a.n_fields++] = (mr_http_field){MHD_HTTP_HEADER_ALLOW, "GET, HEAD"};
+    make_ready(r, &a);
+}
+
+/* ---- requests ---- */
+
+const char *mr_http_method(const mr_http_request *r) {
+    return r->method;
+}
+
+const char *mr_http_path(const mr_http_request *r) {
+    return r->path;
+}
+
+const char *mr_http_header(const mr_http_request *r, const char *name) {
+    return MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND, name);
+}
+
+const char *mr_http_query(const mr_http_request *r, const char *name) {
+    return MHD_lookup_connection_value(r->conn, MHD_GET_ARGUMENT_KIND, name);
+}
+
+const char *mr_http_body(const mr_http_request *r, size_t *n) {
+    *n = r->n_body;
+    return r->body;
+}
+
+static const mr_http_route *route_of(const mr_http *h, const char *path) {
+    const mr_http_route *route = h->routes;
+    while (route->path && strcmp(route->path, path) != 0) route++;
+    return route->path ? route : NULL;
+}
+
+static void handle(mr_http_request *r) {
+    const mr_http *h = r->h;
+    const mr_http_route *route = route_of(h, r->path);
+    const bool reads = strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0;
+    mr_http_answer a = {.status = 200, .content_type = plain};
+
+    if (!reads && (route || !h->others)) {
+        refuse(r, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    } else if (r->n_body > MR_HTTP_MAX_BODY) {
+        refuse(r, MHD_HTTP_CONTENT_TOO_LARGE, "the body has more than 4096 bytes\n");
+    } else if (route) {
+        route->handle(h->owner, &a);
+        make_ready(r, &a);
+    } else if (h->others) {
+        h->others(h->others_owner, r, &a);
+        if (r->phase == MR_HTTP_READING) make_ready(r, &a);
+    } else {
+        refuse(r, MHD_HTTP_NOT_FOUND, "not found\n");
+    }
+}
+
+/* False: enough is enough. */
+static bool take_body(mr_http_request *r, const char *bytes, size_t n) {
+    if (n > MAX_WASTE - r->n_body) return false;
+    if (r->n_body + n <= MR_HTTP_MAX_BODY) memcpy(r->body + r->n_body, bytes, n);
+    r->n_body += n;
+    return true;
+}
+
+static enum MHD_Result queue_answer(mr_http_request *r) {
+    struct MHD_Response *res = r->answer;
+    r->phase = MR_HTTP_QUEUED;
+    r->answer = NULL;
+    if (!res) return MHD_NO; /* closes the connection */
+    const enum MHD_Result ok = MHD_queue_response(r->conn, (unsigned)r->status, res);
     MHD_destroy_response(res);
     return ok;
 }
 
-static enum MHD_Result refuse(struct MHD_Connection *conn, int status, const char *text) {
-    return answer(conn, status, "text/plain; charset=utf-8", (char *)(uintptr_t)text, strlen(text),
-                  MHD_RESPMEM_PERSISTENT);
-}
-
-/* MHD calls twice per request: after the headers, and after the body; *state tells them apart. */
+/* MHD calls after the headers, with each piece of the body, after the body, and after a resume. */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *path,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_len, void **state) {
-    mr_http *h = cls;
+    mr_http_request *r = *state;
     (void)version;
-    (void)upload;
-    if (!*state) {
-        *state = h;
+    if (!r) {
+        if (!(*state = r = calloc(1, sizeof *r))) return MHD_NO;
+        r->h = cls;
+        r->conn = conn;
+        r->path = path;
+        r->method = method;
         return MHD_YES;
     }
-    if (*upload_len > 0) { /* not wanted, not kept */
+    if (*upload_len > 0) {
+        const bool ok = take_body(r, upload, *upload_len);
         *upload_len = 0;
-        return MHD_YES;
+        return ok ? MHD_YES : MHD_NO;
     }
-    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
-        return refuse(conn, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    if (r->phase == MR_HTTP_READING) handle(r);
+    if (r->phase != MR_HTTP_HELD) return queue_answer(r);
+    mr_http_suspend(r);
+    return MHD_YES;
+}
 
-    const mr_http_route *route = h->routes;
-    while (route->path && strcmp(route->path, path) != 0) route++;
-    if (!route->path) return refuse(conn, MHD_HTTP_NOT_FOUND, "not found\n");
-
-    mr_http_answer a = {.status = 200, .content_type = "text/plain; charset=utf-8"};
-    route->handle(h->owner, &a);
-    if (!a.body) return answer(conn, a.status, a.content_type, "", 0, MHD_RESPMEM_PERSISTENT);
-    return answer(conn, a.status, a.content_type, a.body, a.len, MHD_RESPMEM_MUST_FREE);
+static void on_completed(void *cls, struct MHD_Connection *conn, void **state,
+                         enum MHD_RequestTerminationCode why) {
+    mr_http_request *r = *state;
+    (void)cls;
+    (void)conn;
+    (void)why;
+    if (!r) return;
+    mr_http_forsake(r);
+    mr_http_free(r);
+    *state = NULL;
 }
 
 /* ---- the loop's side ---- */
@@ -107,73 +190,11 @@ static void on_poll(uv_poll_t *p, int status, int events) {
     run(p->data);
 }
 
+void mr_http_kick(mr_http *h) {
+    if (!h->closing) uv_timer_start(&h->timer, on_timer, 0, 0);
+}
+
 /* ---- opening and closing ---- */
-
-static mr_status split_listen(const char *text, char host[MAX_HOST], const char **port,
-                              mr_err *err) {
-    const char *colon = strrchr(text, ':');
-    char *end = NULL;
-    /* getaddrinfo would take any number and keep its lower 16 bits. */
-    const long number =
-        colon && colon[1] >= '0' && colon[1] <= '9' ? strtol(colon + 1, &end, 10) : -1;
-    if (number < 0 || number > 65535 || *end)
-        return mr_fail(err, MR_EINVAL, "listen address \"%s\": host:port expected, port 0..65535",
-                       text);
-    size_t n = (size_t)(colon - text);
-    if (n >= 2 && text[0] == '[' && text[n - 1] == ']') { /* IPv6 */
-        text++;
-        n -= 2;
-    }
-    if (n >= MAX_HOST)
-        return mr_fail(err, MR_EINVAL, "listen address: the host has %zu bytes, limit %d", n,
-                       MAX_HOST - 1);
-    memcpy(host, text, n);
-    host[n] = 0;
-    *port = colon + 1;
-    return MR_OK;
-}
-
-static int port_of(int fd) {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } a = {.v6 = {0}};
-    socklen_t len = sizeof a;
-    if (getsockname(fd, &a.any, &len)) return 0;
-    return ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
-}
-
-static int try_listen(const struct addrinfo *a) {
-    const int on = 1;
-    const int fd =
-        socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
-    if (fd < 0) return -1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* restart without waiting */
-    if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
-    const int why = errno;
-    close(fd);
-    errno = why;
-    return -1;
-}
-
-static mr_status listen_on(const char *text, int *fd, mr_err *err) {
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    struct addrinfo *found = NULL;
-    char host[MAX_HOST] = "";
-    const char *port = NULL;
-
-    const mr_status st = split_listen(text, host, &port, err);
-    if (st != MR_OK) return st;
-    const int rc = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
-    if (rc) return mr_fail(err, MR_EINVAL, "listen address \"%s\": %s", text, gai_strerror(rc));
-    *fd = -1;
-    for (const struct addrinfo *a = found; a && *fd < 0; a = a->ai_next) *fd = try_listen(a);
-    const int why = errno;
-    freeaddrinfo(found);
-    if (*fd >= 0) return MR_OK;
-    return mr_fail(err, MR_EUNAVAIL, "listen address \"%s\": %s", text, strerror(why));
-}
 
 static void on_closed(uv_handle_t *handle) {
     mr_http *h = handle->data;
@@ -185,8 +206,19 @@ static void on_closed(uv_handle_t *handle) {
 void mr_http_close(mr_http *h) {
     if (!h || h->closing) return;
     h->closing = true;
+    h->others = NULL;
+    while (h->held) {
+        mr_http_request *r = h->held;
+        mr_http_forsake(r);
+        mr_http_resume(r); /* the daemon does not stop with suspended ones */
+    }
     uv_close((uv_handle_t *)&h->poll, on_closed);
     uv_close((uv_handle_t *)&h->timer, on_closed);
+}
+
+void mr_http_others(mr_http *h, mr_http_handler *handler, void *owner) {
+    h->others = handler;
+    h->others_owner = owner;
 }
 
 int mr_http_port(const mr_http *h) {
@@ -203,13 +235,13 @@ mr_status mr_http_open(mr_http **out, uv_loop_t *loop, const char *listen,
     if (!h) return mr_fail(err, MR_ENOMEM, "http: no memory");
     h->routes = routes;
     h->owner = owner;
-    if ((st = listen_on(listen, &fd, err)) != MR_OK) goto fail;
-    h->port = port_of(fd);
-    h->daemon =
-        MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, h, /* port: of the socket */
-                         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, MAX_CONNECTIONS,
-                         MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                         (size_t)CONNECTION_BYTES, MHD_OPTION_END);
+    if ((st = mr_http_listen(listen, &fd, err)) != MR_OK) goto fail;
+    h->port = mr_http_port_of(fd);
+    h->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, h, /* port: of fd */
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, MAX_CONNECTIONS,
+        MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_END);
     if (!h->daemon) {
         st = mr_fail(err, MR_EUNAVAIL, "http %s: the server does not start", listen);
         goto fail;

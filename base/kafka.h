@@ -16,6 +16,7 @@
 #define MR_KAFKA_ANY_PARTITION (-1)
 #define MR_KAFKA_OFFSET_BEGIN (-2)
 #define MR_KAFKA_OFFSET_END (-1)
+#define MR_KAFKA_OFFSET_TAIL(n) (-2000 - (n)) /* so many before the end; for mr_kafka_assign */
 
 typedef struct mr_kafka_producer mr_kafka_producer;
 typedef struct mr_kafka_consumer mr_kafka_consumer;
@@ -115,7 +116,7 @@ typedef struct mr_kafka_consumer_conf {
 
 mr_status mr_kafka_consumer_open(mr_kafka_consumer **out, uv_loop_t *loop,
                                  const mr_kafka_consumer_conf *conf, mr_err *err);
-/* Without a group: read exactly these, from tp[].offset (or BEGIN/END). Replaces the former set. */
+/* Without a group: read exactly these, from tp[].offset (or BEGIN/END/TAIL). Replaces the former set. */
 mr_status mr_kafka_assign(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n, mr_err *err);
 /* The consumer keeps its own set of paused partitions, so calls may repeat. A paused partition
  * delivers nothing (also not what librdkafka had fetched already: it comes after resume). A pause
@@ -124,6 +125,8 @@ mr_status mr_kafka_pause(mr_kafka_consumer *c, const char *topic, int32_t partit
 mr_status mr_kafka_resume(mr_kafka_consumer *c, const char *topic, int32_t partition, mr_err *err);
 bool mr_kafka_paused(const mr_kafka_consumer *c, const char *topic, int32_t partition);
 bool mr_kafka_any_paused(const mr_kafka_consumer *c);
+/* The offset behind the last record of a partition, as of its last fetch; -1: not known. */
+int64_t mr_kafka_end(const mr_kafka_consumer *c, const char *topic, int32_t partition);
 /* While held the consumer delivers nothing of any partition and does not follow its group; what was
  * fetched ahead stays, where a pause throws it away. For moments (well below session_timeout_ms). */
 void mr_kafka_hold(mr_kafka_consumer *c, bool hold);

@@ -391,6 +391,7 @@ static void remember(mr_commit *c, const mr_batch *b) {
         r->committed = tp->offset;
     }
     c->stats.last_batch_us = mr_clock_mono_us() - b->given_us;
+    mr_histogram_add(&c->stats.took, c->stats.last_batch_us);
     c->stale_ms = 0;
     c->not_before_ms = 0;
 }

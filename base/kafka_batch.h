@@ -42,8 +42,10 @@ typedef struct mr_batch { /* or a question about topics: then only work is used 
 
 struct mr_commit {
     uv_async_t wake;
-    uv_timer_t timer;
+    uv_timer_t timer, watch;
     int n_handles;
+    unsigned progress; /* of the thread, at the last look */
+    uint32_t still_ms; /* it has not changed for so long */
     mr_commit_conf conf; /* its texts are not kept */
     bool exactly_once;
     mr_kafka_txn *txn;

@@ -13,6 +13,9 @@
 #include "base/log.h"
 
 #define FLUSH_NAP_MS     5
+#define WATCH_MS         1000
+#define HANG_MS          30000  /* beyond every time-out of a call */
+#define PLAIN_RECORD_MS  300000 /* librdkafka keeps a record for so long without transactions */
 #define MAX_ITEM_RECORDS 16
 #define RECORD_OVERHEAD                                                                            \
     256 /* of a record in a set of its own: within the brokers' default limit                      \
@@ -21,16 +24,38 @@
 
 /* ---- what is next ---- */
 
+static void give_up(mr_commit *c, const mr_err *err) {
+    c->failed = true;
+    mr_batch_enter(c);
+    if (c->conf.on_fatal) c->conf.on_fatal(c->conf.owner, err->status, err->text);
+    mr_batch_leave(c);
+}
+
 static void take_answer(mr_commit *c, int timeout_ms) {
     mr_txn_work *w = mr_kafka_txn_take(c->txn, timeout_ms);
     mr_err err;
 
     if (w) mr_batch_answered(c, w);
     if (c->failed || c->closing || !mr_kafka_txn_failed(c->txn, &err)) return;
-    c->failed = true;
-    mr_batch_enter(c);
-    if (c->conf.on_fatal) c->conf.on_fatal(c->conf.owner, err.status, err.text);
-    mr_batch_leave(c);
+    give_up(c, &err);
+}
+
+/* Each call has a time-out, and so have the records that it waits for. One that is not back long
+ * after both never will be (a fault of librdkafka, a thread that died): nothing of this process is
+ * committed any more, while it keeps its partitions. Looks are counted instead of time, because a
+ * process that was stopped has lost some of that. */
+static void on_watch(uv_timer_t *timer) {
+    mr_commit *c = timer->data;
+    const unsigned progress = mr_kafka_txn_progress(c->txn);
+    const uint32_t record_ms = c->exactly_once ? c->conf.transaction_timeout_ms : PLAIN_RECORD_MS;
+    mr_err err;
+
+    c->still_ms = c->under_way && progress == c->progress ? c->still_ms + WATCH_MS : 0;
+    c->progress = progress;
+    if (c->still_ms < record_ms + HANG_MS || c->failed || c->closing) return;
+    mr_fail(&err, MR_ETIMEOUT, "a call of the producer has not returned for %u s",
+            (unsigned)(c->still_ms / 1000));
+    give_up(c, &err);
 }
 
 static uint64_t batch_due_ms(const mr_commit *c) {
@@ -334,6 +359,12 @@ static void on_closed(uv_handle_t *h) {
     free(c);
 }
 
+static void close_handles(mr_commit *c) {
+    uv_close((uv_handle_t *)&c->wake, on_closed);
+    uv_close((uv_handle_t *)&c->timer, on_closed);
+    uv_close((uv_handle_t *)&c->watch, on_closed);
+}
+
 mr_status mr_commit_open(mr_commit **out, uv_loop_t *loop, const mr_commit_conf *conf,
                          mr_err *err) {
     mr_status st;
@@ -343,6 +374,7 @@ mr_status mr_commit_open(mr_commit **out, uv_loop_t *loop, const mr_commit_conf 
     if (!c) return mr_fail(err, MR_ENOMEM, "commit: no memory");
     c->conf = *conf;
     c->exactly_once = conf->transactional_id != NULL;
+    mr_histogram_init(&c->stats.took, &mr_buckets_call);
     if ((st = mr_parts_open(&c->parts, conf->window, err)) != MR_OK) goto fail;
     const int rc = uv_async_init(loop, &c->wake, on_wake);
     if (rc) {
@@ -350,14 +382,15 @@ mr_status mr_commit_open(mr_commit **out, uv_loop_t *loop, const mr_commit_conf 
         goto fail;
     }
     uv_timer_init(loop, &c->timer); /* always 0 */
-    c->n_handles = 2;
-    c->wake.data = c->timer.data = c;
+    uv_timer_init(loop, &c->watch);
+    c->n_handles = 3;
+    c->wake.data = c->timer.data = c->watch.data = c;
     if ((st = mr_kafka_txn_open(&c->txn, conf, &c->wake, err)) != MR_OK) {
         c->closing = true;
-        uv_close((uv_handle_t *)&c->wake, on_closed);
-        uv_close((uv_handle_t *)&c->timer, on_closed);
+        close_handles(c);
         return st;
     }
+    uv_timer_start(&c->watch, on_watch, WATCH_MS, WATCH_MS);
     *out = c;
     return MR_OK;
 fail:
@@ -391,8 +424,7 @@ void mr_commit_close_now(mr_commit *c) {
         free(b->work.topics);
         mr_batch_free(b);
     }
-    uv_close((uv_handle_t *)&c->wake, on_closed);
-    uv_close((uv_handle_t *)&c->timer, on_closed);
+    close_handles(c);
 }
 
 void mr_commit_close(mr_commit *c) {

@@ -490,11 +490,13 @@ rd_kafka_topic_partition_list_t *mr_kafka_list_of(const mr_kafka_tp *tp, size_t 
     return list;
 }
 
+_Static_assert(MR_KAFKA_OFFSET_TAIL(7) == RD_KAFKA_OFFSET_TAIL(7), "librdkafka's offsets");
+
 mr_status mr_kafka_assign(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n, mr_err *err) {
     if (c->conf.group) return mr_fail(err, MR_EINVAL, "kafka assign: the consumer has a group");
     for (size_t i = 0; i < n; i++)
         if (!mr_kafka_topic_ok(tp[i].topic) || tp[i].partition < 0 ||
-            tp[i].offset < MR_KAFKA_OFFSET_BEGIN)
+            (tp[i].offset < MR_KAFKA_OFFSET_BEGIN && tp[i].offset > MR_KAFKA_OFFSET_TAIL(0)))
             return mr_fail(err, MR_EINVAL, "kafka assign: topic \"%s\" partition %d offset %lld",
                            tp[i].topic ? tp[i].topic : "", (int)tp[i].partition,
                            (long long)tp[i].offset);
@@ -516,6 +518,13 @@ bool mr_kafka_paused(const mr_kafka_consumer *c, const char *topic, int32_t part
 
 bool mr_kafka_any_paused(const mr_kafka_consumer *c) {
     return c->paused->cnt > 0;
+}
+
+int64_t mr_kafka_end(const mr_kafka_consumer *c, const char *topic, int32_t partition) {
+    int64_t first = 0, end = -1;
+    const rd_kafka_resp_err_t e =
+        rd_kafka_get_watermark_offsets(c->rk, topic, partition, &first, &end);
+    return e || end < 0 ? -1 : end;
 }
 
 typedef rd_kafka_resp_err_t partition_call(rd_kafka_t *, rd_kafka_topic_partition_list_t *);

@@ -195,6 +195,10 @@ mr_txn_work *mr_kafka_txn_take(mr_kafka_txn *t, int timeout_ms) {
     return w;
 }
 
+unsigned mr_kafka_txn_progress(mr_kafka_txn *t) {
+    return atomic_load(&t->client.returned);
+}
+
 bool mr_kafka_txn_failed(mr_kafka_txn *t, mr_err *err) {
     uv_mutex_lock(&t->lock);
     const bool failed = t->failed;

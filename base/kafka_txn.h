@@ -52,7 +52,8 @@ typedef struct mr_txn_client {
     rd_kafka_conf_t *conf;
     char *id; /* NULL: mode plain */
     uint32_t timeout_ms;
-    atomic_bool stop; /* a call that waits for records gives up */
+    atomic_bool stop;     /* a call that waits for records gives up */
+    atomic_uint returned; /* calls that have */
 
     uv_mutex_t consumer_lock; /* held while the consumer is asked */
     mr_kafka_consumer *consumer;
@@ -91,6 +92,8 @@ void mr_kafka_txn_use(mr_kafka_txn *t, mr_kafka_consumer *consumer);
 void mr_kafka_txn_give(mr_kafka_txn *t, mr_txn_work *w);
 /* The answered work; NULL: not within timeout_ms. */
 mr_txn_work *mr_kafka_txn_take(mr_kafka_txn *t, int timeout_ms);
+/* Another number with every call that has returned. */
+unsigned mr_kafka_txn_progress(mr_kafka_txn *t);
 /* The thread has given up for good, and why. */
 bool mr_kafka_txn_failed(mr_kafka_txn *t, mr_err *err);
 /* Fills what the thread counts. */

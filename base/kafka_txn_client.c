@@ -235,7 +235,7 @@ static void forget_topic(mr_txn_client *t, const char *name) {
 mr_txn_outcome mr_txn_client_look_up(mr_txn_client *t, mr_txn_work *w) {
     rd_kafka_resp_err_t e = RD_KAFKA_RESP_ERR_NO_ERROR;
 
-    for (size_t i = 0; i < w->n_topics; i++) {
+    for (size_t i = 0; i < w->n_topics; i++, atomic_fetch_add(&t->returned, 1)) {
         w->topics[i].n_partitions = -1;
         if (stopping(t)) continue;
         forget_topic(t, w->topics[i].name); /* what was known may be out of date */
@@ -414,8 +414,7 @@ static mr_txn_outcome end(mr_txn_client *t, bool commit) {
     return o;
 }
 
-mr_txn_outcome mr_txn_client_call(mr_txn_client *t, mr_txn_call call, mr_txn_work *w) {
-    t->call = call;
+static mr_txn_outcome make_call(mr_txn_client *t, mr_txn_call call, mr_txn_work *w) {
     switch (call) {
     case MR_TXN_REBUILD:
         return rebuild(t);
@@ -437,6 +436,13 @@ mr_txn_outcome mr_txn_client_call(mr_txn_client *t, mr_txn_call call, mr_txn_wor
         MR_CHECK(!"a call");
         return MR_TXN_OK;
     }
+}
+
+mr_txn_outcome mr_txn_client_call(mr_txn_client *t, mr_txn_call call, mr_txn_work *w) {
+    t->call = call;
+    const mr_txn_outcome o = make_call(t, call, w);
+    atomic_fetch_add(&t->returned, 1);
+    return o;
 }
 
 void mr_txn_client_poll(mr_txn_client *t) {
@@ -474,6 +480,7 @@ static mr_status make_conf(mr_txn_client *t, const mr_commit_conf *conf, mr_err 
 mr_status mr_txn_client_open(mr_txn_client *t, const mr_commit_conf *conf, mr_err *err) {
     t->timeout_ms = conf->transaction_timeout_ms;
     atomic_init(&t->stop, false);
+    atomic_init(&t->returned, 0);
     if (conf->transactional_id && !(t->id = strdup(conf->transactional_id)))
         return mr_fail(err, MR_ENOMEM, "commit: no memory");
     const mr_status st = make_conf(t, conf, err);

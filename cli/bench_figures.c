@@ -19,7 +19,8 @@ void mr_bench_note_end(mr_bench_figures *f, const mr_bench_seen *seen, uint64_t 
     f->missing = n - seen->n;
     f->twice = seen->twice;
     f->cpu_s -= before_s;
-    f->wall_s = (double)(seen->last_ms - seen->first_ms) / 1000;
+    const int64_t ms = seen->last_ms - seen->first_ms; /* 0: all of it in one millisecond */
+    f->wall_s = (double)(ms > 0 ? ms : 1) / 1000;
     for (int i = 0; i < 2; i++) {
         f->append_ms[i] = mr_latency_percentile(&seen->append, i ? 99 : 50);
         f->seen_ms[i] = mr_latency_percentile(&seen->seen, i ? 99 : 50);

@@ -381,7 +381,9 @@ static mr_status measure(pipe_bench *p, mr_err *err) {
     st = run_at_rate(p, p->sink_feed, p->names.sink_work, MR_BENCH_WORK,
                      mr_bench_per_s(&release), &f, err);
     if (st != MR_OK) return st;
-    mr_bench_print_run(&p->setup, "half_load", "half of it: from the jobs topic to the work topic",
+    mr_bench_print_run(&p->setup, "half_load",
+                       p->rate > 0 ? "at the rate asked for: from the jobs topic to the work topic"
+                                   : "half of it: from the jobs topic to the work topic",
                        &f);
     if ((st = check(&f, err)) != MR_OK) return st;
     mr_bench_null_leave(p->sink);
@@ -392,7 +394,9 @@ static mr_status measure(pipe_bench *p, mr_err *err) {
                      err);
     if (st != MR_OK) return st;
     mr_bench_print_run(&p->setup, "whole_half_load",
-                       "half of it: from the jobs topic to the results", &f);
+                       p->rate > 0 ? "at the rate asked for: from the jobs topic to the results"
+                                   : "half of it: from the jobs topic to the results",
+                       &f);
     return check(&f, err);
 }
 

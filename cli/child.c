@@ -13,19 +13,19 @@
 
 #include "base/clock.h"
 
-enum { FIRST_PAUSE_MS = 500, MAX_PAUSE_MS = 30000, SETTLED_MS = 60000, EXEC_FAILED = 127 };
+enum { FIRST_PAUSE_MS = 500, MAX_PAUSE_MS = 30000, SETTLED_MS = 60000 };
 
 /* In the child, after fork: only calls that are safe there. */
 static _Noreturn void become(const mr_child *c, pid_t parent) {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     signal(SIGPIPE, SIG_DFL);
-    if (getppid() != parent) _exit(EXEC_FAILED); /* it died before prctl */
+    if (getppid() != parent) _exit(MR_CHILD_NO_EXEC); /* it died before prctl */
     if (c->log_path) {
         const int fd = open(c->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0) _exit(EXEC_FAILED);
+        if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0) _exit(MR_CHILD_NO_LOG);
     } else if (dup2(2, 1) < 0) { /* our own stdout is for data */
-        _exit(EXEC_FAILED);
+        _exit(MR_CHILD_NO_EXEC);
     }
     const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null >= 0) dup2(null, 0);
@@ -34,7 +34,7 @@ static _Noreturn void become(const mr_child *c, pid_t parent) {
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     execvp(c->argv[0], (char *const *)c->argv);
-    _exit(EXEC_FAILED);
+    _exit(MR_CHILD_NO_EXEC);
 }
 
 mr_status mr_child_start(mr_child *c, uint64_t now_ms, mr_err *err) {
@@ -100,8 +100,10 @@ mr_status mr_child_beside(const char *program, char *buf, size_t cap, mr_err *er
 const char *mr_child_how(const mr_child *c, char *buf, size_t cap) {
     if (WIFSIGNALED(c->exit_status))
         snprintf(buf, cap, "signal %d", WTERMSIG(c->exit_status));
-    else if (WEXITSTATUS(c->exit_status) == EXEC_FAILED)
-        snprintf(buf, cap, "exit status %d: is %s installed?", EXEC_FAILED, c->argv[0]);
+    else if (WEXITSTATUS(c->exit_status) == MR_CHILD_NO_EXEC)
+        snprintf(buf, cap, "exit status %d: is %s installed?", MR_CHILD_NO_EXEC, c->argv[0]);
+    else if (WEXITSTATUS(c->exit_status) == MR_CHILD_NO_LOG && c->log_path)
+        snprintf(buf, cap, "exit status %d: cannot write %s", MR_CHILD_NO_LOG, c->log_path);
     else
         snprintf(buf, cap, "exit status %d", WEXITSTATUS(c->exit_status));
     return buf;

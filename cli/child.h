@@ -17,6 +17,10 @@
 
 #define MR_CHILD_MAX_ARGS 64
 
+/* Exit status of a child that could not open its log, and of one whose program could not be run. */
+#define MR_CHILD_NO_LOG  126
+#define MR_CHILD_NO_EXEC 127
+
 typedef struct mr_child {
     const char *name;
     const char *argv[MR_CHILD_MAX_ARGS + 1]; /* borrowed; argv[0] is a path, or found in PATH */

@@ -85,7 +85,7 @@ static const mr_cmd *const commands[] = {
 #ifndef MR_ENGINE_ONLY
     &mr_cmd_up,           &mr_cmd_submit,      &mr_cmd_batch,    &mr_cmd_tail,
     &mr_cmd_status,       &mr_cmd_top,         &mr_cmd_cancel,   &mr_cmd_dead_list,
-    &mr_cmd_dead_show,    &mr_cmd_dead_replay,
+    &mr_cmd_dead_show,    &mr_cmd_dead_replay, &mr_cmd_webhook_log, &mr_cmd_webhook_replay,
 #endif
     &mr_cmd_model_info,   &mr_cmd_model_synth, &mr_cmd_generate, &mr_cmd_tokenize,
     &mr_cmd_bench_engine,

@@ -1,12 +1,8 @@
-/* dead_replay.c - millrace dead replay: dead jobs are submitted again, as new jobs.
+/* dead_replay.c - millrace dead replay: dead jobs are submitted again, as new jobs (replay.h).
  *
- * A replay has an id of its own, says whose it is (replay_of), and keeps input, parameters, tenant
- * and lane; what happened before does not travel with it, and its deadline counts anew. After it is
- * acknowledged a note in the topic of dead letters says so. Should we die between the two, the next
- * replay is still no second run: both have the letter's place as their idempotency key, so
- * dispatchers reject the later one as a duplicate for as long as they remember keys. A key of the
- * job's own does the same, unless the dead job holds it. --again leaves the key away, since then a
- * second run is what is wanted.
+ * After a replay is acknowledged a note in the topic of dead letters says so. Should we die between
+ * the two, the next replay is still no second run, for its key. --again leaves the key away, since
+ * then a second run is what is wanted.
  *
  * Of a job with several dead letters only the newest is replayed. Letters are read in two passes,
  * rows first and then, CHUNK_BYTES at a time, the payloads of those that are wanted. */
@@ -16,8 +12,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/uuid.h"
 #include "cli/commands.h"
 #include "cli/letters.h"
 #include "cli/net.h"
@@ -58,6 +52,7 @@ typedef struct replay {
 static bool is_meant(const mr_args *a, const mr_letter *e) {
     const char *job = mr_args_get(a, "job"), *cause = mr_args_get(a, "cause");
 
+    if (strncmp(e->cause, "webhook_", 8) == 0) return false; /* no job: see webhook replay */
     if (job) return mr_letter_is(e, job);
     return !cause || strcmp(e->cause, cause) == 0;
 }
@@ -134,41 +129,17 @@ static bool is_confirmed(const replay *r) {
 
 /* ---- one job ---- */
 
-/* The same work, with nothing behind it. */
-static void make_new(const replay *r, const mr_letter *e, mr_job_spec *j,
-                     char key[MR_JOB_MAX_KEY]) {
-    char place[MR_LETTER_PLACE_LEN];
-
-    memcpy(j->replay_of, j->job_id, sizeof j->replay_of);
-    mr_uuid_v7(j->job_id, mr_clock_wall_ms());
-    mr_letter_place(e, place);
-    snprintf(key, MR_JOB_MAX_KEY, "replay/%s/%s", j->replay_of, place);
-    if (mr_args_flag(r->a, "again"))
-        j->idempotency_key = NULL;
-    else if (!j->idempotency_key || j->key_held) /* the dead job has it, else it is free */
-        j->idempotency_key = key;
-    j->not_before_ms = 0;
-}
-
 static mr_status write_note(const replay *r, const mr_letter *e, const mr_job_spec *j,
                             mr_err *err) {
-    const mr_dead note = {.cause = "replayed",
-                          .message = "this dead letter was submitted again",
-                          .topic = r->dead.name,
-                          .partition = e->partition,
-                          .offset = e->offset,
-                          .time_ms = mr_clock_wall_ms(),
-                          .job_id = j->replay_of,
-                          .replay = j->job_id,
-                          .payload = ""};
     mr_arena arena;
     const void *bytes;
     size_t n;
 
     mr_arena_init(&arena, 1 << 16);
-    const mr_status st = mr_codec_dead_encode(&note, &arena, &bytes, &n) == MR_OK
-                             ? mr_topic_write(r->c, "dead", j->replay_of, bytes, n, err)
-                             : mr_fail(err, MR_ENOMEM, "replay: out of memory");
+    const mr_status st =
+        mr_replay_note(j, r->dead.name, e->partition, e->offset, &arena, &bytes, &n) == MR_OK
+            ? mr_topic_write(r->c, "dead", j->replay_of, bytes, n, err)
+            : mr_fail(err, MR_ENOMEM, "replay: out of memory");
     mr_arena_drop(&arena);
     return st;
 }
@@ -199,7 +170,7 @@ static void refuse(replay *r, const mr_letter *e, const char *why) {
 
 /* MR_OK also when this one is refused. */
 static mr_status replay_one(replay *r, const struct record *at, mr_err *err) {
-    char key[MR_JOB_MAX_KEY];
+    char key[MR_JOB_MAX_KEY], place[MR_LETTER_PLACE_LEN];
     mr_arena arena;
     mr_job_spec j;
     mr_dead d;
@@ -208,7 +179,8 @@ static mr_status replay_one(replay *r, const struct record *at, mr_err *err) {
     mr_status st = mr_codec_dead_decode(&d, at->bytes, at->n, &arena, err);
     if (st == MR_OK) st = mr_letter_job(r->c, &d, &arena, &j, err);
     if (st == MR_OK) {
-        make_new(r, at->letter, &j, key);
+        mr_letter_place(at->letter, place);
+        mr_replay_make(&j, place, mr_args_flag(r->a, "again"), key);
         st = mr_submit(r->c, &j, SUBMIT_MS, err);
     }
     if (st == MR_EINVAL || st == MR_EUNSUPPORTED || st == MR_ENOTFOUND) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/trace.h"
 #include "cli/when.h"
 #include "schemas/codec.h"
 
@@ -153,6 +154,15 @@ static bool apply_not_before(const mr_args *a, mr_job_spec *j) {
     return false;
 }
 
+/* The environment's comes first: the client sees to that one. */
+static void give_trace(mr_job_spec *j) {
+    const char *ours = getenv("TRACEPARENT");
+    mr_trace_context t;
+
+    if (ours && mr_trace_read(&t, ours, strlen(ours))) return;
+    if (mr_trace_make(&t, j->job_id)) mr_trace_write(j->trace.parent, &t);
+}
+
 bool mr_cli_apply_job_options(const mr_args *a, mr_job_spec *j, mr_arena *arena) {
     mr_params *p = &j->params;
     bool ok = true;
@@ -176,6 +186,7 @@ bool mr_cli_apply_job_options(const mr_args *a, mr_job_spec *j, mr_arena *arena)
         p->has_seed = true;
         p->seed = (uint64_t)v;
     }
+    if (mr_args_flag(a, "trace")) give_trace(j);
     return ok && apply_stops(a, j, arena);
 }
 

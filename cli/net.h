@@ -25,7 +25,8 @@
     {"top-p", 0, "X", NULL, "nucleus sampling", NULL},                                             \
     {"top-k", 0, "N", NULL, "sample from the N likeliest", NULL},                                  \
     {"seed", 0, "N", NULL, "same seed, same text", NULL},                                          \
-    {"stop", 0, "TEXT", NULL, "end before this text; repeatable", NULL}
+    {"stop", 0, "TEXT", NULL, "end before this text; repeatable", NULL},                           \
+    {"trace", 0, NULL, NULL, "trace each job: its id is the trace's; TRACEPARENT goes first", NULL}
 /* clang-format on */
 
 extern const char *const mr_cli_priorities[];

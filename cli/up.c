@@ -117,6 +117,18 @@ static mr_status check_model(const up *u, mr_err *err) {
     return MR_OK;
 }
 
+/* What cannot be logged does not start; that is told in one line instead of by each program. */
+static mr_status check_log_dir(const up *u, mr_err *err) {
+    const char *dir = mr_args_get(u->a, "log-dir");
+    struct stat st;
+    if (!dir) return MR_OK;
+    if (stat(dir, &st) != 0) return mr_fail(err, MR_EIO, "log folder %s: %s", dir, strerror(errno));
+    if (!S_ISDIR(st.st_mode)) return mr_fail(err, MR_EIO, "log folder %s is no folder", dir);
+    if (access(dir, W_OK | X_OK) != 0)
+        return mr_fail(err, MR_EIO, "log folder %s: %s", dir, strerror(errno));
+    return MR_OK;
+}
+
 static mr_status find_programs(up *u, mr_err *err) {
     const mr_status st =
         mr_child_beside("millrace-dispatcher", u->dispatcher_bin, sizeof u->dispatcher_bin, err);
@@ -347,15 +359,15 @@ static bool is_hopeless(int exit_status) {
     if (!WIFEXITED(exit_status)) return false;
     const int code = WEXITSTATUS(exit_status);
     return code == EX_USAGE || code == EX_DATAERR || code == EX_NOINPUT || code == EX_CONFIG ||
-           code == 127;
+           code == MR_CHILD_NO_LOG || code == MR_CHILD_NO_EXEC;
 }
 
 static void give_up(up *u, const mr_child *c) {
     fprintf(stderr, "millrace up: %s does not start, giving up; its messages are %s%s\n", c->name,
             c->log_path ? "in " : "above", c->log_path ? c->log_path : "");
-    u->rc = is_hopeless(c->exit_status) && WEXITSTATUS(c->exit_status) != 127
-                ? WEXITSTATUS(c->exit_status)
-                : EX_UNAVAILABLE;
+    const int code = WEXITSTATUS(c->exit_status);
+    const bool told = is_hopeless(c->exit_status) && code < MR_CHILD_NO_LOG; /* by the program */
+    u->rc = told ? code : EX_UNAVAILABLE;
     uv_stop(&u->loop);
 }
 
@@ -409,6 +421,7 @@ static void watch_signals(up *u) {
 /* Until the first child runs a Ctrl-C just ends us: the wait for a broker can be long. */
 static mr_status start_all(up *u, mr_err *err) {
     mr_status st = check_model(u, err);
+    if (st == MR_OK) st = check_log_dir(u, err);
     if (st == MR_OK)
         st = mr_settings_load_pairs(&u->settings, MR_PROGRAM_CLIENT, mr_args_get(u->a, "config"),
                                     NULL, 0, err);

@@ -15,6 +15,7 @@
 #include "client/internal.h"
 #include "schemas/codec.h"
 #include "schemas/codec_utf8.h"
+#include "schemas/headers.h"
 
 enum { ENCODE_LIMIT = 16 << 20 };
 
@@ -107,6 +108,7 @@ typedef struct sent {
     mr_status status;
     char text[256];
     char job_id[MR_JOB_ID_LEN + 1];
+    mr_client_send trace;
 } sent;
 
 static void on_delivery(void *owner, void *cookie, mr_status status, const char *text,
@@ -119,6 +121,7 @@ static void on_delivery(void *owner, void *cookie, mr_status status, const char 
     s->status = status;
     snprintf(s->text, sizeof s->text, "%s", text && text[0] ? text : mr_status_name(status));
     s->n_reports = 1;
+    mr_client_trace_end(c, &s->trace, s->job_id, status);
     if (s->awaited) return;
     if (s->is_job && status != MR_OK && !c->closing) mr_client_submit_failed(c, s->job_id, s->text);
     free(s);
@@ -150,6 +153,7 @@ mr_status mr_client_connect(mr_client **out, const mr_client_options *opt, mr_er
     c->timer.data = c;
     MR_CHECK(uv_async_init(&c->loop, &c->interrupt, on_interrupt) == 0);
     mr_status st = load_settings(c, opt ? opt : &none, err);
+    if (st == MR_OK) st = mr_client_trace_open(c, err);
     if (st == MR_OK) st = open_kafka(c, err);
     if (st != MR_OK) {
         mr_client_close(c);
@@ -157,11 +161,6 @@ mr_status mr_client_connect(mr_client **out, const mr_client_options *opt, mr_er
     }
     *out = c;
     return MR_OK;
-}
-
-static void close_handle(uv_handle_t *h, void *arg) {
-    (void)arg;
-    if (!uv_is_closing(h)) uv_close(h, NULL);
 }
 
 void mr_client_close(mr_client *c) {
@@ -172,7 +171,9 @@ void mr_client_close(mr_client *c) {
     mr_redis_close(c->subscriber);
     mr_redis_close(c->redis);
     mr_kafka_producer_close(c->producer);
-    uv_walk(&c->loop, close_handle, NULL);
+    mr_otlp_close(c->otlp); /* the producer has reported on every job */
+    uv_close((uv_handle_t *)&c->timer, NULL);
+    uv_close((uv_handle_t *)&c->interrupt, NULL);
     turn(c, UV_RUN_DEFAULT);
     MR_CHECK(uv_loop_close(&c->loop) == 0);
     mr_own_drop(&c->own);
@@ -190,9 +191,10 @@ void mr_job_defaults(mr_job_spec *j) {
 }
 
 static mr_status produce(mr_client *c, const char *topic, const char *key, mr_format format,
-                         const void *bytes, size_t n, sent *s, mr_err *err) {
+                         const void *bytes, size_t n, const mr_trace *trace, sent *s, mr_err *err) {
     const char *name = mr_format_content_type(format);
-    const mr_kafka_header type = {"content-type", name, strlen(name)};
+    mr_kafka_header headers[1 + MR_TRACE_HEADERS] = {{"content-type", name, strlen(name)}};
+    const size_t n_headers = 1 + mr_trace_headers(trace, headers + 1);
     /* Opened by the first record: librdkafka looks for a topic that it is asked for right at its
      * start, and up to a second later when it has fallen asleep. */
     const mr_status st = c->producer ? MR_OK
@@ -200,7 +202,7 @@ static mr_status produce(mr_client *c, const char *topic, const char *key, mr_fo
                                                               on_delivery, c, err);
     if (st != MR_OK) return st;
     return mr_kafka_send(c->producer, topic, MR_KAFKA_ANY_PARTITION, key, strlen(key), bytes, n,
-                         &type, 1, s, err);
+                         headers, n_headers, s, err);
 }
 
 static sent *new_sent(const char *job_id, bool is_job, bool awaited, mr_err *err) {
@@ -253,6 +255,7 @@ static mr_status check_job(mr_job_spec *j, mr_err *err) {
 static mr_status send_job(mr_client *c, const mr_job_spec *j, sent *s, mr_err *err) {
     char topic[256];
     mr_arena arena;
+    mr_trace trace;
     const void *bytes;
     size_t n;
 
@@ -267,7 +270,8 @@ static mr_status send_job(mr_client *c, const mr_job_spec *j, sent *s, mr_err *e
     if (st == MR_OK) {
         snprintf(topic, sizeof topic, "%s.jobs.%s", c->settings.topic_prefix,
                  mr_priority_name(j->priority));
-        st = produce(c, topic, j->tenant, j->reply_format, bytes, n, s, err);
+        mr_client_trace_begin(c, j, &trace, &s->trace);
+        st = produce(c, topic, j->tenant, j->reply_format, bytes, n, &trace, s, err);
     }
     mr_arena_drop(&arena);
     return st;
@@ -319,7 +323,8 @@ mr_status mr_client_produce(mr_client *c, const char *topic, const char *job_id,
     if (c->interrupted) return mr_client_late(c, err, "%s", topic);
     sent *s = new_sent(job_id, false, true, err);
     if (!s) return MR_ENOMEM;
-    const mr_status st = produce(c, topic, job_id, MR_FORMAT_JSON, bytes, n, s, err);
+    const mr_status st =
+        produce(c, topic, job_id, MR_FORMAT_JSON, bytes, n, &c->environment, s, err);
     if (st == MR_OK) return await(c, s, MR_CLIENT_META_MS, topic, err);
     free(s);
     return st;

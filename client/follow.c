@@ -1,10 +1,8 @@
 /* follow.c - the tokens of one job, in order, without gap or repeat.
  *
- * Subscribe first, then read the stream, then live off the channel. The next index expected and the
- * number of the last restart are all the state there is: a frame with a smaller index, or with a
- * number that is not above the restart's, was seen; a larger index means that something is missing,
- * and the stream is read again from the last ID. Frames that are not in the stream either (trimmed,
- * expired, dropped while Redis was away) are gone: reading goes on behind them.
+ * Subscribe first, then read the stream, then live off the channel; tail.h says what to do with a
+ * frame. After a gap the stream is read again from the last ID. Frames that are not in the stream
+ * either (trimmed, expired, dropped while Redis was away) are gone: reading goes on behind them.
  *
  * A restart makes `from` void: whoever goes on where an earlier call stopped cannot know whether
  * what he has is from before it, so everything behind it is handed over.
@@ -25,6 +23,7 @@
 #include "base/uuid.h"
 #include "client/internal.h"
 #include "schemas/codec.h"
+#include "schemas/tail.h"
 
 enum { PAGE = 512, REREAD_MS = 1000, SETTLE_MS = 3000, TURN_MS = 250, FRAME_LIMIT = 16 << 20 };
 
@@ -32,9 +31,9 @@ struct mr_follow {
     mr_client *c;
     uintptr_t serial;
     const char *job_id;
-    char hash[160], stream[160], channel[160], last_id[48];
-    uint64_t from, next;                              /* first index wanted; next index expected */
-    uint32_t epoch;                                   /* number of the last restart */
+    char hash[160], stream[160], channel[160];
+    uint64_t from; /* first index wanted */
+    mr_tail tail;
     bool reading, read_again, answered, known, ended; /* answered: the stream was read once */
     uint64_t heard_ms;                                /* last frame */
     uint64_t over_ms; /* since when the hash is known to be terminal; 0: it is not */
@@ -52,29 +51,17 @@ static void give(follow *f, const mr_frame *fr) {
     if (!f->cb(f->owner, fr) || fr->type == MR_FRAME_DONE) f->ended = true;
 }
 
-/* gaps_ok: the frame comes from the stream, so what is missing before it is gone for good.
- * False: a gap. */
-static bool take_frame(follow *f, const mr_frame *fr, bool gaps_ok) {
-    if (fr->type == MR_FRAME_RESTART) {
-        if (fr->attempt <= f->epoch) return true;
-        f->epoch = fr->attempt;
-        f->next = f->from = 0;
-        give(f, fr);
-        return true;
-    }
-    if (fr->type == MR_FRAME_TOKEN && (fr->attempt <= f->epoch || fr->index < f->next)) return true;
-    if (fr->index > f->next && !gaps_ok) return false;
-    if (fr->type == MR_FRAME_TOKEN) {
-        f->next = fr->index + 1;
-        snprintf(f->last_id, sizeof f->last_id, "%u-%" PRIu64, fr->attempt, fr->index);
-        if (fr->index < f->from) return true;
-    }
-    give(f, fr);
+/* False: a gap. */
+static bool take_frame(follow *f, const mr_frame *fr, bool from_stream) {
+    const mr_tail_step step = mr_tail_take(&f->tail, fr, from_stream);
+    if (step != MR_TAIL_TAKE) return step == MR_TAIL_KNOWN;
+    if (fr->type == MR_FRAME_RESTART) f->from = 0;
+    if (fr->type != MR_FRAME_TOKEN || fr->index >= f->from) give(f, fr);
     return true;
 }
 
 /* False: a gap, the frame was not taken. */
-static bool take(follow *f, const void *bytes, size_t n, bool gaps_ok) {
+static bool take(follow *f, const void *bytes, size_t n, bool from_stream) {
     mr_arena arena;
     mr_frame fr;
     mr_err err;
@@ -85,7 +72,7 @@ static bool take(follow *f, const void *bytes, size_t n, bool gaps_ok) {
         mr_log(MR_LOG_WARN, "client", "not a frame, skipped", "job=%s err=" MR_Q, f->job_id,
                err.text);
     else if (strcmp(fr.job_id, f->job_id) == 0 && !f->ended)
-        ok = take_frame(f, &fr, gaps_ok);
+        ok = take_frame(f, &fr, from_stream);
     if (ok) {
         f->known = true;
         f->heard_ms = mr_clock_mono_ms();
@@ -108,7 +95,7 @@ static void take_entry(follow *f, const mr_reply *e) {
     for (size_t k = 0; k + 1 < fields->n_items; k += 2)
         if (strcmp(fields->items[k]->text, "f") == 0)
             (void)take(f, fields->items[k + 1]->text, fields->items[k + 1]->len, true);
-    snprintf(f->last_id, sizeof f->last_id, "%s", e->items[0]->text);
+    mr_tail_at(&f->tail, e->items[0]->text);
 }
 
 static void on_page(void *owner, void *cookie, mr_status status, const mr_reply *r) {
@@ -118,9 +105,9 @@ static void on_page(void *owner, void *cookie, mr_status status, const mr_reply 
     f->changes++;
     if (status != MR_OK || r->type != MR_REPLY_ARRAY) return; /* the next try reads it */
     f->answered = true;
-    const uint64_t heard_ms = f->heard_ms, next = f->next;
+    const uint64_t heard_ms = f->heard_ms, next = f->tail.next;
     for (size_t i = 0; i < r->n_items && !f->ended; i++) take_entry(f, r->items[i]);
-    if (f->next == next) f->heard_ms = heard_ms; /* the last entry, once more */
+    if (f->tail.next == next) f->heard_ms = heard_ms; /* the last entry, once more */
     if (!f->ended && (r->n_items == PAGE || f->read_again)) read_stream(f);
 }
 
@@ -131,8 +118,7 @@ static void read_stream(follow *f) {
         return;
     }
     snprintf(count, sizeof count, "%d", PAGE);
-    const char *argv[] = {"XRANGE", f->stream, f->last_id[0] ? f->last_id : "-",
-                          "+",      "COUNT",   count};
+    const char *argv[] = {"XRANGE", f->stream, mr_tail_from(&f->tail), "+", "COUNT", count};
     f->read_again = false;
     f->reading = mr_redis_command(f->c->redis, MR_COUNT(argv), argv, NULL, on_page,
                                   (void *)f->serial, NULL) == MR_OK;

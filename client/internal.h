@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/kafka.h"
+#include "base/otlp.h"
 #include "base/redis.h"
 #include "client/own.h"
 #include "millrace/millrace.h"
@@ -37,6 +38,11 @@ struct mr_client {
     mr_redis *redis;      /* commands; opened when first needed */
     mr_redis *subscriber; /* pub/sub; lives for one mr_follow */
     uintptr_t serial; /* names a reply, so that a late one finds nobody instead of a dead frame */
+    mr_otlp *otlp;        /* NULL: no collector */
+    double trace_ratio;
+    mr_trace environment; /* of the program that started us */
+    char environment_state[MR_TRACE_STATE + 1];
+
     struct mr_call *call;
     struct mr_follow *follow;
 
@@ -65,6 +71,22 @@ mr_status mr_client_late(mr_client *c, mr_err *err, const char *fmt, ...) MR_PRI
 /* One JSON record about a job; waits for the acknowledgement. */
 mr_status mr_client_produce(mr_client *c, const char *topic, const char *job_id, const void *bytes,
                             size_t n, mr_err *err);
+
+/* ---- trace.c ---- */
+
+typedef struct mr_client_send { /* of the span that sends a job */
+    bool traced;
+    mr_trace_context from;
+    mr_priority lane;
+    uint64_t start_ms; /* wall clock */
+} mr_client_send;
+
+mr_status mr_client_trace_open(mr_client *c, mr_err *err);
+/* What is to travel with j; it borrows from j and c. */
+void mr_client_trace_begin(mr_client *c, const mr_job_spec *j, mr_trace *out, mr_client_send *s);
+/* The brokers have answered. */
+void mr_client_trace_end(mr_client *c, const mr_client_send *s, const char *job_id,
+                         mr_status status);
 
 /* ---- redis_calls.c ---- */
 

@@ -16,3 +16,9 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR
 install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/schemas/ DESTINATION ${CMAKE_INSTALL_DATADIR}/millrace/schemas
         FILES_MATCHING PATTERN "*.schema.json" PATTERN "asyncapi.yaml" PATTERN "tools" EXCLUDE)
+if(NOT MR_ENGINE_ONLY) # units of the system's service manager
+  foreach(unit millrace-dispatcher.service millrace-worker.service)
+    configure_file(${PROJECT_SOURCE_DIR}/compose/systemd/${unit}.in ${CMAKE_BINARY_DIR}/systemd/${unit} @ONLY)
+    install(FILES ${CMAKE_BINARY_DIR}/systemd/${unit} DESTINATION lib/systemd/system)
+  endforeach()
+endif()

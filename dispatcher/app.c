@@ -15,15 +15,18 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/http.h"
 #include "base/log.h"
+#include "base/notify.h"
+#include "base/probes.h"
 #include "dispatcher/cancels.h"
 #include "dispatcher/feed.h"
 #include "dispatcher/follower.h"
 #include "dispatcher/metrics.h"
+#include "dispatcher/page.h"
 #include "dispatcher/peers.h"
 #include "dispatcher/release.h"
 #include "dispatcher/vitals.h"
+#include "dispatcher/webhook_app.h"
 #include "schemas/codec.h"
 
 enum {
@@ -41,11 +44,13 @@ typedef struct app {
     uv_loop_t loop;
     uv_signal_t sigterm, sigint, sighup;
     uv_timer_t tick;
+    uv_prepare_t prepare;
     mr_names names;
     mr_kafka_conf kafka;
     char id[192], transactional_id[300];
     mr_member_conf member; /* of the group that intake joins */
     mr_commit *commit;
+    mr_spans spans;
     mr_policy *policy;
     mr_window *window;
     mr_keys *keys;
@@ -55,11 +60,15 @@ typedef struct app {
     mr_release *release;
     mr_intake *intake;
     mr_follower *follower;
+    mr_webhook_app webhooks;
     mr_kafka_consumer *workers;
     mr_cancels *cancels;
-    mr_http *http;
+    mr_probes *probes; /* NULL: none are wanted */
+    mr_page *page;     /* the same */
+    mr_process process;
     uint64_t opened_ms, swept_ms;
     bool run_soon;
+    mr_notify notify; /* the service manager, if there is one */
     mr_err fatal; /* why we stop, if nobody asked us to */
 } app;
 
@@ -67,6 +76,9 @@ typedef struct app {
 
 static bool vet(void *owner, mr_entry *e, mr_job_error *why) {
     app *a = owner;
+    if (e->from == MR_FROM_JOBS && a->webhooks.webhooks &&
+        !mr_webhooks_vet(a->webhooks.webhooks, &e->job.callback, why))
+        return false;
     return mr_release_vet(a->release, e, why, mr_clock_mono_ms());
 }
 
@@ -131,6 +143,20 @@ static void on_share(void *owner, size_t n_dispatchers) {
     a->run_soon = true;
 }
 
+static void on_job(void *owner, const char *job_id, const char *model, const char *tenant,
+                   const char *state) {
+    const app *a = owner;
+    const bool waits = strcmp(state, "queued") == 0 || strcmp(state, "delayed") == 0;
+    const bool released = strcmp(state, "released") == 0;
+    mr_page_job(a->page, job_id, model, tenant, state,
+                released ? MR_ROLL_RELEASED : waits ? MR_ROLL_WAITS : MR_ROLL_ENDED);
+}
+
+static void on_beat(void *owner, const mr_beat *b) {
+    const app *a = owner;
+    mr_page_beat(a->page, b);
+}
+
 static void on_redis_up(void *owner) {
     app *a = owner;
     if (a->follower) mr_follower_kick(a->follower);
@@ -154,6 +180,7 @@ static void on_heartbeat(void *owner, const mr_kafka_msg *m) {
     if (mr_codec_heartbeat_decode(&h, m->value, m->len, &arena, &err) == MR_OK) {
         const bool new_model = !mr_placement_knows(mr_release_placement(a->release), h.model);
         mr_release_heartbeat(a->release, &h, mr_clock_mono_ms());
+        mr_page_heartbeat(a->page, &h);
         if (new_model) warm_work_topic(a, h.model);
         a->run_soon = true;
     } else {
@@ -179,15 +206,20 @@ static void on_feed_error(void *owner, mr_status status, const char *text, bool 
     if (fatal) on_fatal(owner, text);
 }
 
+/* What was cancelled before is known, or was waited for long enough. */
+static bool may_release(const app *a, uint64_t now_ms) {
+    return mr_cancels_caught_up(a->cancels) || now_ms - a->opened_ms >= CANCELS_WAIT_MS;
+}
+
 static void release_now(app *a) {
     const uint64_t now_ms = mr_clock_mono_ms();
-    if (mr_cancels_caught_up(a->cancels) || now_ms - a->opened_ms >= CANCELS_WAIT_MS)
-        mr_release_run(a->release, now_ms);
+    if (may_release(a, now_ms)) mr_release_run(a->release, now_ms);
 }
 
 static void on_tick(uv_timer_t *t) {
     app *a = t->data;
     const uint64_t now_ms = mr_clock_mono_ms();
+    mr_notify_alive(&a->notify, now_ms);
     mr_intake_tick(a->intake, mr_clock_wall_ms());
     if (now_ms - a->swept_ms >= SWEEP_MS) {
         a->swept_ms = now_ms;
@@ -201,6 +233,7 @@ static void on_signal(uv_signal_t *h, int signum) {
     mr_log(MR_LOG_INFO, "app", "stopping", "signal=%s", signum == SIGTERM ? "SIGTERM" : "SIGINT");
     uv_signal_stop(&a->sigterm);
     uv_signal_stop(&a->sigint);
+    mr_notify_stopping(&a->notify);
     uv_stop(&a->loop);
 }
 
@@ -239,6 +272,7 @@ static void on_reload(uv_signal_t *h, int signum) {
     mr_log_setup(s->log_level, strcmp(s->log_format, "json") == 0);
     const mr_retry_conf retry = retry_conf(s);
     reload_policy(a);
+    mr_webhook_app_reload(&a->webhooks);
     mr_intake_set_window(a->intake, s->window_jobs, s->window_bytes);
     mr_intake_set_retry(a->intake, &retry);
     mr_release_set(a->release, (uint64_t)s->model_grace_ms, (uint64_t)s->worker_timeout_ms,
@@ -250,49 +284,74 @@ static void on_reload(uv_signal_t *h, int signum) {
 
 /* ---- HTTP ---- */
 
-static void answer_text(mr_http_answer *answer, int status, const char *text) {
-    answer->status = status;
-    answer->content_type = "text/plain; charset=utf-8";
-    answer->body = strdup(text);
-    answer->len = answer->body ? strlen(text) : 0;
-}
-
-static void on_livez(void *owner, mr_http_answer *answer) {
+/* The loop answers, so it lives. */
+static const char *not_live(void *owner) {
     (void)owner;
-    answer_text(answer, 200, "ok\n"); /* the loop answers, so it lives */
+    return NULL;
 }
 
-static void on_readyz(void *owner, mr_http_answer *answer) {
+static const char *not_started(void *owner) {
     const app *a = owner;
-    if (!mr_intake_assigned(a->intake))
-        answer_text(answer, 503, "no partitions assigned yet\n");
-    else if (mr_commit_full(a->commit))
-        answer_text(answer, 503, "the brokers take no records now\n");
-    else
-        answer_text(answer, 200, "ok\n");
+    return may_release(a, mr_clock_mono_ms()) ? NULL : "reading what was cancelled before";
 }
 
-static void on_metrics(void *owner, mr_http_answer *answer) {
+static const char *not_ready(void *owner) {
     const app *a = owner;
-    const mr_metrics_view v = {.intake = a->intake,
-                               .release = a->release,
-                               .window = a->window,
-                               .follower = a->follower,
-                               .commit = a->commit,
-                               .status = a->view,
-                               .peers = a->peers,
-                               .keys = a->keys,
-                               .now_ms = mr_clock_mono_ms()};
-    answer->status = 200;
-    answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
-    answer->body = mr_metrics_text(&v, &answer->len);
-    if (!answer->body) answer_text(answer, 500, "out of memory\n");
+    if (!mr_intake_assigned(a->intake)) return "no partitions assigned yet";
+    if (mr_commit_full(a->commit)) return "the brokers take no records now";
+    return not_started(owner);
 }
 
-static const mr_http_route routes[] = {
-    {"/livez", on_livez}, {"/readyz", on_readyz}, {"/metrics", on_metrics}, {NULL, NULL}};
+static char *metrics_text(void *owner, size_t *len) {
+    app *a = owner;
+    const mr_dispatcher_sources from = {.intake = a->intake,
+                                        .release = a->release,
+                                        .window = a->window,
+                                        .follower = a->follower,
+                                        .commit = a->commit,
+                                        .status = a->view,
+                                        .peers = a->peers,
+                                        .keys = a->keys,
+                                        .webhooks = a->webhooks.webhooks,
+                                        .otlp = a->spans.otlp,
+                                        .process = &a->process,
+                                        .now_ms = mr_clock_mono_ms()};
+    return mr_dispatcher_metrics(&from, len);
+}
+
+static mr_status open_probes(app *a, mr_err *err) {
+    const mr_probes_conf conf = {.listen = a->s->dispatcher_listen,
+                                 .owner = a,
+                                 .not_live = not_live,
+                                 .not_ready = not_ready,
+                                 .not_started = not_started,
+                                 .metrics = metrics_text};
+    if (!a->s->dispatcher_listen[0]) return MR_OK;
+    return mr_probes_open(&a->probes, &a->loop, &conf, err);
+}
+
+static mr_status open_page(app *a, mr_err *err) {
+    if (!a->probes) return MR_OK;
+    const mr_page_conf conf = {.kafka = &a->kafka,
+                               .names = &a->names,
+                               .redis_url = a->s->redis_url,
+                               .dispatcher = a->id,
+                               .token = a->s->http_token,
+                               .hosts = a->s->http_hosts,
+                               .timeout_ms = START_TIMEOUT_MS,
+                               .http = mr_probes_http(a->probes)};
+    return mr_page_open(&a->page, &a->loop, &conf, err);
+}
 
 /* ---- open, run, close ---- */
+
+/* A manager with a wrong address is told nothing; that is no reason not to work. */
+static void open_notify(app *a) {
+    mr_err err = {0};
+
+    if (mr_notify_init(&a->notify, &err) != MR_OK)
+        mr_log(MR_LOG_WARN, "app", "the service manager is told nothing", "err=" MR_Q, err.text);
+}
 
 static mr_status ensure_topics(app *a, mr_err *err) {
     static const char *const compact[] = {"cleanup.policy=compact", NULL};
@@ -308,7 +367,7 @@ static mr_status ensure_topics(app *a, mr_err *err) {
     const mr_kafka_topic other[] = {{names->keys, n, keys},       {names->results, n, NULL},
                                     {names->dead, 1, NULL},       {names->control, 1, NULL},
                                     {names->workers, 1, compact}, {names->dispatchers, 1, beats}};
-    mr_kafka_topic topics[MR_INGRESS_TOPICS + MR_COUNT(other)];
+    mr_kafka_topic topics[MR_INGRESS_TOPICS + MR_COUNT(other) + MR_WEBHOOK_TOPICS];
     const char *ingress[MR_INGRESS_TOPICS + 1];
 
     if (!a->s->create_topics) return MR_OK;
@@ -319,6 +378,7 @@ static mr_status ensure_topics(app *a, mr_err *err) {
     for (size_t i = 0; i < MR_INGRESS_TOPICS; i++)
         topics[i] = (mr_kafka_topic){ingress[i], n, NULL};
     memcpy(topics + MR_INGRESS_TOPICS, other, sizeof other);
+    mr_webhook_app_topics(names, n, topics + MR_INGRESS_TOPICS + MR_COUNT(other));
     return mr_kafka_ensure_topics(&a->kafka, topics, MR_COUNT(topics), START_TIMEOUT_MS, err);
 }
 
@@ -362,6 +422,7 @@ static mr_status open_follower(app *a, mr_err *err) {
     mr_follower_conf conf = {.member = a->member,
                              .topic = a->names.results,
                              .view = a->view,
+                             .spans = &a->spans,
                              .owner = a,
                              .on_charged = on_charged,
                              .on_fatal = on_fatal};
@@ -372,6 +433,18 @@ static mr_status open_follower(app *a, mr_err *err) {
      */
     conf.member.instance_id = NULL;
     return mr_follower_open(&a->follower, &a->loop, &conf, err);
+}
+
+static mr_status open_webhooks(app *a, mr_err *err) {
+    const mr_webhook_app_conf conf = {.settings = a->s,
+                                      .policy = a->policy,
+                                      .names = &a->names,
+                                      .kafka = &a->kafka,
+                                      .member = &a->member,
+                                      .transactional_id = a->transactional_id,
+                                      .owner = a,
+                                      .on_fatal = on_fatal_commit};
+    return mr_webhook_app_open(&a->webhooks, &a->loop, &conf, err);
 }
 
 /* What waits, and what tenants may have of it. */
@@ -385,6 +458,16 @@ static mr_status open_queue(app *a, mr_err *err) {
     return st == MR_OK ? mr_vitals_open(&a->vitals, a->window, a->policy, err) : st;
 }
 
+static mr_status open_spans(app *a, mr_err *err) {
+    const mr_otlp_conf conf = {.endpoint = a->s->otlp_endpoint,
+                               .headers = a->s->otlp_headers,
+                               .service = "millrace-dispatcher",
+                               .instance = a->id};
+    a->spans.names = &a->names;
+    a->spans.topic_prefix = a->s->topic_prefix;
+    return mr_otlp_open(&a->spans.otlp, &a->loop, &conf, err);
+}
+
 static mr_status open_view(app *a, mr_err *err) {
     const mr_settings *s = a->s;
     const mr_status_conf vc = {.redis_url = s->redis_url,
@@ -392,7 +475,8 @@ static mr_status open_view(app *a, mr_err *err) {
                                .dispatcher = a->id,
                                .ttl_s = s->status_ttl_s,
                                .owner = a,
-                               .on_up = on_redis_up};
+                               .on_up = on_redis_up,
+                               .on_job = on_job};
     return mr_status_open(&a->view, &a->loop, &vc, err);
 }
 
@@ -403,6 +487,7 @@ static mr_status open_release(app *a, mr_err *err) {
                                 .window = a->window,
                                 .policy = a->policy,
                                 .view = a->view,
+                                .spans = &a->spans,
                                 .default_model = s->default_model,
                                 .models = s->models,
                                 .model_grace_ms = (uint64_t)s->model_grace_ms,
@@ -435,6 +520,8 @@ static mr_status open_intake(app *a, mr_err *err) {
                          .retry = retry_conf(s),
                          .window_jobs = s->window_jobs,
                          .window_bytes = s->window_bytes,
+                         .spans = &a->spans,
+                         .trace_ratio = mr_trace_ratio(s->trace_ratio),
                          .owner = a,
                          .vet = vet,
                          .on_queued = on_queued,
@@ -470,6 +557,7 @@ static mr_status open_feeds(app *a, mr_err *err) {
                               .owner = a,
                               .on_fill = on_fill_beat,
                               .on_share = on_share,
+                              .on_beat = on_beat,
                               .on_fatal = on_fatal};
     mr_status st = mr_feed_open(&a->workers, &a->loop, &fc, err);
     if (st == MR_OK) st = mr_cancels_open(&a->cancels, &a->loop, &cc, err);
@@ -478,21 +566,25 @@ static mr_status open_feeds(app *a, mr_err *err) {
 
 static mr_status open_parts(app *a, mr_err *err) {
     mr_status st = ensure_topics(a, err);
+    if (st == MR_OK) st = open_spans(a, err);
     if (st == MR_OK) st = open_commit(a, err);
     if (st == MR_OK) st = open_queue(a, err);
     if (st == MR_OK) st = open_view(a, err);
     if (st == MR_OK) st = open_release(a, err);
     if (st == MR_OK) st = open_intake(a, err);
     if (st == MR_OK) st = open_follower(a, err);
+    if (st == MR_OK) st = open_webhooks(a, err);
     if (st == MR_OK) st = open_feeds(a, err);
-    if (st == MR_OK && a->s->dispatcher_listen[0])
-        st = mr_http_open(&a->http, &a->loop, a->s->dispatcher_listen, routes, a, err);
+    if (st == MR_OK) st = open_probes(a, err);
+    if (st == MR_OK) st = open_page(a, err);
     a->opened_ms = mr_clock_mono_ms();
     return st;
 }
 
 static void close_parts(app *a) {
-    mr_http_close(a->http);
+    mr_probes_close(a->probes);
+    mr_page_close(a->page);
+    a->page = NULL; /* what still is heard of goes nowhere */
     mr_cancels_close(a->cancels);
     mr_kafka_consumer_close(a->workers);
     mr_peers_close(a->peers);
@@ -501,22 +593,31 @@ static void close_parts(app *a) {
     mr_intake_close(a->intake);
     mr_keys_close(a->keys);
     mr_follower_close(a->follower);
+    mr_webhook_app_close(&a->webhooks);
     mr_status_close(a->view);
     mr_release_close(a->release);
     mr_vitals_close(a->vitals);
     mr_window_close(a->window);
     mr_policy_close(a->policy);
+    mr_otlp_close(a->spans.otlp); /* what all of them had to say is sent while the loop runs dry */
 }
 
-static void close_handle(uv_handle_t *h, void *arg) {
-    (void)arg;
-    if (!uv_is_closing(h)) uv_close(h, NULL);
+static void init_handles(app *a) {
+    uv_timer_init(&a->loop, &a->tick);
+    uv_prepare_init(&a->loop, &a->prepare);
+    uv_signal_init(&a->loop, &a->sigterm);
+    uv_signal_init(&a->loop, &a->sigint);
+    uv_signal_init(&a->loop, &a->sighup);
+    a->tick.data = a->prepare.data = a;
+    a->sigterm.data = a->sigint.data = a->sighup.data = a;
 }
 
-static mr_status start_handle(app *a, uv_signal_t *h, uv_signal_cb cb, int signum) {
-    uv_signal_init(&a->loop, h);
-    h->data = a;
-    return uv_signal_start(h, cb, signum) == 0 ? MR_OK : MR_EINTERNAL;
+static void close_handles(app *a) {
+    uv_close((uv_handle_t *)&a->tick, NULL);
+    uv_close((uv_handle_t *)&a->prepare, NULL);
+    uv_close((uv_handle_t *)&a->sigterm, NULL);
+    uv_close((uv_handle_t *)&a->sigint, NULL);
+    uv_close((uv_handle_t *)&a->sighup, NULL);
 }
 
 /* Records of one loop turn are released together, not one by one as they are decoded. */
@@ -529,41 +630,42 @@ static void on_prepare(uv_prepare_t *p) {
     mr_intake_flow(a->intake);
 }
 
+static mr_status start_handles(app *a, mr_err *err) {
+    uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS);
+    uv_prepare_start(&a->prepare, on_prepare);
+    if (uv_signal_start(&a->sigterm, on_signal, SIGTERM) != 0 ||
+        uv_signal_start(&a->sigint, on_signal, SIGINT) != 0 ||
+        uv_signal_start(&a->sighup, on_reload, SIGHUP) != 0)
+        return mr_fail(err, MR_EINTERNAL, "cannot watch for signals");
+    return MR_OK;
+}
+
 mr_status mr_dispatcher_run(mr_settings *s, int argc, char *const *argv, mr_err *err) {
     app *a = calloc(1, sizeof *a);
-    uv_prepare_t prepare;
 
     if (!a) return mr_fail(err, MR_ENOMEM, "dispatcher: out of memory");
     a->s = s;
     a->argc = argc;
     a->argv = argv;
     MR_CHECK(uv_loop_init(&a->loop) == 0);
+    init_handles(a);
     mr_status st = mr_names_init(&a->names, s->topic_prefix, s->redis_prefix, err);
     a->kafka = (mr_kafka_conf){s->kafka_brokers, "millrace-dispatcher", s->kafka_extra};
     name_self(a);
+    open_notify(a);
     if (st == MR_OK) st = open_parts(a, err);
-    if (st == MR_OK) {
-        uv_timer_init(&a->loop, &a->tick);
-        a->tick.data = a;
-        uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS);
-        uv_prepare_init(&a->loop, &prepare);
-        prepare.data = a;
-        uv_prepare_start(&prepare, on_prepare);
-        if (start_handle(a, &a->sigterm, on_signal, SIGTERM) != MR_OK ||
-            start_handle(a, &a->sigint, on_signal, SIGINT) != MR_OK ||
-            start_handle(a, &a->sighup, on_reload, SIGHUP) != MR_OK)
-            st = mr_fail(err, MR_EINTERNAL, "cannot watch for signals");
-    }
+    if (st == MR_OK) st = start_handles(a, err);
     if (st == MR_OK) {
         mr_log(MR_LOG_INFO, "app", "dispatcher started",
                "id=" MR_Q " brokers=" MR_Q " kafka_lib=" MR_Q " prefix=%s group=%s commit=%s",
                a->id, s->kafka_brokers, mr_kafka_version(), s->topic_prefix, s->dispatcher_group,
                s->commit_mode);
+        mr_notify_ready(&a->notify);
         uv_run(&a->loop, UV_RUN_DEFAULT);
         if (a->fatal.status != MR_OK) st = mr_fail(err, a->fatal.status, "%s", a->fatal.text);
     }
     close_parts(a);
-    uv_walk(&a->loop, close_handle, NULL);
+    close_handles(a);
     uv_run(&a->loop, UV_RUN_DEFAULT);
     MR_CHECK(uv_loop_close(&a->loop) == 0);
     free(a);

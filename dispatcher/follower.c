@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "schemas/codec.h"
 #include "schemas/headers.h"
@@ -30,6 +31,8 @@ struct told {
     mr_follower *f;
     mr_arena arena;
     mr_result result;
+    mr_trace trace;
+    uint64_t read_ms; /* wall clock */
     mr_origin at;
     int32_t partition;
     size_t bytes; /* of the record */
@@ -106,11 +109,13 @@ static void on_told(void *owner, void *arg, mr_status st) {
         hold(t);
         return;
     }
-    if (st == MR_OK)
+    if (st == MR_OK) {
         f->n_told++;
-    else
+        mr_spans_done(f->conf.spans, &t->result, &t->trace, t->read_ms);
+    } else {
         mr_log(MR_LOG_WARN, "follower", "result not announced", "job=%s part=%d off=%lld",
                t->result.job_id, t->partition, (long long)t->at.offset);
+    }
     mr_parts_finish(f->parts, t->at);
     told_free(t);
     if (has_room(f)) resume(f);
@@ -145,6 +150,14 @@ static void settle(mr_follower *f, const mr_kafka_msg *m, const mr_result *r) {
         f->conf.on_charged(f->conf.owner, r, lane, tokens);
 }
 
+static void trace(told *t, const mr_kafka_msg *m) {
+    const mr_spans *spans = t->f->conf.spans;
+    if (!mr_spans_on(spans)) return;
+    t->read_ms = mr_clock_wall_ms();
+    mr_trace_of(&t->trace, m, &t->arena);
+    mr_spans_job(spans, &t->result, &t->trace);
+}
+
 static void on_msg(void *owner, const mr_kafka_msg *m) {
     mr_follower *f = owner;
     const int part = mr_parts_find(f->parts, m->topic, m->partition);
@@ -174,6 +187,7 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
     else if (mr_codec_result_decode(&t->result, format, m->value, m->len, &t->arena, &err) ==
              MR_OK) {
         settle(f, m, &t->result);
+        trace(t, m);
         if (!mr_status_up(f->view) || f->retry_head)
             hold(t); /* keep their order */
         else

@@ -10,6 +10,7 @@
 #define MR_DISPATCHER_FOLLOWER_H
 
 #include "dispatcher/member.h"
+#include "dispatcher/spans.h"
 #include "dispatcher/status.h"
 
 typedef struct mr_follower mr_follower;
@@ -18,6 +19,7 @@ typedef struct mr_follower_conf {
     mr_member_conf member;
     const char *topic;
     mr_status_view *view;
+    const mr_spans *spans; /* NULL: none */
     void *owner;
     /* A job that a tenant was charged so many tokens for has ended; r has what it used. */
     void (*on_charged)(void *owner, const mr_result *r, mr_priority lane, uint32_t charged);

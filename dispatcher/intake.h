@@ -20,6 +20,7 @@
 #include "dispatcher/names.h"
 #include "dispatcher/policy.h"
 #include "dispatcher/retry.h"
+#include "dispatcher/spans.h"
 #include "dispatcher/window.h"
 
 typedef struct mr_intake mr_intake;
@@ -48,6 +49,8 @@ typedef struct mr_intake_conf {
     int32_t n_keyed; /* partitions of keyed */
     mr_retry_conf retry;
     int64_t window_jobs, window_bytes;
+    const mr_spans *spans; /* NULL: none */
+    double trace_ratio; /* part of the jobs without a trace that get one, 0..1 */
     void *owner;
     /* A new entry may enter the window: give it its model, or say why not (fill code, field and
      * message of why and return false). */
@@ -90,6 +93,9 @@ size_t mr_intake_bytes(const mr_intake *in);
 size_t mr_intake_held(const mr_intake *in); /* jobs that are not due */
 /* Partitions that are ours, and *paused of them. */
 size_t mr_intake_parts(const mr_intake *in, size_t *paused);
+/* Records of a lane's partitions that have no fate yet, read or not; of what a paused partition has
+ * got since its last fetch nothing is known. */
+uint64_t mr_intake_lag(const mr_intake *in, mr_priority lane);
 bool mr_intake_assigned(const mr_intake *in); /* has had its first assignment */
 
 #endif

@@ -15,10 +15,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "dispatcher/cost.h"
 #include "dispatcher/history.h"
 #include "dispatcher/intake_internal.h"
 #include "schemas/codec.h"
+#include "schemas/headers.h"
 
 enum {
     RETRY_MS = 1000,
@@ -61,7 +63,8 @@ static mr_result result_of(const mr_entry *e, mr_job_status status, const mr_job
                    .finished_ms = now_ms,
                    .queue_ms = now_ms > j->received_ms ? (uint32_t)(now_ms - j->received_ms) : 0,
                    .metadata = j->metadata,
-                   .n_metadata = j->n_metadata};
+                   .n_metadata = j->n_metadata,
+                   .callback = j->callback};
     memcpy(r.job_id, j->job_id, sizeof r.job_id);
     return r;
 }
@@ -80,8 +83,9 @@ static void end(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_e
     mr_result r = result_of(e, status, why);
     r.duplicate_of = duplicate_of;
     count_end(in, &r);
+    mr_spans_ended(in->conf.spans, e, status, why);
     if (e->at.part >= 0)
-        mr_refusals_result(in->refusals, e->at, &r, e->job.reply_format, e->traceparent);
+        mr_refusals_result(in->refusals, e->at, &r, e->job.reply_format, &e->job.trace);
     forget(in, e);
 }
 
@@ -323,7 +327,7 @@ static void end_dead(mr_intake *in, mr_entry *e, const mr_kafka_msg *m, const mr
     const mr_result r = result_of(e, MR_STATUS_FAILED, &why);
     count_end(in, &r);
     in->counts.dead++;
-    mr_refusals_failed(in->refusals, e->at, m, &r, e->job.reply_format, e->traceparent);
+    mr_refusals_failed(in->refusals, e->at, m, &r, e->job.reply_format, &e->job.trace);
     forget(in, e);
 }
 
@@ -408,7 +412,7 @@ static uint64_t time_of(const mr_kafka_msg *m) {
 }
 
 static void reject_record(mr_intake *in, mr_origin at, const mr_kafka_msg *m,
-                          const mr_codec_error *why, const char *traceparent) {
+                          const mr_codec_error *why, const mr_trace *trace) {
     mr_result r = {.model = why->model,
                    .tenant = why->tenant[0] ? why->tenant : "default",
                    .status = MR_STATUS_REJECTED,
@@ -422,16 +426,25 @@ static void reject_record(mr_intake *in, mr_origin at, const mr_kafka_msg *m,
     in->counts.rejected++;
     mr_log(MR_LOG_INFO, "intake", "job rejected", "job=%s code=%s field=" MR_Q, r.job_id, why->code,
            why->field);
-    mr_refusals_result(in->refusals, at, &r, why->format, traceparent);
+    mr_refusals_result(in->refusals, at, &r, why->format, trace);
+}
+
+/* Part of the jobs that nobody traces get a trace of their own. Read again it is the same one. */
+static void give_trace(const mr_intake *in, mr_job_spec *j) {
+    mr_trace_context t;
+    if (j->trace.parent[0] || !mr_trace_chosen(j->job_id, in->conf.trace_ratio)) return;
+    if (mr_trace_make(&t, j->job_id)) mr_trace_write(j->trace.parent, &t);
 }
 
 /* The dispatcher's fields of a job from outside. */
-static void complete(mr_job_spec *j, const mr_kafka_msg *m, mr_priority lane, mr_format format) {
+static void complete(const mr_intake *in, mr_job_spec *j, const mr_kafka_msg *m, mr_priority lane,
+                     mr_format format) {
     if (j->priority < lane) j->priority = lane; /* the topic has the last word; lower is allowed */
     j->reply_format = format;
     j->attempt = 1;
     j->received_ms = time_of(m);
     j->expires_ms = j->deadline_ms ? j->received_ms + j->deadline_ms : 0;
+    give_trace(in, j);
 }
 
 static void count_record(mr_intake *in, const mr_ingress *from) {
@@ -445,7 +458,6 @@ static void take_job(mr_intake *in, const mr_kafka_msg *m, mr_origin at, const m
                      mr_format format) {
     const bool inside = from->kind != MR_FROM_JOBS;
     mr_codec_error why = {0};
-    size_t len = 0;
 
     mr_entry *e = mr_entries_make(in->entries, at, from->kind);
     if (!e) {
@@ -453,15 +465,16 @@ static void take_job(mr_intake *in, const mr_kafka_msg *m, mr_origin at, const m
                "topic=%s part=%d off=%lld", m->topic, m->partition, (long long)m->offset);
         return;
     }
-    const char *trace = mr_kafka_msg_header(m, "traceparent", &len);
-    if (trace && len <= MR_TRACEPARENT_MAX) memcpy(e->traceparent, trace, len);
-    if (mr_codec_job_decode(&e->job, format, m->value, m->len, inside, &e->arena, &why) == MR_OK) {
-        if (!inside) complete(&e->job, m, from->lane, format);
+    const mr_status st =
+        mr_codec_job_decode(&e->job, format, m->value, m->len, inside, &e->arena, &why);
+    mr_trace_of(&e->job.trace, m, &e->arena);
+    if (st == MR_OK) {
+        if (!inside) complete(in, &e->job, m, from->lane, format);
         admit(in, e, m, from);
         return;
     }
     if (why.has_job_id)
-        reject_record(in, at, m, &why, e->traceparent);
+        reject_record(in, at, m, &why, &e->job.trace);
     else
         dead_letter(in, at, m, why.code, why.message);
     mr_entries_free(in->entries, e);

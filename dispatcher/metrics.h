@@ -2,13 +2,16 @@
 #ifndef MR_DISPATCHER_METRICS_H
 #define MR_DISPATCHER_METRICS_H
 
+#include "base/otlp.h"
+#include "base/process.h"
 #include "dispatcher/follower.h"
 #include "dispatcher/intake.h"
 #include "dispatcher/keys.h"
 #include "dispatcher/peers.h"
 #include "dispatcher/release.h"
+#include "dispatcher/webhook.h"
 
-typedef struct mr_metrics_view { /* borrowed */
+typedef struct mr_dispatcher_sources { /* borrowed */
     const mr_intake *intake;
     const mr_release *release;
     const mr_window *window;
@@ -17,10 +20,15 @@ typedef struct mr_metrics_view { /* borrowed */
     const mr_status_view *status;
     const mr_peers *peers;
     const mr_keys *keys;
+    const mr_webhooks *webhooks;
+    const mr_otlp *otlp; /* NULL: none */
+    mr_process *process;
     uint64_t now_ms; /* monotonic */
-} mr_metrics_view;
+} mr_dispatcher_sources;
 
 /* malloc'd text, NULL: out of memory. */
-char *mr_metrics_text(const mr_metrics_view *v, size_t *len);
+char *mr_dispatcher_metrics(const mr_dispatcher_sources *from, size_t *len);
+/* The table, for docs/METRICS.md. */
+const mr_metric *mr_dispatcher_rows(size_t *n);
 
 #endif

@@ -8,6 +8,9 @@
 const uint64_t mr_tier_ms[MR_TIER_N] = {1000, 5000, 30000, 300000, 1800000};
 static const char *const tier_names[MR_TIER_N] = {"1s", "5s", "30s", "5m", "30m"};
 
+const uint64_t mr_webhook_tier_ms[MR_WEBHOOK_TIER_N] = {0, 5000, 300000, 3600000};
+static const char *const webhook_names[MR_WEBHOOK_TIER_N] = {"", ".5s", ".5m", ".1h"};
+
 static bool topic_byte(char c) {
     return isalnum((unsigned char)c) || c == '.' || c == '_' || c == '-';
 }
@@ -33,6 +36,10 @@ mr_status mr_names_init(mr_names *n, const char *topic_prefix, const char *redis
                  mr_priority_name((mr_priority)l));
     for (int t = 0; t < MR_TIER_N; t++)
         snprintf(n->delay[t], sizeof n->delay[t], "%s.delay.%s", topic_prefix, tier_names[t]);
+    for (int t = 0; t < MR_WEBHOOK_TIER_N; t++)
+        snprintf(n->webhooks[t], sizeof n->webhooks[t], "%s.webhooks%s", topic_prefix,
+                 webhook_names[t]);
+    snprintf(n->deliveries, sizeof n->deliveries, "%s.deliveries", topic_prefix);
     snprintf(n->attempts, sizeof n->attempts, "%s.attempts", topic_prefix);
     snprintf(n->keyed, sizeof n->keyed, "%s.keyed", topic_prefix);
     snprintf(n->keys, sizeof n->keys, "%s.keys", topic_prefix);

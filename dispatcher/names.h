@@ -10,11 +10,16 @@
 /* How long a record stays in each delay topic: 1 s, 5 s, 30 s, 5 min, 30 min. */
 extern const uint64_t mr_tier_ms[MR_TIER_N];
 
+/* Events that are owed stand so long in each of their topics: at once, 5 s, 5 min, 1 h. */
+#define MR_WEBHOOK_TIER_N 4
+extern const uint64_t mr_webhook_tier_ms[MR_WEBHOOK_TIER_N];
+
 typedef struct mr_names {
     char jobs[MR_PRIORITY_N][MR_NAME_MAX];
     char attempts[MR_NAME_MAX], delay[MR_TIER_N][MR_NAME_MAX];
     char keyed[MR_NAME_MAX], keys[MR_NAME_MAX]; /* idempotency keys: see keys.h */
     char workers[MR_NAME_MAX], dispatchers[MR_NAME_MAX];
+    char webhooks[MR_WEBHOOK_TIER_N][MR_NAME_MAX], deliveries[MR_NAME_MAX]; /* see webhook.h */
     char results[MR_NAME_MAX], control[MR_NAME_MAX], dead[MR_NAME_MAX];
     char topic_prefix[64], redis_prefix[64];
 } mr_names;

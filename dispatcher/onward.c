@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "dispatcher/history.h"
 #include "schemas/codec.h"
+#include "schemas/headers.h"
 
 enum { ENCODE_LIMIT = 16 << 20 };
 
@@ -79,14 +80,13 @@ static void on_committed(void *owner, void *arg, mr_status status, const char *w
 
 static void hand_over(hop *h) {
     const mr_entry *e = h->e;
-    const mr_kafka_header headers[2] = {{"content-type", "application/msgpack", 19},
-                                        {"traceparent", e->traceparent, strlen(e->traceparent)}};
+    mr_kafka_header headers[1 + MR_TRACE_HEADERS] = {{"content-type", "application/msgpack", 19}};
     mr_commit_record records[2] = {{.topic = h->topic,
                                     .partition = h->partition,
                                     .key = e->job.job_id,
                                     .key_len = strlen(e->job.job_id),
                                     .headers = headers,
-                                    .n_headers = e->traceparent[0] ? 2 : 1},
+                                    .n_headers = 1 + mr_trace_headers(&e->job.trace, headers + 1)},
                                    h->index};
     mr_arena arena;
     mr_err err = {0};

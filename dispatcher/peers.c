@@ -98,6 +98,7 @@ static void count(mr_peers *p) {
 }
 
 static void note(mr_peers *p, const mr_beat *b) {
+    if (p->conf.on_beat) p->conf.on_beat(p->conf.owner, b);
     if (strcmp(b->dispatcher, p->conf.dispatcher) == 0) return;
     peer *o = need_peer(p, b->dispatcher);
     if (!o) return;

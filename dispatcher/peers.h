@@ -29,6 +29,8 @@ typedef struct mr_peers_conf {
     void (*on_fill)(void *owner, mr_beat *b);
     /* So many dispatchers have jobs waiting, this one included: at least 1. */
     void (*on_share)(void *owner, size_t n);
+    /* Each beat that is read, our own too; borrowed. NULL allowed. */
+    void (*on_beat)(void *owner, const mr_beat *b);
     void (*on_fatal)(void *owner, const char *text); /* nothing more will come: stop */
 } mr_peers_conf;
 

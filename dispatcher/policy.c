@@ -201,6 +201,10 @@ const mr_rule *mr_policy_rule(const mr_policy *p, const char *tenant) {
     return mr_rules_find(p->rules, tenant);
 }
 
+bool mr_policy_has_callback(const mr_policy *p) {
+    return mr_rules_have_callback(p->rules);
+}
+
 /* ---- jobs ---- */
 
 static bool refuse_backlog(mr_policy *p, account *a, const char *tenant, uint64_t now_ms,

@@ -26,6 +26,8 @@ mr_status mr_policy_parse(mr_policy *p, const char *yaml, size_t n, mr_err *err)
 
 const mr_rule *mr_policy_rule(const mr_policy *p, const char *tenant); /* until the next load */
 
+bool mr_policy_has_callback(const mr_policy *p); /* some tenant's rule has one */
+
 /* A job of the tenant has come. False: it must end as `rejected`; why is filled, until the next
  * call: code "rate_limited" or "backlog_full", with the limit, the value and retry_after_ms. True:
  * it is counted as waiting until mr_policy_left. */

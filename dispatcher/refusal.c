@@ -1,5 +1,5 @@
 /* refusal.c - see refusal.h. An answer keeps what its short form needs until the outcome is known:
- * a few hundred bytes, whatever the size of the record. */
+ * a few hundred bytes and its callback, whatever the size of the record. */
 #include "dispatcher/refusal.h"
 
 #include <stdio.h>
@@ -10,8 +10,9 @@
 #include "base/log.h"
 #include "schemas/codec.h"
 #include "schemas/headers.h"
+#include "schemas/webhook.h"
 
-enum { SCRATCH_LIMIT = 4 << 20, CODE_MAX = 64, WHY_MAX = 200 };
+enum { SCRATCH_LIMIT = 4 << 20, TRACE_LIMIT = 4096, CODE_MAX = 64, WHY_MAX = 200 };
 
 typedef struct answer answer;
 struct answer {
@@ -26,6 +27,9 @@ struct answer {
     uint64_t received_ms;
     char code[CODE_MAX]; /* of the error; of a dead letter its cause */
     char why[WHY_MAX];   /* it was refused */
+    char traceparent[MR_JOB_TRACEPARENT + 1];
+    char tenant[MR_JOB_MAX_NAME + 1];
+    char callback[]; /* as a header; "": none */
 };
 
 struct mr_refusals {
@@ -104,9 +108,9 @@ static mr_commit_record record_to(const answer *r, const char *topic, const void
                               .n_headers = n_headers};
 }
 
-/* result, dead: NULL when there is none. Takes r over. */
-static void give(answer *r, const mr_result *result, const char *traceparent, const mr_dead *dead) {
-    const mr_kafka_header type = {"content-type", "application/json", 16};
+/* result, dead: NULL when there is none; then trace may be, too. Takes r over. */
+static void give(answer *r, const mr_result *result, const mr_dead *dead, const mr_trace *trace) {
+    mr_kafka_header head[1 + MR_TRACE_HEADERS] = {{"content-type", "application/json", 16}};
     const mr_names *names = r->box->names;
     mr_commit_record records[2];
     mr_result_headers headers;
@@ -118,13 +122,14 @@ static void give(answer *r, const mr_result *result, const char *traceparent, co
     mr_arena_init(&arena, SCRATCH_LIMIT);
     if (result) {
         st = mr_codec_result_encode(result, r->format, &arena, &bytes, &len);
-        mr_result_headers_init(&headers, result, r->format, "dispatcher", traceparent);
+        mr_result_headers_init(&headers, result, r->format, "dispatcher", trace);
         if (st == MR_OK)
             records[n++] = record_to(r, names->results, bytes, len, headers.list, headers.n);
     }
     if (dead && st == MR_OK) {
         st = mr_codec_dead_encode(dead, &arena, &bytes, &len);
-        if (st == MR_OK) records[n++] = record_to(r, names->dead, bytes, len, &type, 1);
+        const size_t n_head = 1 + mr_trace_headers(trace, head + 1);
+        if (st == MR_OK) records[n++] = record_to(r, names->dead, bytes, len, head, n_head);
     }
     if (st == MR_OK)
         hand_over(r, records, n);
@@ -135,16 +140,24 @@ static void give(answer *r, const mr_result *result, const char *traceparent, co
 
 /* ---- in full ---- */
 
-static answer *make(mr_refusals *a, mr_origin at) {
-    answer *r = calloc(1, sizeof *r);
+/* result NULL: none. */
+static answer *make(mr_refusals *a, mr_origin at, const mr_result *result) {
+    char callback[MR_CALLBACK_TEXT] = "";
+    const size_t len = result ? mr_callback_write(callback, &result->callback) : 0;
+    answer *r = calloc(1, sizeof *r + len + 1);
     if (r) {
         r->box = a;
         r->at = at;
+        memcpy(r->callback, callback, len + 1);
     } else {
         mr_log(MR_LOG_ERROR, "refusal", "out of memory, record left to the next start", "off=%lld",
                (long long)at.offset);
     }
     return r;
+}
+
+static void note_trace(answer *r, const mr_trace *trace) {
+    memcpy(r->traceparent, trace->parent, sizeof r->traceparent);
 }
 
 static void note_result(answer *r, const mr_result *result, mr_format format) {
@@ -153,15 +166,17 @@ static void note_result(answer *r, const mr_result *result, mr_format format) {
     r->status = result->status;
     r->format = format;
     r->received_ms = result->received_ms;
+    snprintf(r->tenant, sizeof r->tenant, "%s", result->tenant);
     snprintf(r->code, sizeof r->code, "%s", result->error.code ? result->error.code : "");
 }
 
 void mr_refusals_result(mr_refusals *a, mr_origin at, const mr_result *result, mr_format format,
-                        const char *traceparent) {
-    answer *r = make(a, at);
+                        const mr_trace *trace) {
+    answer *r = make(a, at, result);
     if (!r) return;
     note_result(r, result, format);
-    give(r, result, traceparent, NULL);
+    note_trace(r, trace);
+    give(r, result, NULL, trace);
 }
 
 /* cut[cap] holds the message of a dead letter whose payload is cut. */
@@ -187,35 +202,43 @@ void mr_refusals_dead(mr_refusals *a, mr_origin at, const mr_kafka_msg *m, const
                       const char *message) {
     char cut[640];
     const mr_dead dead = dead_of(m, cause, message, cut, sizeof cut);
-    answer *r = make(a, at);
+    answer *r = make(a, at, NULL);
+    mr_arena arena;
+    mr_trace trace;
+
     if (!r) return;
+    mr_arena_init(&arena, TRACE_LIMIT);
+    mr_trace_of(&trace, m, &arena);
     r->dead = true;
     snprintf(r->code, sizeof r->code, "%s", cause);
-    give(r, NULL, "", &dead);
+    note_trace(r, &trace);
+    give(r, NULL, &dead, &trace);
+    mr_arena_drop(&arena);
 }
 
 void mr_refusals_failed(mr_refusals *a, mr_origin at, const mr_kafka_msg *m,
-                        const mr_result *result, mr_format format, const char *traceparent) {
+                        const mr_result *result, mr_format format, const mr_trace *trace) {
     char cut[640];
     mr_dead dead = dead_of(m, result->error.code, result->error.message, cut, sizeof cut);
-    answer *r = make(a, at);
+    answer *r = make(a, at, result);
     if (!r) return;
     note_result(r, result, format);
     r->dead = true;
     dead.job_id = r->job_id;
-    give(r, result, traceparent, &dead);
+    note_trace(r, trace);
+    give(r, result, &dead, trace);
 }
 
 void mr_refusals_none(mr_refusals *a, mr_origin at) {
-    answer *r = make(a, at);
-    if (r) give(r, NULL, "", NULL);
+    answer *r = make(a, at, NULL);
+    if (r) give(r, NULL, NULL, NULL);
 }
 
 /* ---- in short ---- */
 
 static mr_result short_result(const answer *r, const char *message) {
     mr_result result = {.model = "",
-                        .tenant = "default",
+                        .tenant = r->tenant,
                         .status = r->status,
                         .finish_reason = "",
                         .text = "",
@@ -244,9 +267,15 @@ static void try_short(answer *r) {
     char message[WHY_MAX + 80];
     r->in_short = true;
     snprintf(message, sizeof message, "the whole record could not be written: %s", r->why);
-    const mr_result result = short_result(r, message);
+    mr_result result = short_result(r, message);
     const mr_dead dead = short_dead(r, message);
-    give(r, r->result ? &result : NULL, "", r->dead ? &dead : NULL);
+    mr_trace trace = {.parent = ""};
+    mr_arena arena;
+    mr_arena_init(&arena, SCRATCH_LIMIT);
+    (void)mr_callback_read(&result.callback, r->callback, strlen(r->callback), &arena);
+    memcpy(trace.parent, r->traceparent, sizeof trace.parent);
+    give(r, r->result ? &result : NULL, r->dead ? &dead : NULL, &trace);
+    mr_arena_drop(&arena);
 }
 
 void mr_refusals_tick(mr_refusals *a, uint64_t now_ms) {

@@ -21,16 +21,16 @@ mr_status mr_refusals_open(mr_refusals **out, mr_commit *commit, const mr_names 
 /* The committer must be closed before: it reports to what dies here. NULL is allowed. */
 void mr_refusals_close(mr_refusals *a);
 
-/* r and traceparent ("": none) are copied. */
+/* r and trace are copied. */
 void mr_refusals_result(mr_refusals *a, mr_origin at, const mr_result *r, mr_format format,
-                        const char *traceparent);
+                        const mr_trace *trace);
 /* m is no job: its bytes become a dead letter. */
 void mr_refusals_dead(mr_refusals *a, mr_origin at, const mr_kafka_msg *m, const char *cause,
                       const char *message);
 /* m is a job that has failed for good: r, and a dead letter of its bytes with the message of r, all
  * or nothing. */
 void mr_refusals_failed(mr_refusals *a, mr_origin at, const mr_kafka_msg *m, const mr_result *r,
-                        mr_format format, const char *traceparent);
+                        mr_format format, const mr_trace *trace);
 /* The record needs no answer. */
 void mr_refusals_none(mr_refusals *a, mr_origin at);
 /* Tries again what is not taken yet, every MR_REFUSAL_RETRY_MS. now_ms: monotonic. */

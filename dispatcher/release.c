@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "dispatcher/history.h"
 #include "schemas/codec.h"
+#include "schemas/headers.h"
 #include "schemas/prefix.h"
 
 enum {
@@ -40,6 +41,8 @@ struct release {   /* a job on its way to its work topic */
     mr_release *r;
     mr_entry *e;
     uint64_t lost_ms; /* since when it is not; 0: it was never missed */
+    uint64_t turn_ms; /* wall clock: when its turn had come; 0: nobody asks */
+    uint64_t decided_ms;
 };
 
 typedef struct candidate { /* a job that was taken out of the window, and what its place depends on
@@ -65,6 +68,12 @@ struct mr_release {
     mr_arena arena;    /* of the record that is encoded */
 };
 
+static void init_counts(mr_release_counts *c) {
+    for (int lane = 0; lane < MR_PRIORITY_N; lane++)
+        mr_histogram_init(&c->waited[lane], &mr_buckets_wait);
+    mr_histogram_init(&c->handed_over, &mr_buckets_call);
+}
+
 mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_t now_ms,
                           mr_err *err) {
     mr_release *r = calloc(1, sizeof *r);
@@ -72,6 +81,7 @@ mr_status mr_release_open(mr_release **out, const mr_release_conf *conf, uint64_
     if (!r) return mr_fail(err, MR_ENOMEM, "release: out of memory");
     r->conf = *conf;
     r->opened_ms = now_ms;
+    init_counts(&r->counts);
     mr_arena_init(&r->arena, ENCODE_LIMIT);
     const mr_status st =
         mr_placement_open(&r->placement, conf->lookahead, conf->worker_timeout_ms, err);
@@ -250,6 +260,20 @@ static void wait_for_topic(release *rel) {
     rel->r->lost = rel;
 }
 
+static void count(mr_release_counts *c, const release *rel, uint64_t now_ms) {
+    const mr_job_spec *j = &rel->e->job;
+    const uint64_t took_ms = now_ms - rel->decided_ms;
+    const uint64_t decided_ms = mr_clock_wall_ms() - took_ms;
+    const uint64_t from_ms =
+        j->not_before_ms > j->received_ms ? j->not_before_ms : j->received_ms;
+
+    c->lanes[rel->e->lane]++;
+    mr_histogram_add(&c->handed_over, took_ms * 1000);
+    if (j->n_history > 0) return; /* it has been released before */
+    mr_histogram_add(&c->waited[rel->e->lane],
+                     decided_ms > from_ms ? (decided_ms - from_ms) * 1000 : 0);
+}
+
 static void on_released(void *owner, void *arg, mr_status status, const char *why, int64_t offset) {
     release *rel = arg;
     mr_release *r = rel->r;
@@ -257,7 +281,8 @@ static void on_released(void *owner, void *arg, mr_status status, const char *wh
     (void)owner;
     if (status == MR_OK) {
         mr_placement_released(r->placement, rel->e->job.model, rel->e->work_partition, offset);
-        r->counts.lanes[rel->e->lane]++;
+        count(&r->counts, rel, now_ms);
+        mr_spans_released(r->conf.spans, rel->e, rel->turn_ms, offset);
         mr_intake_released(r->intake, rel->e);
         free(rel);
     } else if (status == MR_ECANCELED) {
@@ -273,8 +298,7 @@ static void on_released(void *owner, void *arg, mr_status status, const char *wh
 /* MR_OK: on_released will tell, or it has ended here. MR_ELIMIT: not now. */
 static mr_status hand_over(release *rel) {
     const mr_entry *e = rel->e;
-    mr_kafka_header headers[2] = {{"content-type", "application/msgpack", 19},
-                                  {"traceparent", e->traceparent, strlen(e->traceparent)}};
+    mr_kafka_header headers[1 + MR_TRACE_HEADERS] = {{"content-type", "application/msgpack", 19}};
     mr_status st = MR_ECANCELED;
     char topic[MR_NAME_MAX];
     mr_err err = {0};
@@ -283,7 +307,7 @@ static mr_status hand_over(release *rel) {
                                .key = e->job.job_id,
                                .key_len = strlen(e->job.job_id),
                                .headers = headers,
-                               .n_headers = e->traceparent[0] ? 2 : 1};
+                               .n_headers = 1 + mr_trace_headers(&e->job.trace, headers + 1)};
 
     mr_names_work(rel->r->conf.names, e->job.model, topic);
     if (encode(rel->r, e, &record.value, &record.len) != MR_OK)
@@ -317,11 +341,13 @@ static void retry_lost(mr_release *r, uint64_t now_ms) {
 /* ---- deciding ---- */
 
 /* Sends e to a partition that take() has chosen. False: no room in the committer or in memory. */
-static bool send_job(mr_release *r, mr_entry *e, int32_t partition) {
+static bool send_job(mr_release *r, mr_entry *e, int32_t partition, uint64_t now_ms) {
     release *rel = calloc(1, sizeof *rel);
     if (!rel) return false;
     rel->r = r;
     rel->e = e;
+    rel->decided_ms = now_ms;
+    rel->turn_ms = mr_spans_on(r->conf.spans) ? mr_clock_wall_ms() : 0;
     e->work_partition = partition;
     if (hand_over(rel) == MR_OK) return true;
     free(rel);
@@ -383,7 +409,7 @@ static outcome place(mr_release *r, const candidate *c, uint64_t now_ms) {
     tell(r, c, &at, c->avoid && strcmp(c->avoid, at.worker) == 0, now_ms);
     e->job.charged = e->cost;
     pay_rate(r, e, now_ms);
-    if (send_job(r, e, at.partition)) return PLACED;
+    if (send_job(r, e, at.partition, now_ms)) return PLACED;
     mr_placement_failed(r->placement, e->job.model, at.partition);
     refund_rate(r, e);
     return NO_ROOM;

@@ -8,6 +8,7 @@
 #ifndef MR_DISPATCHER_RELEASE_H
 #define MR_DISPATCHER_RELEASE_H
 
+#include "base/histogram.h"
 #include "dispatcher/intake.h"
 #include "dispatcher/placement.h"
 #include "dispatcher/policy.h"
@@ -25,6 +26,9 @@ typedef struct mr_release_counts {
     uint64_t cached;     /* where some of the job's beginning was known */
     uint64_t aside;      /* after the job had been set aside */
     uint64_t again;      /* the worker that had just failed it, for want of another */
+    /* From a job's record, or the time that it asked for, to the first decision about it. */
+    mr_histogram waited[MR_PRIORITY_N];
+    mr_histogram handed_over;           /* from a decision to its commit in the work topic */
 } mr_release_counts;
 
 typedef struct mr_release_conf {
@@ -33,6 +37,7 @@ typedef struct mr_release_conf {
     mr_window *window;
     mr_policy *policy;
     mr_status_view *view;
+    const mr_spans *spans;     /* NULL: none */
     const char *default_model; /* "": the only one reported */
     const char *models;        /* comma-separated names that are known before a worker reports */
     uint64_t model_grace_ms, worker_timeout_ms;

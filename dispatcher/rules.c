@@ -5,16 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "millrace/job.h"
 #include "schemas/codec.h"
 #include "schemas/yaml.h"
 
-enum { FIRST_ROWS = 16, SHOWN_BYTES = 96 };
+enum { FIRST_ROWS = 16, SHOWN_BYTES = 96, TEXT_LIMIT = 16 << 20 };
 
-typedef enum field { WEIGHT, JOBS_PER_S, TOKENS_PER_MIN, BACKLOG, OVER, FIELD_N } field;
+typedef enum field { WEIGHT, JOBS_PER_S, TOKENS_PER_MIN, BACKLOG, OVER, CALLBACK_URL,
+              CALLBACK_SECRET, CALLBACK_EVENTS, FIELD_N } field;
 
 static const char *const field_names[FIELD_N] = {"weight", "jobs_per_s", "tokens_per_min",
-                                                 "backlog", "over"};
+                                                 "backlog", "over", "callback_url",
+                                                 "callback_secret", "callback_events"};
 static const struct {
     double lo, hi;
 } limits[OVER] = {
@@ -26,9 +27,10 @@ typedef struct row {
     unsigned given; /* bits of field */
     size_t line;    /* of the file */
     mr_rule rule;
-} row;
+} row; /* texts of the callback are in the arena */
 
 struct mr_rules {
+    mr_arena arena;
     mr_rule others; /* `default` */
     row *rows;      /* [n], sorted by tenant */
     size_t n, cap;
@@ -76,8 +78,47 @@ static mr_status read_number(const mr_yaml_item *item, field f, double *out, mr_
     return MR_OK;
 }
 
-static mr_status set_field(row *x, field f, const mr_yaml_item *item, mr_err *err) {
+/* "succeeded,failed" */
+static mr_status read_events(mr_rules *r, mr_callback *c, const mr_yaml_item *item, mr_err *err) {
+    const char **events = mr_arena_calloc(&r->arena, MR_JOB_MAX_EVENTS, sizeof *events);
+    char *rest = mr_arena_copy(&r->arena, item->value, strlen(item->value));
+
+    if (!events || !rest) return mr_fail(err, MR_ENOMEM, "%s: out of memory", item->at);
+    c->events = events;
+    c->n_events = 0;
+    for (char *name; (name = strsep(&rest, ",")) != NULL;) {
+        unsigned s = 0;
+        while (s <= MR_STATUS_EXPIRED && strcmp(name, mr_job_status_name((mr_job_status)s))) s++;
+        if (s > MR_STATUS_EXPIRED || c->n_events == MR_JOB_MAX_EVENTS)
+            return mr_fail(err, MR_EINVAL,
+                           "%s: tenant \"%s\": callback_events: \"%.*s\" must be of succeeded, "
+                           "failed, rejected, cancelled, expired, with commas between them",
+                           item->at, item->names[1], SHOWN_BYTES, item->value);
+        events[c->n_events++] = mr_job_status_name((mr_job_status)s);
+    }
+    return MR_OK;
+}
+
+static mr_status read_callback(mr_rules *r, row *x, field f, const mr_yaml_item *item,
+                               mr_err *err) {
+    const size_t n = strlen(item->value);
+    const size_t most = f == CALLBACK_URL ? MR_JOB_MAX_URL : MR_JOB_MAX_NAME;
+    mr_callback *c = &x->rule.callback;
+
+    if (f == CALLBACK_EVENTS) return read_events(r, c, item, err);
+    if (n < 1 || n > most || item->value[strcspn(item->value, " \t\r\n")])
+        return mr_fail(err, MR_EINVAL, "%s: tenant \"%s\": %s has %zu bytes, must have 1..%zu, and "
+                       "no blank", item->at, x->tenant, field_names[f], n, most);
+    const char *text = mr_arena_copy(&r->arena, item->value, n);
+    if (!text) return mr_fail(err, MR_ENOMEM, "%s: out of memory", item->at);
+    *(f == CALLBACK_URL ? &c->url : &c->secret_id) = text;
+    return MR_OK;
+}
+
+static mr_status set_field(mr_rules *r, row *x, field f, const mr_yaml_item *item, mr_err *err) {
     double number = 0;
+
+    if (f >= CALLBACK_URL) return read_callback(r, x, f, item, err);
 
     if (f == OVER) {
         x->rule.reject = strcmp(item->value, "reject") == 0;
@@ -104,7 +145,7 @@ static mr_status fail_name(const mr_yaml_item *item, const char *what, const cha
                    nearest ? "\"?" : "");
 }
 
-static mr_status read_field(row *x, const mr_yaml_item *item, mr_err *err) {
+static mr_status read_field(mr_rules *r, row *x, const mr_yaml_item *item, mr_err *err) {
     for (int f = 0; f < FIELD_N; f++) {
         if (strcmp(item->names[2], field_names[f]) != 0) continue;
         if (!item->value)
@@ -114,7 +155,7 @@ static mr_status read_field(row *x, const mr_yaml_item *item, mr_err *err) {
             return mr_fail(err, MR_EINVAL, "%s: tenant \"%s\": %s is there twice", item->at,
                            x->tenant, field_names[f]);
         x->given |= 1u << f;
-        return set_field(x, (field)f, item, err);
+        return set_field(r, x, (field)f, item, err);
     }
     return fail_name(item, "limit", field_names, FIELD_N, err);
 }
@@ -125,7 +166,7 @@ static mr_status on_item(void *owner, const mr_yaml_item *item, mr_err *err) {
 
     if (item->n_names == 1 && strcmp(item->names[0], top[0]) != 0)
         return fail_name(item, "name", top, 1, err);
-    if (item->n_names == 3) return read_field(&r->rows[r->n - 1], item, err);
+    if (item->n_names == 3) return read_field(r, &r->rows[r->n - 1], item, err);
     if (item->value)
         return mr_fail(err, MR_EINVAL, "%s: %s: \"%.*s\" must be a map", item->at,
                        item->names[item->n_names - 1], SHOWN_BYTES, item->value);
@@ -149,6 +190,11 @@ static void fill_in(row *x, const mr_rule *from) {
     if (!(x->given & 1u << TOKENS_PER_MIN)) x->rule.tokens_per_min = from->tokens_per_min;
     if (!(x->given & 1u << BACKLOG)) x->rule.backlog = from->backlog;
     if (!(x->given & 1u << OVER)) x->rule.reject = from->reject;
+    if (!(x->given & 1u << CALLBACK_URL)) x->rule.callback.url = from->callback.url;
+    if (!(x->given & 1u << CALLBACK_SECRET)) x->rule.callback.secret_id = from->callback.secret_id;
+    if (x->given & 1u << CALLBACK_EVENTS) return;
+    x->rule.callback.events = from->callback.events;
+    x->rule.callback.n_events = from->callback.n_events;
 }
 
 static row *find_row(const mr_rules *r, const char *tenant) {
@@ -192,6 +238,7 @@ static mr_status read_rules(mr_rules **out, const char *source, const char *yaml
 
     *out = NULL;
     if (!r) return mr_fail(err, MR_ENOMEM, "tenants: out of memory");
+    mr_arena_init(&r->arena, TEXT_LIMIT);
     if (yaml)
         st = mr_yaml_read(source, yaml, n, on_item, r, err);
     else if (*source)
@@ -214,6 +261,7 @@ mr_status mr_rules_parse(mr_rules **out, const char *yaml, size_t n, mr_err *err
 
 void mr_rules_close(mr_rules *r) {
     if (!r) return;
+    mr_arena_drop(&r->arena);
     free(r->rows);
     free(r);
 }
@@ -221,4 +269,10 @@ void mr_rules_close(mr_rules *r) {
 const mr_rule *mr_rules_find(const mr_rules *r, const char *tenant) {
     const row *x = find_row(r, tenant);
     return x ? &x->rule : &r->others;
+}
+
+bool mr_rules_have_callback(const mr_rules *r) {
+    for (size_t i = 0; i < r->n; i++)
+        if (r->rows[i].rule.callback.url) return true;
+    return false;
 }

@@ -2,7 +2,8 @@
  *
  *     tenants:
  *       default: {weight: 1, jobs_per_s: 50, tokens_per_min: 200000, backlog: 10000, over: delay}
- *       acme:    {weight: 4}
+ *       acme:    {weight: 4, callback_url: "https://acme.example/hooks", callback_secret: main,
+ *                 callback_events: "succeeded,failed"}
  *
  * `default` is for tenants that are not named; what a rule leaves out it takes from there; 0: no
  * limit. Pure but for reading the file. Bound: MR_MAX_RULES named tenants. */
@@ -13,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "millrace/error.h"
+#include "millrace/job.h"
 
 #define MR_MAX_RULES 4096
 
@@ -23,6 +24,7 @@ typedef struct mr_rule {
     uint64_t tokens_per_min; /* 0: any */
     uint64_t backlog;        /* jobs that wait in one dispatcher; 0: any */
     bool reject;             /* over its rate: end it, else let it wait */
+    mr_callback callback;    /* of its jobs that have none; url NULL: none */
 } mr_rule;
 
 typedef struct mr_rules mr_rules;
@@ -34,5 +36,6 @@ mr_status mr_rules_parse(mr_rules **out, const char *yaml, size_t n, mr_err *err
 void mr_rules_close(mr_rules *r); /* NULL is allowed */
 
 const mr_rule *mr_rules_find(const mr_rules *r, const char *tenant); /* until close */
+bool mr_rules_have_callback(const mr_rules *r); /* of any tenant */
 
 #endif

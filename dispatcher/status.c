@@ -10,32 +10,28 @@
 #include "base/log.h"
 #include "schemas/codec.h"
 
-/* KEYS: hash, stream. ARGV: ttl s, attempt, index, frame, channel, has been released (0, 1), now in
- * s, then the hash's fields and values.
- * The end goes behind what readers may have seen. They have this end already, or the job ended
- * before the worker that wrote the result had claimed the stream: then the stream's last ID is not
- * smaller, and the end gets the next number, since nothing else may come any more. Where Redis
- * knows of no claim and no frame of a job that was released, it may have lost them: then the number
- * is the time, as a worker takes it in that case. */
+#define MAX_NUMBER 4294967000u /* of an attempt; room for those behind it */
+
+/* KEYS: hash, stream. ARGV: ttl s, frame id, frame, channel, then the hash's fields and values.
+ * An ID that is not larger than the stream's last one: readers have this end already, or the job
+ * ended before the worker that wrote the result had claimed the stream. Then the end goes behind
+ * what is there, under the next number: nothing else may come any more. */
 static const char end_lua[] =
-    "local frame\n"
-    "local last = redis.pcall('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]\n"
-    "local function add(number)\n"
-    "  frame = string.gsub(ARGV[4], '\"attempt\":%d+', '\"attempt\":' .. number, 1)\n"
-    "  return redis.pcall('XADD', KEYS[2], number .. '-' .. ARGV[3], 'f', frame)\n"
+    "local frame = ARGV[3]\n"
+    "local ok = redis.pcall('XADD', KEYS[2], ARGV[2], 'f', frame)\n"
+    "if type(ok) == 'table' and ok.err and string.find(ok.err, 'equal or smaller', 1, true) then\n"
+    "  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]\n"
+    "  if last and not string.find(last[2][2], '\"type\":\"done\"', 1, true) then\n"
+    "    local attempt = string.format('%d', tonumber(string.match(last[1], '^%d+')) + 1)\n"
+    "    frame = string.gsub(frame, '\"attempt\":%d+', '\"attempt\":' .. attempt, 1)\n"
+    "    ok = redis.pcall('XADD', KEYS[2], attempt .. string.match(ARGV[2], '-%d+$'), 'f', frame)\n"
+    "  end\n"
     "end\n"
-    "local lost = ARGV[6] == '1' and not last and redis.call('HEXISTS', KEYS[1], 'claim') == 0\n"
-    "local ok = add(lost and ARGV[7] or ARGV[2])\n"
-    "if last and type(ok) == 'table' and ok.err and\n"
-    "    string.find(ok.err, 'equal or smaller', 1, true) and\n"
-    "    not string.find(last[2][2], '\"type\":\"done\"', 1, true) then\n"
-    "  ok = add(string.format('%d', tonumber(string.match(last[1], '^%d+')) + 1))\n"
-    "end\n"
-    "redis.call('HSET', KEYS[1], unpack(ARGV, 8))\n"
+    "redis.call('HSET', KEYS[1], unpack(ARGV, 5))\n"
     "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
     "redis.call('EXPIRE', KEYS[2], ARGV[1])\n"
     "if type(ok) == 'table' and ok.err then return 0 end\n"
-    "redis.call('PUBLISH', ARGV[5], frame)\n"
+    "redis.call('PUBLISH', ARGV[4], frame)\n"
     "return 1\n";
 
 /* KEYS: hash. ARGV: ttl s, turn, fields and values.
@@ -127,7 +123,7 @@ static void make_keys(const mr_status_view *v, const char *job, keys *k) {
 }
 
 typedef struct args {
-    const char *v[24];
+    const char *v[32];
     char numbers[8][24]; /* texts of those that are numbers */
     size_t n, n_numbers;
 } args;
@@ -157,9 +153,15 @@ static void add_number_field(args *a, const char *field, uint64_t n) {
     add_number(a, n);
 }
 
+static void tell(const mr_status_view *v, const char *job_id, const char *model, const char *tenant,
+                 const char *state) {
+    if (v->conf.on_job) v->conf.on_job(v->conf.owner, job_id, model, tenant, state);
+}
+
 void mr_status_waiting(mr_status_view *v, const mr_job_spec *j, const mr_status_wait *w) {
     keys k;
     args a = {.n = 0};
+    tell(v, j->job_id, j->model, j->tenant, w->state);
     if (!mr_status_up(v)) return;
     make_hash_key(v, j->job_id, &k);
     add(&a, k.hash);
@@ -177,6 +179,7 @@ void mr_status_waiting(mr_status_view *v, const mr_job_spec *j, const mr_status_
         add_text_field(&a, "dispatcher", v->conf.dispatcher);
     }
     if (w->due_ms) add_number_field(&a, "due_ms", w->due_ms);
+    if (j->trace.parent[0]) add_text_field(&a, "traceparent", j->trace.parent);
     (void)mr_redis_eval(v->redis, v->waiting_script, 1, a.n, a.v, NULL, NULL, NULL, NULL);
 }
 
@@ -202,42 +205,49 @@ static void on_end(void *owner, void *cookie, mr_status status, const mr_reply *
     call.done(call.owner, call.arg, status);
 }
 
+/* The number of the attempt in the end of a stream. A result without tokens may be of a worker that
+ * never claimed the stream, while readers remember frames of an earlier one that Redis has lost: its
+ * number is the time, as a worker takes it in that case. The job's time and not ours, so that an
+ * end that is told twice has one ID. */
+static uint32_t number_of(const mr_result *r) {
+    const uint64_t end_s = r->finished_ms / 1000 + 1;
+    if (!r->attempt) return 1; /* never released: there are no frames */
+    return r->completion_tokens || end_s <= r->attempt || end_s > MAX_NUMBER ? r->attempt
+                                                                             : (uint32_t)end_s;
+}
+
 mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition, int64_t offset,
                         void (*done)(void *owner, void *arg, mr_status st), void *owner,
                         void *arg) {
     mr_frame frame = {.type = MR_FRAME_DONE,
-                      .attempt = r->attempt ? r->attempt : 1,
+                      .attempt = number_of(r),
                       .index = r->completion_tokens,
                       .status = r->status,
                       .finish_reason = r->finish_reason,
                       .error = r->error};
     keys k;
-    char json[2048], index[24], now[24], now_s[24], part[16], off[24], tokens[16], attempt[16];
-    const uint64_t now_ms = mr_clock_wall_ms();
+    char json[2048], id[48], now[24], part[16], off[24], tokens[16], attempt[16];
     size_t len;
 
+    tell(v, r->job_id, r->model, r->tenant, mr_job_status_name(r->status));
     memcpy(frame.job_id, r->job_id, sizeof frame.job_id);
     if (mr_codec_frame_encode(&frame, json, sizeof json, &len) != MR_OK) {
         frame.error.message = ""; /* longer than a frame may be: the result has it whole */
         if (mr_codec_frame_encode(&frame, json, sizeof json, &len) != MR_OK) return MR_EINVAL;
     }
     make_keys(v, r->job_id, &k);
-    snprintf(index, sizeof index, "%" PRIu64, frame.index);
-    snprintf(now, sizeof now, "%" PRIu64, now_ms);
-    snprintf(now_s, sizeof now_s, "%" PRIu64, now_ms / 1000);
+    snprintf(id, sizeof id, "%u-%" PRIu64, frame.attempt, frame.index);
+    snprintf(now, sizeof now, "%" PRIu64, mr_clock_wall_ms());
     snprintf(part, sizeof part, "%d", partition);
     snprintf(off, sizeof off, "%" PRId64, offset);
     snprintf(tokens, sizeof tokens, "%u", r->completion_tokens);
-    snprintf(attempt, sizeof attempt, "%u", frame.attempt);
+    snprintf(attempt, sizeof attempt, "%u", r->attempt ? r->attempt : 1);
     const char *argv[] = {k.hash,
                           k.stream,
                           v->ttl,
-                          attempt,
-                          index,
+                          id,
                           json,
                           k.channel,
-                          r->attempt > 0 ? "1" : "0",
-                          now_s,
                           "state",
                           mr_job_status_name(r->status),
                           "model",

@@ -16,6 +16,10 @@ typedef struct mr_status_conf {
     int64_t ttl_s;
     void *owner;
     void (*on_up)(void *owner); /* Redis is there (again) */
+    /* Each state that is to be shown of a job, whether or not Redis is there; NULL allowed. state is
+     * static text. */
+    void (*on_job)(void *owner, const char *job_id, const char *model, const char *tenant,
+                   const char *state);
 } mr_status_conf;
 
 mr_status mr_status_open(mr_status_view **out, uv_loop_t *loop, const mr_status_conf *conf,

@@ -27,11 +27,10 @@
 #include "base/parts.h"
 #include "millrace/job.h"
 
-#define MR_MAX_MODELS      64
-#define MR_MAX_TENANTS     4096
-#define MR_TRACEPARENT_MAX 64
-#define MR_AGE_TURN        8
-#define MR_TENANT_OTHERS   "" /* the account that tenants share; none has this name */
+#define MR_MAX_MODELS    64
+#define MR_MAX_TENANTS   4096
+#define MR_AGE_TURN      8
+#define MR_TENANT_OTHERS "" /* the account that tenants share; none has this name */
 
 #define MR_LANE_BIT(lane) (1u << (lane))
 #define MR_LANES_ALL      (MR_LANE_BIT(MR_PRIORITY_N) - 1)
@@ -48,7 +47,6 @@ struct mr_entry {                  /* one accepted job, from decode until its fa
     mr_priority lane;
     mr_origin at; /* at.part -1: that partition was revoked */
     size_t bytes; /* of memory, arena and all */
-    char traceparent[MR_TRACEPARENT_MAX + 1];
     uint32_t cost;        /* tokens it will probably use: prompt and answer; at least 1 */
     mr_entry_place place; /* who has linked it: window, delay, or nobody */
     unsigned from;        /* owner's: kind of its topic, see names.h */

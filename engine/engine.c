@@ -328,6 +328,9 @@ const char *mr_engine_device(const mr_engine *e, const char **why) {
     if (why) *why = e->no_gpu.text[0] ? e->no_gpu.text : NULL;
     return e->device ? e->device->name : "cpu";
 }
+const char *mr_engine_pci(const mr_engine *e) {
+    return e->device && e->device->pci[0] ? e->device->pci : NULL;
+}
 int mr_engine_n_threads(const mr_engine *e) {
     return mr_pool_size(e->pool);
 }

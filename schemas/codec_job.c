@@ -172,6 +172,7 @@ static const mr_field job_fields[] = {
     INSIDE("backoffs", MR_FIELD_U32, UINT32_MAX, backoffs),
     INSIDE("due_ms", MR_FIELD_U64, INT64_MAX, due_ms),
     INSIDE("charged", MR_FIELD_U32, UINT32_MAX, charged),
+    INSIDE("wasted_tokens", MR_FIELD_U32, UINT32_MAX, wasted_tokens),
     INSIDE("need_tokens", MR_FIELD_U32, UINT32_MAX, need_tokens),
     INSIDE("key_held", MR_FIELD_BOOL, 0, key_held),
     {.name = "history", .kind = MR_FIELD_CALL, .flags = MR_FIELD_INTERNAL, .read = read_history},
@@ -366,6 +367,7 @@ static void write_internal_job(mr_writer *w, const void *object) {
     if (j->backoffs) mr_write_u64_field(w, "backoffs", j->backoffs);
     if (j->due_ms) mr_write_u64_field(w, "due_ms", j->due_ms);
     if (j->charged) mr_write_u64_field(w, "charged", j->charged);
+    if (j->wasted_tokens) mr_write_u64_field(w, "wasted_tokens", j->wasted_tokens);
     if (j->need_tokens) mr_write_u64_field(w, "need_tokens", j->need_tokens);
     if (j->key_held) mr_write_bool_field(w, "key_held", true);
     write_history(w, j);

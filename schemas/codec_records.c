@@ -1,6 +1,9 @@
 /* codec_records.c - names and the error, shared by jobs, results and frames. Pure. */
 #include "schemas/codec_records.h"
 
+#include <stdio.h>
+#include <time.h>
+
 #define MAX_MESSAGE 4096
 
 const char *const mr_status_names[] = {"succeeded", "failed",  "rejected",
@@ -44,4 +47,14 @@ void mr_write_job_error(mr_writer *w, const mr_job_error *e) {
     mr_write_text_field(w, "message", e->message);
     if (e->retry_after_ms) mr_write_u64_field(w, "retry_after_ms", e->retry_after_ms);
     mr_write_end(w);
+}
+
+void mr_time_text(char out[MR_TIME_TEXT], uint64_t wall_ms) {
+    const time_t seconds = (time_t)(wall_ms / 1000);
+    char text[MR_TIME_TEXT - 8];
+    struct tm tm;
+
+    gmtime_r(&seconds, &tm);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out, MR_TIME_TEXT, "%s.%03uZ", text, (unsigned)(wall_ms % 1000));
 }

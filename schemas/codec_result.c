@@ -73,6 +73,7 @@ static const mr_field usage_fields[] = {
     COUNT("prompt_tokens", prompt_tokens),
     COUNT("completion_tokens", completion_tokens),
     COUNT("cached_tokens", cached_tokens),
+    COUNT("wasted_tokens", wasted_tokens),
     {.name = NULL},
 };
 
@@ -131,13 +132,14 @@ static void write_logprob(mr_writer *w, const mr_token_logprob *lp) {
     mr_write_end(w);
 }
 
-static void write_usage(mr_writer *w, const mr_result *res) {
+void mr_write_usage(mr_writer *w, const mr_result *res) {
     mr_write_key(w, "usage");
     mr_write_map(w);
     mr_write_u64_field(w, "prompt_tokens", res->prompt_tokens);
     mr_write_u64_field(w, "completion_tokens", res->completion_tokens);
     mr_write_u64_field(w, "total_tokens", (uint64_t)res->prompt_tokens + res->completion_tokens);
     mr_write_u64_field(w, "cached_tokens", res->cached_tokens);
+    mr_write_u64_field(w, "wasted_tokens", res->wasted_tokens);
     mr_write_end(w);
 }
 
@@ -153,7 +155,7 @@ static void write_timings(mr_writer *w, const mr_result *res) {
     mr_write_end(w);
 }
 
-static void write_result(mr_writer *w, const void *object) {
+void mr_write_result(mr_writer *w, const void *object) {
     const mr_result *res = object;
 
     mr_write_map(w);
@@ -164,7 +166,7 @@ static void write_result(mr_writer *w, const void *object) {
     mr_write_text_field(w, "finish_reason", res->finish_reason);
     mr_write_key(w, "text");
     mr_write_text(w, res->text, res->text_len);
-    write_usage(w, res);
+    mr_write_usage(w, res);
     if (res->logprobs) {
         mr_write_key(w, "logprobs");
         mr_write_list(w, res->n_logprobs);
@@ -185,5 +187,5 @@ static void write_result(mr_writer *w, const void *object) {
 
 mr_status mr_codec_result_encode(const mr_result *r, mr_format f, mr_arena *arena,
                                  const void **bytes, size_t *n) {
-    return mr_write_record(write_result, r, f, arena, bytes, n);
+    return mr_write_record(mr_write_result, r, f, arena, bytes, n);
 }

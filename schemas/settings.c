@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "schemas/settings_table.h"
 
 /* ---- what a text must look like ---- */
@@ -76,6 +77,18 @@ static const char *fits_listen(const char *text) {
     return colon != text && colon[1] && port <= 65535 ? NULL : "host:port, or empty for none";
 }
 
+/* What a header can carry, and long enough that nobody guesses it. */
+static const char *fits_token(const char *text) {
+    const size_t n = strlen(text);
+    for (const char *c = text; *c; c++)
+        if (*c <= ' ' || *c > '~') return "16..256 visible ASCII characters, or empty";
+    return n == 0 || (n >= 16 && n <= 256) ? NULL : "16..256 visible ASCII characters, or empty";
+}
+
+static const char *fits_hosts(const char *text) {
+    return made_of(text, ".-_, ") ? NULL : "comma-separated host names, without ports";
+}
+
 static bool is_one_of(const char *text, const char *const *names) {
     for (; *names; names++)
         if (!strcmp(*names, text)) return true;
@@ -90,6 +103,10 @@ static const char *fits_log_level(const char *text) {
 static const char *fits_log_format(const char *text) {
     static const char *const names[] = {"logfmt", "json", NULL};
     return is_one_of(text, names) ? NULL : "one of logfmt, json";
+}
+
+static const char *fits_compat(const char *text) {
+    return !*text || !strcmp(text, "vllm") ? NULL : "vllm, or empty";
 }
 
 static const char *fits_isa(const char *text) {
@@ -114,6 +131,43 @@ static const char *fits_device(const char *text) {
     return digits > 0 && digits < 4 && !text[5 + digits] ? NULL : "auto, cpu, cuda or cuda:N";
 }
 
+static const char *fits_url(const char *text) {
+    const size_t scheme = !strncmp(text, "http://", 7) ? 7 : !strncmp(text, "https://", 8) ? 8 : 0;
+
+    if (!*text) return NULL;
+    for (const char *c = text; *c; c++)
+        if (*c <= ' ' || *c == '?' || *c == '#') return "an http:// or https:// URL, or empty";
+    return scheme && text[scheme] && !strchr(text, '@') ? NULL
+                                                        : "an http:// or https:// URL, or empty";
+}
+
+static const char *fits_ratio(const char *text) {
+    return mr_trace_ratio(text) >= 0 ? NULL : "0 to 1, such as 0.01";
+}
+
+static const char *fits_webhook_body(const char *text) {
+    static const char *const names[] = {"thin", "full", NULL};
+    return is_one_of(text, names) ? NULL : "one of thin, full";
+}
+
+static const char *fits_webhook_allow(const char *text) {
+    if (made_of(text, ".-_:,[]")) return NULL;
+    return "comma-separated host, host:port or [IPv6]:port, in lower case";
+}
+
+static const char *fits_ports(const char *text) {
+    for (long port = 0;; text++) {
+        if (*text >= '0' && *text <= '9' && port <= 65535)
+            port = port * 10 + (*text - '0');
+        else if ((*text && *text != ',') || port < 1 || port > 65535)
+            return "comma-separated numbers in 1..65535";
+        else if (!*text)
+            return NULL;
+        else
+            port = 0;
+    }
+}
+
 /* ---- the table ---- */
 
 #define ALL MR_PROGRAM_ALL
@@ -130,6 +184,8 @@ static const char *fits_device(const char *text) {
     {ROW(field, TEXT, programs, def, help), .fits = fits_, .reloadable = true}
 #define SECRET(field, programs, def, fits_, help)                                           \
     {ROW(field, TEXT, programs, def, help), .fits = fits_, .secret = true}
+#define LIVE_SECRET(field, programs, def, fits_, help)                                      \
+    {ROW(field, TEXT, programs, def, help), .fits = fits_, .secret = true, .reloadable = true}
 #define BOOL(field, programs, def, help) {ROW(field, BOOL, programs, def, help)}
 #define INT(field, programs, def, lo_, hi_, help)                                           \
     {ROW(field, INT, programs, #def, help), .lo = lo_, .hi = hi_}
@@ -148,6 +204,12 @@ const mr_setting mr_setting_rows[] = {
     TEXT(log_format, ALL, "logfmt", fits_log_format, "logfmt or json, on stderr"),
     BOOL(create_topics, ALL, "true", "make missing topics at start"),
     INT(topic_partitions, ALL, 8, 1, 4096, "partitions of a topic that is made"),
+    TEXT(otlp_endpoint, ALL, "", fits_url,
+         "OpenTelemetry collector that gets spans, such as http://localhost:4318; empty: none"),
+    SECRET(otlp_headers, ALL, "", fits_properties,
+           "HTTP headers for the collector as name=value;name=value"),
+    TEXT(trace_ratio, CLI | DIS, "0", fits_ratio,
+         "part of the jobs that come without a trace that get one, 0 to 1"),
 
     TEXT(commit_mode, DIS | WRK, "exactly-once", fits_commit_mode,
          "exactly-once: results and offsets in one transaction; plain: a crash may repeat results"),
@@ -165,7 +227,11 @@ const mr_setting mr_setting_rows[] = {
     TEXT(dispatcher_id, DIS, "", fits_id,
          "name of this dispatcher; empty: hostname-pid; a set one makes it a static group member"),
     TEXT(dispatcher_listen, DIS, "127.0.0.1:9464", fits_listen,
-         "address of /livez, /readyz and /metrics; empty: none"),
+         "address of the page, /livez, /readyz and /metrics; empty: none"),
+    SECRET(http_token, DIS, "", fits_token,
+           "opens texts of jobs, cancel and replay on the page; empty: it shows numbers only"),
+    TEXT(http_hosts, DIS, "", fits_hosts,
+         "names that browsers may reach the page by, comma-separated, besides addresses and localhost"),
     TEXT(default_model, DIS, "", fits_model,
          "model of jobs that name none; empty: the only one that workers report"),
     TEXT(models, DIS, "", NULL, "models accepted before a worker reports them, comma-separated"),
@@ -186,6 +252,24 @@ const mr_setting mr_setting_rows[] = {
     LIVE(max_backoffs, DIS, 100, 1, 100000,
         "times that a job may come back for want of memory; then it is a dead letter"),
     INT(idempotency_ttl_s, DIS, 86400, 60, 2592000, "life of an idempotency key"),
+    LIVE_SECRET(webhook_secrets, DIS, "", NULL,
+                "secrets of callbacks as id=whsec_...;id=whsec_... whsec_...; for the environment"),
+    TEXT(webhook_secrets_file, DIS, "", NULL,
+         "YAML file of `id: whsec_... whsec_...` lines, read again on SIGHUP; empty: none"),
+    TEXT(webhook_allow, DIS, "", fits_webhook_allow,
+         "hosts (or host:port), comma-separated, that callbacks may ask without TLS, and inside"),
+    TEXT(webhook_ports, DIS, "443,8443", fits_ports, "ports of all other callbacks"),
+    TEXT(webhook_body, DIS, "thin", fits_webhook_body,
+         "full: the result goes with the event; thin: only where to read it"),
+    TEXT(webhook_delays, DIS, "0,5s,5m,30m,2h,5h,10h,14h,20h,24h", NULL,
+         "waits before each try to deliver an event, at most 20"),
+    INT(webhook_timeout_ms, DIS, 15000, 100, 120000, "time for one call of a callback"),
+    INT(webhook_calls, DIS, 512, 1, 1024, "calls of callbacks in flight"),
+    INT(webhook_per_host, DIS, 16, 1, 256, "of them to one host and port"),
+    INT(webhook_disable_s, DIS, 86400, 1, 2592000,
+        "a callback that has answered 410 is not asked for so long"),
+    TEXT(webhook_ca_file, DIS, "", NULL,
+         "PEM file of certificates to trust for callbacks; empty: the system's"),
     LIVE(beat_ms, DIS, 500, 20, 60000, "time between beats of a dispatcher"),
     LIVE(status_ttl_s, DIS | WRK, 86400, 60, 31536000, "life of a job's status hash in Redis"),
 
@@ -195,6 +279,8 @@ const mr_setting mr_setting_rows[] = {
          "name of this worker; empty: hostname-pid; a set one makes it a static group member"),
     TEXT(worker_listen, WRK, "127.0.0.1:9465", fits_listen,
          "address of /livez, /readyz and /metrics; empty: none"),
+    TEXT(metrics_compat, WRK, "", fits_compat,
+         "vllm: metrics also under vLLM's names, for its dashboards"),
     TEXT(model_path, WRK, "", NULL, "GGUF file to serve"),
     TEXT(model_name, WRK, "", fits_model, "name that jobs use; empty: the file's name without .gguf"),
     TEXT(chat_template, WRK, "auto", NULL, "name of a chat template; auto: recognise the file's"),

@@ -32,6 +32,9 @@ typedef struct mr_settings {
     const char *log_format;    /* "logfmt" or "json" */
     bool create_topics;        /* true: make missing topics at start */
     int64_t topic_partitions;  /* 8: of topics that are made */
+    const char *otlp_endpoint; /* "": no spans are sent */
+    const char *otlp_headers;  /* "name=value;name=value" */
+    const char *trace_ratio;   /* "0": client and dispatcher */
     /* dispatcher and worker */
     const char *commit_mode;   /* "exactly-once" or "plain" */
     int64_t commit_ms;         /* 10: what has ended is committed together after this time */
@@ -43,6 +46,8 @@ typedef struct mr_settings {
     const char *dispatcher_group; /* "millrace-dispatcher" */
     const char *dispatcher_id;    /* "": hostname-pid */
     const char *dispatcher_listen; /* "127.0.0.1:9464"; "": no HTTP */
+    const char *http_token; /* "": the page shows no texts and takes no actions */
+    const char *http_hosts; /* "": names besides addresses and localhost, comma-separated */
     const char *default_model;    /* "": the only one that workers report */
     const char *models;           /* comma-separated names accepted before a worker reports them */
     int64_t model_grace_ms;       /* 30000: time for workers to report before unknown_model */
@@ -57,12 +62,24 @@ typedef struct mr_settings {
     int64_t retry_max_ms;         /* 1800000 */
     int64_t max_backoffs;         /* 100: times that a job may come back for want of memory */
     int64_t idempotency_ttl_s;    /* 86400: a key is forgotten after it */
+    const char *webhook_secrets;      /* "id=whsec_...;id=whsec_... whsec_..." */
+    const char *webhook_secrets_file; /* "": none */
+    const char *webhook_allow;        /* hosts that may be asked in the clear, and inside */
+    const char *webhook_ports;        /* "443,8443": of all others */
+    const char *webhook_body;         /* "thin" or "full" */
+    const char *webhook_delays;       /* before each try */
+    int64_t webhook_timeout_ms;       /* 15000: of one call */
+    int64_t webhook_calls;            /* 512 in flight */
+    int64_t webhook_per_host;         /* 16 of them */
+    int64_t webhook_disable_s;        /* 86400: a URL that has answered 410 */
+    const char *webhook_ca_file;      /* "": the system's certificates */
     int64_t beat_ms;              /* 500 */
     int64_t status_ttl_s;         /* 86400: life of status hashes */
     /* worker */
     const char *worker_group;  /* "millrace-worker"; the model is appended */
     const char *worker_id;     /* "": hostname-pid */
     const char *worker_listen; /* "127.0.0.1:9465"; "": no HTTP */
+    const char *metrics_compat; /* "" or "vllm" */
     const char *model_path;
     const char *model_name; /* "": the file's name without .gguf, made fit for a topic name */
     const char *chat_template; /* "auto" */

@@ -149,7 +149,7 @@ static const mr_device_calls twin_calls = {
 };
 
 static inline twin twin_of(uint32_t n_units) {
-    return (twin){.base = {&twin_calls, "twin", n_units}, .free_bytes = 1u << 30};
+    return (twin){.base = {&twin_calls, "twin", n_units, ""}, .free_bytes = 1u << 30};
 }
 
 #endif

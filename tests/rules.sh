@@ -3,7 +3,8 @@
 #
 # base: nothing of ours but error.h. schemas: base. engine: base's error, arena, log, clock, and engine;
 # never schemas, uv, Kafka, Redis. dispatcher: schemas, base. worker: all but dispatcher and client. client:
-# schemas, base. Only base/kafka includes rdkafka.h, only base/redis hiredis, only base/http microhttpd.
+# schemas, base. Only base/kafka includes rdkafka.h, only base/redis hiredis, only base/http microhttpd, only
+# base/fetch curl, only base/hmac sodium.
 set -u
 cd "${MR_SOURCE:-$(dirname "$0")/..}" || exit 1
 bad=0
@@ -23,13 +24,13 @@ forbid dispatcher "(engine|worker|cli|client)/|millrace/(engine|millrace)\.h" "d
 forbid worker "(dispatcher|cli|client)/|millrace/millrace\.h" "worker: all but dispatcher and client"
 forbid client "(engine|worker|dispatcher|cli)/|millrace/engine\.h" "client: schemas, base"
 forbid cli "(worker|dispatcher)/" "cli: client, engine, schemas, base"
-for rule in "librdkafka|rdkafka:base/kafka" "hiredis:base/redis" "microhttpd:base/http"; do
+for rule in "librdkafka|rdkafka:base/kafka" "hiredis:base/redis" "microhttpd:base/http" "curl/:base/fetch" "sodium:base/hmac"; do
     found=$(grep -lE "include[[:space:]]*<(${rule%%:*})" -r base engine schemas worker dispatcher cli client include --include='*.[ch]' | grep -v "^${rule#*:}")
     [ -z "$found" ] || { printf '%s\n    rule: only %s*.c includes %s\n' "$found" "${rule#*:}" "${rule%%:*}"; bad=1; }
 done
 found=$(grep -ln 'millrace/engine\.h' -r worker --include='*.[ch]' | grep -vE '^worker/runner(_run|_internal)?\.[ch]$')
 [ -z "$found" ] || { printf '%s\n    rule: in worker only runner includes millrace/engine.h\n' "$found"; bad=1; }
-pure='worker/(admit|job|pressure|prefixes|sched|suspects|takeover|stream_book)|base/(heap|offsets|parts|txn_plan)|dispatcher/(cost|delay|entries|history|keys_table|names|placement|policy|recent|retry|rules|window)'
+pure='worker/(admit|job|pressure|prefixes|sched|suspects|takeover|stream_book)|base/(heap|offsets|parts|span|trace|txn_plan)|dispatcher/(board|cost|delay|entries|history|keys_table|names|page_guard|page_path|placement|policy|recent|retry|roll|rules|webhook_(address|hosts|plan|sign|url)|window)'
 found=$(grep -lE 'include[[:space:]]*[<"](uv\.h|base/(kafka|redis|http|clock)\.h)' -r worker base dispatcher --include='*.[ch]' | grep -E "^($pure)\.[ch]$")
 [ -z "$found" ] || { printf '%s\n    rule: pure modules know no loop, no clock, no I/O\n' "$found"; bad=1; }
 [ "$bad" = 0 ] && echo "include rules hold"

@@ -117,7 +117,7 @@ static mr_commit_record result_record(const mr_answers *a, const mr_job *j, mr_r
     mr_result r;
 
     mr_result_of(&r, j, a->model, a->worker);
-    mr_result_headers_init(h, &r, j->spec.reply_format, a->worker, j->traceparent);
+    mr_result_headers_init(h, &r, j->spec.reply_format, a->worker, &j->spec.trace);
     mr_result_headers_charge(h, j->spec.priority, j->spec.charged);
     return (mr_commit_record){.topic = a->results_topic,
                               .partition = MR_KAFKA_ANY_PARTITION,
@@ -130,7 +130,7 @@ static mr_commit_record result_record(const mr_answers *a, const mr_job *j, mr_r
 }
 
 static mr_commit_record dead_record(const mr_answers *a, const mr_job *j,
-                                    const mr_kafka_header *type) {
+                                    const mr_kafka_header *headers, size_t n_headers) {
     const size_t id_len = strlen(j->spec.job_id);
 
     return (mr_commit_record){.topic = a->dead_topic,
@@ -139,12 +139,12 @@ static mr_commit_record dead_record(const mr_answers *a, const mr_job *j,
                               .key_len = id_len,
                               .value = j->dead,
                               .len = j->dead_len,
-                              .headers = type,
-                              .n_headers = 1};
+                              .headers = headers,
+                              .n_headers = n_headers};
 }
 
 static mr_commit_record back_record(const mr_answers *a, const mr_job *j,
-                                    const mr_kafka_header headers[2]) {
+                                    const mr_kafka_header *headers, size_t n_headers) {
     return (mr_commit_record){.topic = a->attempts_topic,
                               .partition = MR_KAFKA_ANY_PARTITION,
                               .key = j->spec.job_id,
@@ -152,22 +152,23 @@ static mr_commit_record back_record(const mr_answers *a, const mr_job *j,
                               .value = j->record,
                               .len = j->record_len,
                               .headers = headers,
-                              .n_headers = j->traceparent_len ? 2 : 1};
+                              .n_headers = n_headers};
 }
 
 static mr_commit_done on_decided;
 
 static mr_status hand_over(mr_answers *a, mr_job *j, mr_err *err) {
-    const mr_kafka_header type = {"content-type", "application/json", 16};
-    const mr_kafka_header back[2] = {{"content-type", "application/msgpack", 19},
-                                     {"traceparent", j->traceparent, j->traceparent_len}};
+    mr_kafka_header back[1 + MR_TRACE_HEADERS] = {{"content-type", "application/msgpack", 19}};
+    mr_kafka_header dead[1 + MR_TRACE_HEADERS] = {{"content-type", "application/json", 16}};
+    const size_t n_back = 1 + mr_trace_headers(&j->spec.trace, back + 1);
+    const size_t n_dead = 1 + mr_trace_headers(&j->spec.trace, dead + 1);
     mr_commit_record records[2];
     mr_result_headers headers;
     size_t n = 0;
 
-    if (j->back) records[n++] = back_record(a, j, back);
+    if (j->back) records[n++] = back_record(a, j, back, n_back);
     if (j->record && !j->back) records[n++] = result_record(a, j, &headers);
-    if (j->dead) records[n++] = dead_record(a, j, &type);
+    if (j->dead) records[n++] = dead_record(a, j, dead, n_dead);
     return mr_commit_send(a->commit, j->at, records, n, on_decided, a, j, err);
 }
 

@@ -11,7 +11,8 @@
  * from its step cannot be joined: while stopping the process exits without it after a limit; while
  * serving the watchdog ends the process, and the marks in Kafka say which jobs were in that step.
  *
- * The look-up of topics blocks the loop for some seconds at worst, while no job is in hand. */
+ * The look-up of topics blocks for some seconds while no broker answers, so a thread of uv's pool
+ * does it: the probes answer meanwhile. */
 #include "worker/app.h"
 
 #include <inttypes.h>
@@ -70,6 +71,7 @@ static void on_tick(uv_timer_t *timer) {
     app *a = timer->data;
     const bool serves = a->phase == MR_APP_SERVING || a->phase == MR_APP_DRAINING;
 
+    mr_notify_alive(&a->notify, mr_clock_mono_ms());
     if (!serves || a->engine_stuck) return;
     if (mr_watchdog_tick(&a->watchdog, mr_runner_get_stats(a->runner).step_began_ms,
                          (uint64_t)a->s->step_timeout_ms)) {
@@ -91,6 +93,7 @@ static void on_stopping(uv_timer_t *timer) {
 static void stop_now(app *a, uint64_t limit_ms, mr_attempt_outcome why) {
     uv_timer_start(&a->limit, on_stop_limit, limit_ms, 0);
     if (a->phase >= MR_APP_STOPPING) return;
+    mr_notify_stopping(&a->notify);
     a->phase = MR_APP_STOPPING;
     if (a->source) mr_source_stop(a->source);
     if (a->flow.jobs) mr_flow_abandon(&a->flow, why);
@@ -114,6 +117,7 @@ static void drain(app *a) {
         return;
     }
     a->phase = MR_APP_DRAINING;
+    mr_notify_stopping(&a->notify);
     mr_source_stop(a->source);
     mr_heartbeat_touch(a->heartbeat);
     uv_timer_start(&a->timer, on_drain_over, mr_flow_idle(&a->flow) ? 0 : (uint64_t)a->s->drain_ms,
@@ -300,6 +304,11 @@ static mr_status open_flow(app *a, mr_err *err) {
                     .dead_topic = a->dead,
                     .attempts_topic = a->attempts,
                     .commit = a->commit},
+        .spans = {.otlp = a->otlp,
+                  .worker = a->worker,
+                  .model = a->model,
+                  .topic = a->work,
+                  .group = a->group},
         .owner = a,
         .on_change = on_change,
         .on_room = on_room,
@@ -307,6 +316,14 @@ static mr_status open_flow(app *a, mr_err *err) {
         .on_handed_back = on_handed_back,
     };
     return mr_flow_init(&a->flow, err);
+}
+
+static mr_status open_spans(app *a, mr_err *err) {
+    const mr_otlp_conf conf = {.endpoint = a->s->otlp_endpoint,
+                               .headers = a->s->otlp_headers,
+                               .service = "millrace-worker",
+                               .instance = a->worker};
+    return mr_otlp_open(&a->otlp, &a->loop, &conf, err);
 }
 
 static mr_status open_stream(app *a, mr_err *err) {
@@ -390,6 +407,7 @@ static mr_status open_all(app *a, int32_t n_control, mr_err *err) {
         .on_cancel = on_cancel};
     mr_status st;
 
+    if ((st = open_spans(a, err)) != MR_OK) return st;
     if ((st = open_stream(a, err)) != MR_OK) return st;
     if ((st = open_notes(a, err)) != MR_OK) return st;
     if ((st = open_commit(a, err)) != MR_OK) return st;
@@ -400,12 +418,23 @@ static mr_status open_all(app *a, int32_t n_control, mr_err *err) {
     return open_heartbeat(a, err);
 }
 
-static void on_connect(uv_timer_t *timer) {
-    app *a = timer->data;
-    int32_t n_control = 0;
-    mr_err err = {0};
-    mr_status st = find_topics(a, &n_control, &err);
+static void on_connect(uv_timer_t *timer);
 
+/* A thread of uv's pool: it blocks for some seconds while no broker answers. */
+static void look_up(uv_work_t *work) {
+    app *a = work->data;
+
+    a->look_up.err = (mr_err){0};
+    a->look_up.status = find_topics(a, &a->look_up.n_control, &a->look_up.err);
+}
+
+static void on_looked_up(uv_work_t *work, int cancelled) {
+    app *a = work->data;
+    mr_err err = a->look_up.err;
+    mr_status st = a->look_up.status;
+
+    (void)cancelled; /* nobody does */
+    if (a->phase != MR_APP_CONNECTING) return; /* a signal came first */
     if (st == MR_EUNAVAIL || st == MR_ETIMEOUT || st == MR_ENOTFOUND) {
         if (++a->connect_tries < CONNECT_TRIES) {
             mr_log(MR_LOG_WARN, "app", "kafka is not ready, will try again",
@@ -414,16 +443,24 @@ static void on_connect(uv_timer_t *timer) {
             return;
         }
     }
-    if (st == MR_OK) st = open_all(a, n_control, &err);
+    if (st == MR_OK) st = open_all(a, a->look_up.n_control, &err);
     if (st != MR_OK) {
         on_fatal(a, st, err.text);
         return;
     }
     a->phase = MR_APP_SERVING;
     a->rate_from_ms = a->kafka_seen_ms = mr_clock_mono_ms();
+    mr_notify_ready(&a->notify);
     mr_log(MR_LOG_INFO, "app", "serving",
            "topic=%s group=%s commit_mode=%s brokers=" MR_Q " redis_prefix=%s", a->work, a->group,
            a->s->commit_mode, a->s->kafka_brokers, a->s->redis_prefix);
+}
+
+static void on_connect(uv_timer_t *timer) {
+    app *a = timer->data;
+
+    a->look_up.work.data = a;
+    MR_CHECK(uv_queue_work(&a->loop, &a->look_up.work, look_up, on_looked_up) == 0);
 }
 
 static const char *file_name(const char *path) {
@@ -463,6 +500,7 @@ static void on_event(void *owner, const mr_event *ev) {
         a->engine_ready = true;
         name_model(a);
         mr_app_log_model(a);
+        mr_app_watch_gpu(a);
         if (a->phase != MR_APP_LOADING) return; /* a signal came first */
         a->phase = MR_APP_CONNECTING;
         uv_timer_start(&a->timer, on_connect, 0, 0);
@@ -499,8 +537,12 @@ static void close_all(app *a) {
     close_kafka(a);
     mr_stream_close(a->stream);
     a->stream = NULL;
+    mr_otlp_close(a->otlp); /* nobody has a span to tell any more */
+    a->otlp = a->flow.spans.otlp = NULL;
     mr_runner_close(a->runner);
     mr_probes_close(a->probes);
+    mr_gpu_close(a->gpu);
+    a->gpu = NULL;
     uv_close((uv_handle_t *)&a->sigterm, NULL);
     uv_close((uv_handle_t *)&a->sigint, NULL);
     uv_close((uv_handle_t *)&a->sighup, NULL);
@@ -576,6 +618,14 @@ static mr_status open_first(app *a, mr_err *err) {
     return open_runner(a, err);
 }
 
+/* A manager with a wrong address is told nothing; that is no reason not to work. */
+static void open_notify(app *a) {
+    mr_err err = {0};
+
+    if (mr_notify_init(&a->notify, &err) != MR_OK)
+        mr_log(MR_LOG_WARN, "app", "the service manager is told nothing", "err=" MR_Q, err.text);
+}
+
 static void init_handles(app *a) {
     uv_signal_init(&a->loop, &a->sigterm);
     uv_signal_init(&a->loop, &a->sigint);
@@ -602,7 +652,9 @@ int mr_app_run(mr_settings *s, int argc, char *const *argv) {
     a->argc = argc;
     a->argv = argv;
     MR_CHECK(uv_loop_init(&a->loop) == 0);
+    mr_metrics_init(&a->metrics);
     init_handles(a);
+    open_notify(a);
     if ((st = open_first(a, &err)) != MR_OK) { /* no runner: nothing to wait for */
         mr_log(MR_LOG_ERROR, "app", "cannot start", "err=" MR_Q, err.text);
         a->exit_code = st == MR_EINVAL ? EXIT_CONFIG : mr_status_exit_code(st);

@@ -7,13 +7,14 @@
 
 #include "base/commit.h"
 #include "base/kafka.h"
+#include "base/probes.h"
+#include "base/notify.h"
 #include "schemas/settings.h"
 #include "worker/control.h"
 #include "worker/flow.h"
 #include "worker/heartbeat.h"
 #include "worker/job.h"
 #include "worker/metrics.h"
-#include "worker/probes.h"
 #include "worker/runner.h"
 #include "worker/source.h"
 #include "worker/stream.h"
@@ -41,8 +42,15 @@ typedef struct mr_app {
     uv_timer_t ticker; /* every MR_WATCHDOG_TICK_MS */
     mr_app_phase phase;
     int exit_code, connect_tries;
+    struct { /* the look-up of topics; written by a thread of uv's pool while it is under way */
+        uv_work_t work;
+        mr_status status;
+        int32_t n_control; /* partitions of the control topic */
+        mr_err err;
+    } look_up;
     bool engine_ready, engine_stopped, engine_stuck;
     mr_watchdog watchdog;
+    mr_notify notify; /* the service manager, if there is one */
     uint64_t kafka_seen_ms; /* monotonic: a heartbeat was acknowledged */
 
     char worker[MR_JOB_MAX_NAME * 2 + 1], model[MR_JOB_MAX_NAME + 1], label[MR_JOB_MAX_NAME + 1];
@@ -62,8 +70,11 @@ typedef struct mr_app {
     mr_control *control;
     mr_source *source;
     mr_heartbeats *heartbeat;
+    mr_otlp *otlp;
     mr_flow flow;
     mr_metrics metrics;
+    mr_process process;
+    mr_gpu *gpu; /* NULL: none, or nobody who knows how it is doing */
 
     struct mr_heartbeat_part parts[MR_SOURCE_MAX_PARTS];
     uint64_t rate_from_ms, rate_tokens;
@@ -78,5 +89,7 @@ const char *mr_app_not_started(void *app);
 const char *mr_app_not_ready(void *app);
 char *mr_app_metrics_text(void *app, size_t *len);
 void mr_app_log_model(const mr_app *a);
+/* The model is loaded: from now on the metrics show its GPU, if it has one. */
+void mr_app_watch_gpu(mr_app *a);
 
 #endif

@@ -102,17 +102,30 @@ char *mr_app_metrics_text(void *app, size_t *len) {
     mr_app *a = app;
     mr_metrics_input in = {
         .model = a->label,
+        .vllm = strcmp(a->s->metrics_compat, "vllm") == 0,
+        .process = &a->process,
+        .gpu = a->gpu,
         .engine = a->engine_ready ? mr_runner_get_model(a->runner) : NULL,
         .runner = mr_runner_get_stats(a->runner),
+        .steps = mr_runner_get_histograms(a->runner),
         .jobs_in_hand = mr_jobs_n(a->jobs) - mr_jobs_n_free(a->jobs),
         .job_slots = mr_jobs_n(a->jobs),
     };
 
     if (a->stream) in.stream = mr_stream_get_stats(a->stream);
     if (a->commit) in.commit = mr_commit_get_stats(a->commit);
+    in.spans = mr_otlp_get_stats(a->otlp);
     if (a->source) in.partitions = mr_source_n_parts(a->source);
     if (a->flow.suspects) in.suspects = mr_suspects_busy(a->flow.suspects);
-    return mr_metrics_text(&a->metrics, &in, len);
+    return mr_worker_metrics(&a->metrics, &in, len);
+}
+
+void mr_app_watch_gpu(mr_app *a) {
+    const char *pci = mr_runner_get_model(a->runner)->pci;
+    mr_err err = {0};
+
+    if (pci && mr_gpu_open(&a->gpu, pci, &err) != MR_OK)
+        mr_log(MR_LOG_WARN, "app", "metrics without the GPU", "err=" MR_Q, err.text);
 }
 
 /* ---- log ---- */

@@ -6,12 +6,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "schemas/codec.h"
+#include "schemas/headers.h"
 
 #define NOTE_BYTES 65536 /* more than a record of bounded names needs */
 
 void mr_attempts_note(mr_kafka_producer *p, const char *topic, const char *worker,
                       const char *model, const mr_job *j, mr_attempt_outcome outcome) {
-    const mr_kafka_header type = {"content-type", "application/json", 16};
+    mr_kafka_header headers[1 + MR_TRACE_HEADERS] = {{"content-type", "application/json", 16}};
+    const size_t n_headers = 1 + mr_trace_headers(&j->spec.trace, headers + 1);
     mr_attempt note = {.attempt = j->attempt,
                        .outcome = outcome,
                        .worker = worker,
@@ -28,7 +30,7 @@ void mr_attempts_note(mr_kafka_producer *p, const char *topic, const char *worke
     mr_status st = mr_codec_attempt_encode(&note, &arena, &bytes, &n);
     if (st == MR_OK)
         st = mr_kafka_send(p, topic, MR_KAFKA_ANY_PARTITION, note.job_id, strlen(note.job_id),
-                           bytes, n, &type, 1, NULL, &err);
+                           bytes, n, headers, n_headers, NULL, &err);
     mr_arena_drop(&arena);
     mr_log(MR_LOG_INFO, "attempts", "job handed back", "job=%s tokens=%u noted=%s", note.job_id,
            (unsigned)j->n_generated, mr_status_name(st));

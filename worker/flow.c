@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "schemas/codec.h"
+#include "schemas/headers.h"
 
 static mr_commit_done on_marked;
 
@@ -61,6 +62,7 @@ static void on_answered(void *owner, mr_job *j, bool committed) {
 
     if (committed) {
         if (j->spec.job_id[0]) mr_metrics_job(f->metrics, j);
+        mr_attempt_spans_add(&f->spans, j, NULL);
         mr_flow_drop(f, j);
     } else {
         mr_flow_give_up(f, j);
@@ -116,9 +118,12 @@ static void on_marked(void *owner, void *arg, mr_status status, const char *why,
     mr_flow_move_on(f);
 }
 
+bool mr_flow_goes_on(const mr_job *j) {
+    return j->n_taken > 0 && !j->spec.params.logprobs;
+}
+
 static void launch(mr_flow *f, mr_job *j) {
-    /* Frames carry no logprobs: such a job is made again, token by token. */
-    const bool goes_on = j->n_taken > 0 && !j->spec.params.logprobs;
+    const bool goes_on = mr_flow_goes_on(j);
     const mr_work w = {
         .slot = j->slot,
         .tokens = j->tokens,
@@ -227,6 +232,7 @@ static void end_dead(mr_flow *f, mr_job *j, const mr_codec_error *why, const mr_
            why->message);
     mr_arena_reset(&j->arena);
     j->spec = (mr_job_spec){0};
+    mr_trace_of(&j->spec.trace, m, &j->arena);
     mr_job_move(j, MR_JOB_FLUSHING, mr_clock_mono_ms());
     if (mr_answer_keep_dead(&f->answers, j, mr_arena_copy(&j->arena, why->code, strlen(why->code)),
                             why->message, m->value, m->len) != MR_OK) {
@@ -241,7 +247,7 @@ static void end_undecodable(mr_flow *f, mr_job *j, const mr_codec_error *why,
                             const mr_kafka_msg *m) {
     mr_arena *a = &j->arena;
 
-    j->spec = (mr_job_spec){.attempt = 1, .reply_format = why->format};
+    j->spec = (mr_job_spec){.attempt = 1, .reply_format = why->format, .trace = j->spec.trace};
     j->attempt = 1;
     snprintf(j->spec.job_id, sizeof j->spec.job_id, "%s", why->job_id);
     j->spec.tenant = why->tenant[0] ? mr_arena_copy(a, why->tenant, strlen(why->tenant)) : NULL;
@@ -250,16 +256,6 @@ static void end_undecodable(mr_flow *f, mr_job *j, const mr_codec_error *why,
     mr_job_end(j, MR_STATUS_REJECTED, "", mr_arena_copy(a, why->code, strlen(why->code)),
                mr_arena_copy(a, why->field, strlen(why->field)), why->message);
     mr_flow_flush(f, j, mr_clock_mono_ms());
-}
-
-static void keep_traceparent(mr_job *j, const mr_kafka_msg *m) {
-    size_t n = 0;
-    const void *value = mr_kafka_msg_header(m, "traceparent", &n);
-
-    if (!value || n == 0 || n >= sizeof j->traceparent) return;
-    memcpy(j->traceparent, value, n);
-    j->traceparent[n] = 0;
-    j->traceparent_len = n;
 }
 
 /* The same job in hand twice: the offset of the first one keeps it safe. True: it was. */
@@ -336,7 +332,7 @@ static void take(mr_flow *f, mr_job *j, const mr_kafka_msg *m, mr_status decoded
                  const mr_codec_error *why) {
     const uint64_t wall_ms = mr_clock_wall_ms();
 
-    keep_traceparent(j, m);
+    mr_trace_of(&j->spec.trace, m, &j->arena);
     if (decoded == MR_OK && merge(f, j)) return;
     mr_job_move(j, MR_JOB_DECODED, mr_clock_mono_ms());
     if (decoded != MR_OK && !why->has_job_id) {
@@ -461,6 +457,7 @@ static void hand_over(mr_flow *f, mr_job *j, mr_attempt_outcome outcome, bool un
     if (j->state == MR_JOB_FREE || j->orphan || j->sending) return;
     if (unmark) mr_commit_unmark(f->commit, j->at);
     if (j->in_engine) f->on_handed_back(f->owner, j, outcome);
+    mr_attempt_spans_add(&f->spans, j, mr_attempt_outcome_name(outcome));
     make_orphan(f, j);
 }
 

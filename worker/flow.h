@@ -20,6 +20,7 @@
 #include "worker/metrics.h"
 #include "worker/prefixes.h"
 #include "worker/runner.h"
+#include "worker/spans.h"
 #include "worker/stream.h"
 #include "worker/suspects.h"
 
@@ -40,6 +41,7 @@ typedef struct mr_flow {
     const mr_control *control;
     mr_metrics *metrics;
     mr_answers answers; /* but for owner and its callbacks */
+    mr_attempt_spans spans;
     void *owner;
     void (*on_change)(void *owner); /* a job came or went */
     void (*on_room)(void *owner);   /* a slot or a seat is free again */

@@ -5,6 +5,9 @@
 
 #include "worker/flow.h"
 
+/* Behind the tokens of an earlier attempt; else it is made again, token by token: frames carry no
+ * logprobs. */
+bool mr_flow_goes_on(const mr_job *j);
 /* The job has ended as mr_job_end noted: its frames first, then its answer. */
 void mr_flow_flush(mr_flow *f, mr_job *j, uint64_t now_ms);
 /* This attempt has ended, the job has not: another one goes on behind its frames. */

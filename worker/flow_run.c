@@ -68,9 +68,18 @@ static void note_times(mr_flow *f, mr_job *j, const mr_event *ev) {
     j->last_token_ms = ev->at_ms;
 }
 
+/* Of the first n tokens of prompt and answer only n_known need not be computed again. */
+static void note_again(mr_flow *f, mr_job *j, size_t n, uint32_t n_known) {
+    const uint32_t again = n > n_known ? (uint32_t)(n - n_known) : 0;
+
+    j->spec.wasted_tokens += again;
+    f->metrics->wasted_tokens += again;
+}
+
 static void take_token(mr_flow *f, mr_job *j, const mr_event *ev) {
     MR_CHECK(ev->index == j->n_generated);
     note_times(f, j, ev);
+    if (!ev->taken && ev->index < j->n_taken) note_again(f, j, 1, 0);
     if (mr_job_add_token(j, ev->token) != MR_OK ||
         (j->spec.params.logprobs && !add_logprob(f, j, ev)))
         j->too_large = true;
@@ -173,17 +182,28 @@ static void take_end(mr_flow *f, mr_job *j, const mr_event *ev) {
     mr_flow_move_on(f);
 }
 
+static void note_started(mr_flow *f, mr_job *j, const mr_event *ev) {
+    const size_t n_taken = mr_flow_goes_on(j) ? j->n_taken : 0;
+
+    j->n_cached = ev->index < j->n_tokens ? ev->index : (uint32_t)j->n_tokens;
+    if (j->ran_before) note_again(f, j, j->n_tokens + n_taken, ev->index);
+    mr_job_move(j, MR_JOB_RUNNING, ev->at_ms);
+    mr_prefixes_add(&f->prefixes, &j->spec);
+}
+
+static void note_displaced(mr_job *j, uint64_t at_ms) {
+    if (j->preemptions < MR_JOB_DISPLACED) j->displaced_ms[j->preemptions] = at_ms;
+    j->preemptions++;
+}
+
 void mr_flow_event(mr_flow *f, const mr_event *ev) {
     mr_job *j = mr_jobs_at(f->jobs, ev->slot);
 
     MR_CHECK(j->in_engine);
     switch (ev->kind) {
-    case MR_EVENT_STARTED:
-        j->n_cached = ev->index < j->n_tokens ? ev->index : (uint32_t)j->n_tokens;
-        mr_job_move(j, MR_JOB_RUNNING, ev->at_ms);
-        mr_prefixes_add(&f->prefixes, &j->spec);
-        break;
-    case MR_EVENT_DISPLACED: j->preemptions++; break;
+    case MR_EVENT_STARTED: note_started(f, j, ev); break;
+    case MR_EVENT_DISPLACED: note_displaced(j, ev->at_ms); break;
+    case MR_EVENT_RESUMED: note_again(f, j, j->n_tokens + j->n_generated, ev->index); break;
     case MR_EVENT_TEXT:
     case MR_EVENT_TOKEN: take_text(f, j, ev); break;
     case MR_EVENT_END: take_end(f, j, ev); break;

@@ -16,8 +16,8 @@
 #include "millrace/job.h"
 
 #define MR_JOB_ARENA_BYTES (16u << 20) /* one job: record, prompt tokens, text, logprobs */
-#define MR_JOB_MAX_TRACEPARENT 256     /* bytes of the header that are passed on */
-#define MR_JOB_MAX_ERROR 512           /* bytes of an error message, terminator included */
+#define MR_JOB_DISPLACED   4           /* preemptions whose time is kept */
+#define MR_JOB_MAX_ERROR   512         /* bytes of an error message, terminator included */
 
 typedef enum mr_job_state {
     MR_JOB_FREE,
@@ -39,8 +39,6 @@ typedef struct mr_job {
     mr_job_state state;
     mr_arena arena;
     mr_job_spec spec;
-    char traceparent[MR_JOB_MAX_TRACEPARENT];
-    size_t traceparent_len; /* 0: none */
 
     /* Where it came from. An orphan is somebody else's by now: it ends without a record. */
     int32_t partition;
@@ -73,6 +71,7 @@ typedef struct mr_job {
     bool degraded;
     bool too_large;       /* the arena could not take it all */
     uint32_t preemptions; /* times that a more important job took its seat */
+    uint64_t displaced_ms[MR_JOB_DISPLACED]; /* monotonic: the first of them */
 
     /* Who has it: each of these keeps the slot until it has answered. */
     bool marking;   /* the committer: the mark that it runs */

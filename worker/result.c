@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "schemas/codec.h"
+#include "schemas/webhook.h"
 
 void mr_result_of(mr_result *out, const mr_job *j, const char *model, const char *worker) {
     const mr_job_times t = mr_job_times_of(j);
@@ -22,6 +24,7 @@ void mr_result_of(mr_result *out, const mr_job *j, const char *model, const char
         .prompt_tokens = (uint32_t)j->n_tokens,
         .completion_tokens = j->n_generated,
         .cached_tokens = j->n_cached,
+        .wasted_tokens = j->spec.wasted_tokens,
         .logprobs = j->n_logprobs ? j->logprobs : NULL,
         .n_logprobs = j->n_logprobs,
         .error = j->error,
@@ -38,6 +41,7 @@ void mr_result_of(mr_result *out, const mr_job *j, const char *model, const char
         .first_token_ms = t.first_token_ms,
         .metadata = j->spec.metadata,
         .n_metadata = j->spec.n_metadata,
+        .callback = j->spec.callback,
     };
     memcpy(out->job_id, j->spec.job_id, sizeof out->job_id);
 }
@@ -59,14 +63,17 @@ mr_status mr_result_build(mr_job *j, const char *model, const char *worker, uint
 mr_status mr_result_build_too_large(mr_job *j, const char *model, const char *worker,
                                     uint64_t wall_ms, mr_err *err) {
     char tenant[MR_JOB_MAX_NAME + 1], name[MR_JOB_MAX_NAME + 1], message[MR_JOB_MAX_ERROR];
+    char state[MR_TRACE_STATE + 1] = "", callback[MR_CALLBACK_TEXT];
 
     snprintf(tenant, sizeof tenant, "%s", j->spec.tenant ? j->spec.tenant : "default");
     snprintf(name, sizeof name, "%s", j->spec.model && *j->spec.model ? j->spec.model : model);
+    if (j->spec.trace.state) snprintf(state, sizeof state, "%s", j->spec.trace.state);
+    const size_t callback_len = mr_callback_write(callback, &j->spec.callback);
     snprintf(message, sizeof message,
              "the result of %u tokens is larger than a record may be (%u bytes): ask for fewer "
              "max_tokens or top_logprobs",
              (unsigned)j->n_generated, MR_JOB_MAX_BYTES);
-    mr_arena_drop(&j->arena); /* it may be what is full; of all in it only these names are needed */
+    mr_arena_drop(&j->arena); /* it may be what is full; of all in it only these texts are needed */
     j->text = NULL;
     j->made = NULL; /* their number stays, as that of the prompt's tokens */
     j->logprobs = NULL;
@@ -79,6 +86,8 @@ mr_status mr_result_build_too_large(mr_job *j, const char *model, const char *wo
     j->spec.n_metadata = 0;
     j->spec.tenant = mr_arena_copy(&j->arena, tenant, strlen(tenant));
     j->spec.model = mr_arena_copy(&j->arena, name, strlen(name));
+    j->spec.trace.state = state[0] ? mr_arena_copy(&j->arena, state, strlen(state)) : NULL;
+    (void)mr_callback_read(&j->spec.callback, callback, callback_len, &j->arena);
     mr_job_end(j, MR_STATUS_FAILED, j->finish_reason, "result_too_large", "params", message);
     return mr_result_build(j, model, worker, wall_ms, err);
 }

@@ -99,6 +99,7 @@ static mr_status load(mr_runner *r, mr_err *err) {
     };
     r->model.tokenizer_kind = mr_tokenizer_kind(r->model.tokenizer);
     r->model.device = mr_engine_device(r->engine, &r->model.no_gpu);
+    r->model.pci = mr_engine_pci(r->engine);
     r->model.chat = mr_engine_template(r->engine, &r->model.chat_missing);
     r->model.chat_name = r->model.chat ? mr_template_name(r->model.chat) : "none";
     publish(r);
@@ -225,6 +226,8 @@ mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf 
         .gpu_memory = conf->gpu_memory,
         .chat_template = or_null(conf->chat_template),
     };
+    mr_histogram_init(&r->histograms.tokens, &mr_buckets_step);
+    mr_histogram_init(&r->histograms.took, &mr_buckets_call);
     mr_pressure_init(&r->pressure, conf->max_jobs);
     if ((st = open_sched(r, err)) != MR_OK) goto fail;
     r->memory = calloc(conf->n_slots, sizeof *r->memory);
@@ -275,8 +278,14 @@ mr_runner_stats mr_runner_get_stats(mr_runner *r) {
         .ooms = atomic_load_explicit(&r->stats.ooms, memory_order_relaxed),
         .preemptions = atomic_load_explicit(&r->stats.preemptions, memory_order_relaxed),
         .step_us = atomic_load_explicit(&r->stats.step_us, memory_order_relaxed),
+        .prefix_queries = atomic_load_explicit(&r->stats.prefix_queries, memory_order_relaxed),
+        .prefix_hits = atomic_load_explicit(&r->stats.prefix_hits, memory_order_relaxed),
         .step_began_ms = atomic_load(&r->stats.step_began_ms),
     };
+}
+
+const mr_runner_histograms *mr_runner_get_histograms(const mr_runner *r) {
+    return &r->histograms;
 }
 
 /* Prompt and what is made already, with room for the rest. */

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/histogram.h"
 #include "millrace/job.h"
 
 #define MR_EVENT_TEXT_BYTES 256 /* text of one event; more comes ahead of it */
@@ -45,6 +46,7 @@ typedef enum mr_event_kind {
     MR_EVENT_TEXT,    /* more text of the token that follows */
     MR_EVENT_TOKEN,
     MR_EVENT_DISPLACED, /* a more important job has its seat; it will go on behind `index` tokens */
+    MR_EVENT_RESUMED,   /* it goes on; index: of its tokens, those that are not computed again */
     MR_EVENT_END,
     MR_EVENT_LOST, /* the device is gone (text): no job goes on here; stop the runner */
     MR_EVENT_STOPPED, /* the last one: the thread is about to return */
@@ -99,6 +101,7 @@ typedef struct mr_runner_conf {
 typedef struct mr_runner_model { /* valid from MR_EVENT_READY until close */
     const char *isa, *tokenizer_kind, *chat_name, *chat_missing;
     const char *device, *no_gpu; /* no_gpu: why the processor, where a GPU was looked for; or NULL */
+    const char *pci; /* of the GPU; NULL: none */
     uint64_t n_params, weight_bytes;
     size_t kv_bytes;
     uint64_t kv_tokens;
@@ -115,6 +118,7 @@ typedef struct mr_runner_stats {
     uint64_t ooms, preemptions;
     uint64_t kv_tokens_free;
     uint64_t steps, step_errors, prompt_tokens, generated_tokens, step_us;
+    uint64_t prefix_queries, prefix_hits; /* tokens of sequences that began; those known of them */
     uint64_t step_began_ms; /* monotonic; 0: no step under way */
 } mr_runner_stats;
 
@@ -123,6 +127,10 @@ typedef struct mr_runner_stats {
 mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf *conf, mr_err *err);
 const mr_runner_model *mr_runner_get_model(const mr_runner *r);
 mr_runner_stats mr_runner_get_stats(mr_runner *r);
+typedef struct mr_runner_histograms { /* of steps that were made; written by the engine thread */
+    mr_histogram tokens, took;
+} mr_runner_histograms;
+const mr_runner_histograms *mr_runner_get_histograms(const mr_runner *r); /* borrowed until close */
 
 /* MR_ENOMEM: nothing was started, no event will come. */
 mr_status mr_runner_start(mr_runner *r, const mr_work *w, mr_err *err);

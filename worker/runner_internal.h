@@ -43,7 +43,7 @@ typedef struct mr_slot_memory { /* made by the loop thread; lives from start to 
 typedef struct mr_shared_stats { /* written by the engine thread */
     _Atomic uint32_t running, waiting, blocked, limit, displaceable;
     _Atomic uint64_t kv_tokens_free, steps, step_errors, prompt_tokens, generated_tokens, step_us;
-    _Atomic uint64_t ooms, preemptions;
+    _Atomic uint64_t ooms, preemptions, prefix_queries, prefix_hits;
     _Atomic uint64_t step_began_ms;
 } mr_shared_stats;
 
@@ -56,6 +56,7 @@ struct mr_runner {
     uv_async_t wake;
     _Atomic bool stopping;
     mr_shared_stats stats;
+    mr_runner_histograms histograms;
     mr_runner_model model;
 
     /* loop thread */

@@ -197,19 +197,30 @@ static void lose(mr_runner *r, const char *why) {
 
 /* ---- one step ---- */
 
+static void count_step(mr_runner *r, mr_status st, size_t n_tokens, uint64_t took_us) {
+    atomic_fetch_add_explicit(&r->stats.step_us, took_us, memory_order_relaxed);
+    atomic_fetch_add_explicit(&r->stats.steps, 1, memory_order_relaxed);
+    if (st != MR_OK) {
+        atomic_fetch_add_explicit(&r->stats.step_errors, 1, memory_order_relaxed);
+        return;
+    }
+    mr_histogram_add(&r->histograms.tokens, n_tokens);
+    mr_histogram_add(&r->histograms.took, took_us);
+}
+
 static mr_status step(mr_runner *r, const mr_sched_item *plan, size_t n, mr_err *err) {
     const uint64_t began_us = mr_clock_mono_us();
+    size_t n_tokens = 0;
     mr_status st;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         r->items[i] = (mr_engine_item){r->lanes[plan[i].id].seq, plan[i].n_tokens};
+        n_tokens += plan[i].n_tokens;
+    }
     atomic_store(&r->stats.step_began_ms, mr_clock_mono_ms());
     st = mr_engine_step(r->engine, r->items, n, r->outs, err);
     atomic_store(&r->stats.step_began_ms, 0);
-    atomic_fetch_add_explicit(&r->stats.step_us, mr_clock_mono_us() - began_us,
-                              memory_order_relaxed);
-    atomic_fetch_add_explicit(&r->stats.steps, 1, memory_order_relaxed);
-    if (st != MR_OK) atomic_fetch_add_explicit(&r->stats.step_errors, 1, memory_order_relaxed);
+    count_step(r, st, n_tokens, mr_clock_mono_us() - began_us);
     return st;
 }
 
@@ -319,16 +330,18 @@ static mr_status add_sequence(mr_runner *r, mr_lane *l, mr_err *err) {
 /* The job has a sequence. */
 static void begin(mr_runner *r, uint32_t slot) {
     mr_lane *l = &r->lanes[slot];
-    mr_event ev = mr_runner_event(MR_EVENT_STARTED, slot);
+    const bool resumed = l->started;
+    mr_event ev = mr_runner_event(resumed ? MR_EVENT_RESUMED : MR_EVENT_STARTED, slot);
 
-    l->running = true;
+    ev.index = mr_engine_cached(r->engine, l->seq);
+    atomic_fetch_add_explicit(&r->stats.prefix_queries, l->work.n_tokens + l->n_made,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&r->stats.prefix_hits, ev.index, memory_order_relaxed);
+    l->running = l->started = true;
     l->prefilled = false;
     mr_sched_start(r->sched, slot, mr_engine_pending(r->engine, l->seq));
-    if (l->started) return; /* it had been displaced */
-    l->started = true;
-    ev.index = mr_engine_cached(r->engine, l->seq);
     mr_runner_emit(r, &ev);
-    tell_taken(r, slot);
+    if (!resumed) tell_taken(r, slot);
 }
 
 /* False: nobody else can start in this turn. */

@@ -42,6 +42,7 @@ struct mr_device { /* first member of each kind */
     const mr_device_calls *calls;
     char name[128];   /* printable: "cuda:0 NVIDIA ..." */
     uint32_t n_units; /* multiprocessors */
+    char pci[24];     /* "00000000:1b:00.0": its place in the machine; "": none */
 };
 
 /* name: NULL, "auto" or "cuda": the first GPU; "cuda:N": that one; "cpu": *out NULL. MR_EUNAVAIL:

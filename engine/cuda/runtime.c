@@ -224,6 +224,8 @@ mr_status mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
     g->ordinal = ordinal;
     g->base.n_units = (uint32_t)prop.multiProcessorCount;
     snprintf(g->base.name, sizeof g->base.name, "cuda:%d %.100s", ordinal, prop.name);
+    snprintf(g->base.pci, sizeof g->base.pci, "%08x:%02x:%02x.0", (unsigned)prop.pciDomainID,
+             (unsigned)prop.pciBusID, (unsigned)prop.pciDeviceID);
     cudaError_t rc = cudaSetDevice(ordinal);
     if (rc == cudaSuccess) rc = mr_launch_prepare();
     if (rc == cudaSuccess) rc = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);

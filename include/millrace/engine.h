@@ -88,6 +88,8 @@ const char *mr_engine_isa(const mr_engine *e); /* kernels at work: one of the ab
 /* Where it computes: "cpu", "cuda:0 NVIDIA ...". *why (may be NULL): why no GPU was taken where one
  * was looked for; else NULL. */
 const char *mr_engine_device(const mr_engine *e, const char **why);
+/* The GPU's place on the PCI bus, "00000000:1b:00.0"; NULL: it computes on the processor. */
+const char *mr_engine_pci(const mr_engine *e);
 int mr_engine_n_threads(const mr_engine *e);
 size_t mr_engine_kv_bytes(const mr_engine *e);
 

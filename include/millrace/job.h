@@ -37,6 +37,7 @@ extern "C" {
 #define MR_JOB_MAX_KEY 128      /* bytes of an idempotency key */
 #define MR_JOB_MAX_HISTORY 32   /* past attempts that travel with a job; then the oldest goes */
 #define MR_JOB_MAX_REASON 200   /* bytes of a past attempt's message */
+#define MR_JOB_TRACEPARENT 55   /* bytes of a traceparent */
 
 typedef enum mr_format { MR_FORMAT_JSON, MR_FORMAT_MSGPACK } mr_format;
 typedef enum mr_priority { MR_PRIORITY_HIGH, MR_PRIORITY_NORMAL, MR_PRIORITY_LOW, MR_PRIORITY_N } mr_priority;
@@ -74,6 +75,11 @@ typedef struct mr_params { /* OpenAI's names and defaults, but temperature 1 -> 
     int top_logprobs;
     bool ignore_eos;
 } mr_params;
+
+typedef struct mr_trace { /* W3C trace context; it travels in headers, beside the record */
+    char parent[MR_JOB_TRACEPARENT + 1]; /* traceparent; "": none */
+    const char *state;                   /* tracestate; NULL: none */
+} mr_trace;
 
 typedef struct mr_callback {
     const char *url; /* NULL: none */
@@ -122,6 +128,7 @@ typedef struct mr_job_spec {
     mr_callback callback;
     const mr_pair *metadata;
     size_t n_metadata;
+    mr_trace trace; /* of who submits it; "": see docs/TRACING.md */
 
     /* Added by the dispatcher; refused from outside. */
     mr_format reply_format; /* how the producer spoke */
@@ -132,6 +139,7 @@ typedef struct mr_job_spec {
     uint32_t backoffs;      /* times that it came back for want of memory */
     uint64_t due_ms;        /* wall clock: not to be released earlier; 0: at once */
     uint32_t charged;       /* tokens that its tenant was charged at its release */
+    uint32_t wasted_tokens; /* computed again so far, by later attempts and after preemptions */
     uint32_t need_tokens;   /* of context and KV cache, as a worker counted them; 0: not known */
     bool key_held;          /* idempotency_key is in the index for this job */
     const mr_past *history; /* oldest first */
@@ -165,6 +173,7 @@ typedef struct mr_result { /* the one terminal record of a job */
     const char *text;
     size_t text_len;
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
+    uint32_t wasted_tokens; /* computed again after preemptions and by later attempts */
     const mr_token_logprob *logprobs; /* [n_logprobs], NULL when not asked for */
     size_t n_logprobs;
     mr_job_error error;
@@ -178,6 +187,7 @@ typedef struct mr_result { /* the one terminal record of a job */
     uint32_t queue_ms, prefill_ms, decode_ms, first_token_ms; /* durations; first_token from received */
     const mr_pair *metadata;
     size_t n_metadata;
+    mr_callback callback; /* of the job; it travels in a header, beside the record */
 } mr_result;
 
 typedef enum mr_frame_type { MR_FRAME_TOKEN, MR_FRAME_DONE, MR_FRAME_RESTART } mr_frame_type;

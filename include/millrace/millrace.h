@@ -33,7 +33,8 @@ MR_API void mr_interrupt(mr_client *c);
 MR_API void mr_job_defaults(mr_job_spec *j);
 
 /* Produce one job; returns when the brokers have acknowledged it. An empty job_id is filled in. The
- * record is sent, and its result comes back, in reply_format.
+ * record is sent, and its result comes back, in reply_format. It belongs to the trace in its spec, else to
+ * that of the environment (TRACEPARENT), else perhaps to a new one: see the setting trace_ratio.
  * MR_ETIMEOUT, MR_ECANCELED: it may still arrive; submit again with the same job_id. */
 MR_API mr_status mr_submit(mr_client *c, mr_job_spec *j, int timeout_ms, mr_err *err);
 /* The same without waiting for the acknowledgement: MR_ELIMIT: call mr_poll first. Failures reach

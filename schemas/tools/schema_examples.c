@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "schemas/codec.h"
+#include "schemas/webhook.h"
 
 #define ID "01936f5e-8c00-7abc-8def-0123456789ab"
 #define FRAME_BYTES 4096
@@ -85,6 +86,7 @@ static void show_jobs(void) {
     j.backoffs = 1;
     j.due_ms = 1767225700000;
     j.charged = 300;
+    j.wasted_tokens = 40;
     j.need_tokens = 1200;
     j.key_held = true;
     j.history = history;
@@ -232,6 +234,34 @@ static void show_dead_letters(void) {
     show("control", st, bytes, n);
 }
 
+static void show_webhooks(void) {
+    const mr_webhook w = {.job_id = ID, .status = MR_STATUS_SUCCEEDED, .tenant = "acme",
+                          .url = "https://acme.example/hooks", .secret_id = "main", .body = "{}",
+                          .body_len = 2, .tries = 2, .put_off = 1, .due_ms = 1767225600000,
+                          .created_ms = 1767225600000, .forced = true};
+    const mr_delivery d = {.job_id = ID, .id = "msg_" ID "_succeeded", .event = MR_STATUS_SUCCEEDED,
+                           .tenant = "acme", .host = "acme.example:443",
+                           .outcome = MR_DELIVERY_FAILED, .tries = 2, .code = 503, .took_ms = 12,
+                           .why = "the receiver has answered 503", .time_ms = 1767225600000,
+                           .due_ms = 1767225605000};
+    const mr_result r = {.job_id = ID, .model = "demo", .tenant = "acme", .finish_reason = "",
+                         .status = MR_STATUS_FAILED, .text = "", .worker = "",
+                         .error = {.code = "poison", .field = "", .message = "no"},
+                         .finished_ms = 1767225600900};
+    const void *bytes = NULL;
+    const char *body = NULL;
+    size_t n = 0;
+
+    mr_status st = mr_codec_webhook_encode(&w, &arena, &bytes, &n);
+    show("webhook", st, bytes, n);
+    st = mr_codec_delivery_encode(&d, &arena, &bytes, &n);
+    show("delivery", st, bytes, n);
+    for (int full = 0; full < 2; full++) {
+        st = mr_webhook_body(&r, "millrace.results", 3, 99, full, &arena, &body, &n);
+        show("event", st, body, n);
+    }
+}
+
 int main(void) {
     mr_arena_init(&arena, 0);
     show_jobs();
@@ -241,6 +271,7 @@ int main(void) {
     show_beats();
     show_attempts();
     show_dead_letters();
+    show_webhooks();
     mr_arena_drop(&arena);
     return 0;
 }

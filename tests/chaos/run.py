@@ -28,9 +28,7 @@ from jobs import TERMINAL
 TROUBLE = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|millrace: bug:")
 SESSION_S = 6           # the shortest that a broker allows by default
 TRANSACTION_S = 10
-SETTLE_S = 60           # for readers and status hashes after the last result
-# A broker that was killed is let in again when its own session is over.
-BROKER = {"broker.session.timeout.ms": 2000, "broker.heartbeat.interval.ms": 500}
+SETTLE_S = 180          # for readers and status hashes after the last result
 STALL_S = 180           # without a single new result the run is given up, and audited
 HISTORY_LINES = 40      # of a job with a violation
 SHOWN = 20              # violations with their history on stderr; the report has all
@@ -252,7 +250,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     args = parse(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with servers.Rig(redis=False, broker=BROKER) as rig:
+    with servers.Rig(redis=False, broker=servers.BROKER_SESSION) as rig:
         chaos, ok = None, False
         try:
             chaos = Chaos(args, rig)

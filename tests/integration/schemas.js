@@ -7,7 +7,8 @@ const addFormats = require('ajv-formats').default;
 const { Parser, fromFile } = require('@asyncapi/parser');
 
 const [dir, examples] = process.argv.slice(2);
-const kinds = ['job', 'result', 'frame', 'heartbeat', 'beat', 'attempt', 'key', 'dead', 'control'];
+const kinds = ['job', 'result', 'frame', 'heartbeat', 'beat', 'attempt', 'key', 'dead', 'control',
+               'webhook', 'delivery', 'event'];
 let failures = 0;
 
 function fail(text) {
@@ -82,6 +83,11 @@ const broken = [
   ['attempt', (r) => delete r.worker],
   ['dead', (r) => delete r.origin.offset],
   ['control', (r) => (r.type = 'pause')],
+  ['webhook', (r) => delete r.url],
+  ['webhook', (r) => (r.tries = -1)],
+  ['delivery', (r) => (r.outcome = 'maybe')],
+  ['event', (r) => (r.type = 'job.done')],
+  ['event', (r) => delete r.data.result_at.offset],
 ];
 
 function checkBroken(open) {

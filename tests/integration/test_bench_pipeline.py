@@ -13,7 +13,7 @@ import unittest
 
 import rig as servers
 
-JOBS = 3000
+JOBS = 10000  # some transactions
 HEAD = {"bench", "phase", "jobs", "missing", "twice", "bytes", "partitions", "commit_ms", "jobs_per_s", "cpu_s",
         "jobs_per_cpu_s", "rss_most_mib", "rss_mib"}
 RELEASE = {"bare_jobs", "bare_jobs_per_s", "of_bare", "bare_cpu_s", "bare_jobs_per_cpu_s", "of_bare_cpu"}
@@ -61,9 +61,10 @@ class Pipeline(unittest.TestCase):
         self.assert_nothing_left()
 
     def test_text(self) -> None:
-        out = self.bench("--jobs", 500, "--bytes", 300).stdout
+        out = self.bench("--jobs", 500, "--bytes", 300, "--rate", 400).stdout
         self.assertRegex(out, r"release of 500 jobs of 300 bytes, 3 partitions\n")
         self.assertRegex(out, r"jobs/CPU s +\d+ +\d+ +\d+ %\n")
+        self.assertEqual(out.count("at the rate asked for: "), 2)
         self.assertEqual(len(re.findall(r"seen committed after \d+ and \d+ ms", out)), 2)
         self.assert_nothing_left()
 
@@ -78,4 +79,4 @@ class Pipeline(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()

@@ -4,7 +4,7 @@
 Method: commit_driver (a worker without a model) reads records, finishes them in any order and answers
 each through base/commit; a real broker; the driver is killed, stopped, doubled, and its EndTxn requests
 and responses are held back by a proxy. Then the outputs are read with read_committed and counted by
-input. MR_COMMIT_SCALE=10 makes it ten times longer.
+input. MR_COMMIT_SCALE=10 makes it ten times longer. Times are printed for people, never asserted.
 """
 
 import contextlib
@@ -29,15 +29,13 @@ SCALE = float(os.environ.get("MR_COMMIT_SCALE", "1"))
 SEED = int(os.environ.get("MR_COMMIT_SEED", "0")) or random.randrange(1 << 30)
 PARTITIONS = 4
 SESSION_MS = 2000
-BROKER = {"group.min.session.timeout.ms": 1000,
-          "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500}
 
 
 class Commit(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         print(f"  seed {SEED}", flush=True)
-        cls.rig = servers.Rig(redis=False, proxied=True, broker=BROKER).__enter__()
+        cls.rig = servers.Rig(redis=False, proxied=True, broker=servers.BROKER_SESSION).__enter__()
         cls.addClassCleanup(cls.rig.__exit__, None, None, None)
         cls.producer = Producer({"bootstrap.servers": cls.rig.brokers, "linger.ms": 5, "log_level": 0})
         cls.random = random.Random(SEED)
@@ -81,18 +79,6 @@ class Commit(unittest.TestCase):
         lines = [x for x in servers.tail(self.rig.log(name), 50).splitlines() if x[:1] == "{" and x[-1:] == "}"]
         return json.loads(lines[-1]) if lines else {"done": 0}
 
-    def sum_of_runs(self, name: str, field: str) -> int:
-        """Over all processes that wrote to this log: a new one starts counting at 0."""
-        total = last = 0
-        for line in self.rig.log(name).read_text(errors="replace").splitlines():
-            if not line.startswith("{"):
-                continue
-            with contextlib.suppress(ValueError):  # cut by a kill
-                value = json.loads(line)[field]
-                total += last if value < last else 0
-                last = value
-        return total + last
-
     def committed(self, group: str | None = None, topic: str | None = None) -> list[int]:
         c = Consumer({"bootstrap.servers": self.rig.brokers, "group.id": group or f"g.{self.name}",
                       "isolation.level": "read_committed", "log_level": 0})
@@ -100,12 +86,11 @@ class Commit(unittest.TestCase):
             return [p.offset for p in c.committed(
                 [TopicPartition(topic or f"in.{self.name}", i) for i in range(PARTITIONS)], 20)]
 
-    def audit(self, limit_s: float = 60, out: str | None = None, inputs: int | None = None,
-              quiet_s: float = 1) -> None:
+    def audit(self, out: str | None = None, inputs: int | None = None, quiet_s: float = 1) -> None:
         """Waits until as many outputs as inputs are visible, then quiet_s for more that must not come."""
         inputs = self.inputs if inputs is None else inputs
         with contextlib.closing(Topic(self.rig.brokers, out or f"out.{self.name}")) as topic:
-            servers.wait_for(f"{inputs} outputs", lambda: topic.read() or len(topic.messages) >= inputs, limit_s)
+            servers.wait_for(f"{inputs} outputs", lambda: topic.read() or len(topic.messages) >= inputs)
             end = time.monotonic() + quiet_s
             while time.monotonic() < end:
                 topic.read()
@@ -125,7 +110,7 @@ class Commit(unittest.TestCase):
 
     def test_out_of_order(self) -> None:
         self.feed(int(10000 * SCALE))
-        self.drive()
+        self.drive(session=60000, timeout=60000)  # nobody is expelled, however slow the machine is
         self.audit()
         s = self.finish()
         print(f"  batches {s['batches']}, median {s['median_us'] / 1000:.1f} ms", flush=True)
@@ -133,17 +118,21 @@ class Commit(unittest.TestCase):
         self.check_offsets()
 
     def test_killed_at_any_time(self) -> None:
-        """A static member takes over at once, so that 30 deaths take little time."""
-        kills = int(30 * SCALE)
-        self.feed(6000)
-        for _ in range(kills):
-            self.drive(instance="one", per_tick=2, rest=300)
-            time.sleep(self.random.uniform(0.2, 1.0))
-            self.rig.stop("driver", signal.SIGKILL)
-        self.drive(instance="one")
+        """A static member takes over at once, so that many deaths take little time. Every other one comes
+        when something has been done, so that there is something to know again."""
+        kills = int(20 * SCALE)
+        self.feed(2000)
+        for k in range(kills):
+            self.feed(200)
+            name = f"driver{k}"
+            self.drive(name, id=f"tx.{self.name}", instance="one", per_tick=2, rest=300)
+            if k % 2:
+                servers.wait_for("it works", lambda n=name: self.stats(n)["done"] > 0)
+            time.sleep(self.random.uniform(0, 0.6))
+            self.rig.stop(name, signal.SIGKILL)
+        self.drive("last", id=f"tx.{self.name}", instance="one")
         self.audit()
-        self.finish()
-        skipped = self.sum_of_runs("driver", "skipped")
+        skipped = self.finish("last")["skipped"] + sum(self.stats(f"driver{k}").get("skipped", 0) for k in range(kills))
         print(f"  {kills} kills, {skipped} records were known to be finished above the watermark", flush=True)
         self.assertGreater(skipped, 0)
         self.check_offsets()
@@ -155,16 +144,16 @@ class Commit(unittest.TestCase):
         self.drive(small=f"small.{self.name}", odd_every=50)
         self.audit()
         s = self.finish()
+        print(f"  {s['refused']} refusals, the slowest known after {s['worst_refusal_ms']} ms", flush=True)
         self.assertGreaterEqual(s["refused"], 2000 // 50)
-        self.assertLess(s["worst_refusal_ms"], 2000)
         self.check_offsets()
 
     def test_same_transactional_id_twice(self) -> None:
         self.feed(20000)
         first = self.drive("first", id=f"tx.{self.name}", per_tick=1)
-        servers.wait_for("first works", lambda: self.stats("first")["done"] > 0, 30)
+        servers.wait_for("first works", lambda: self.stats("first")["done"] > 0)
         self.drive("second", id=f"tx.{self.name}", group=f"other.{self.name}", out=f"in.{self.name}", per_tick=1)
-        servers.wait_for("first ends", lambda: first.poll() is not None, 30)
+        servers.wait_for("first ends", lambda: first.poll() is not None)
         text = self.rig.log("first").read_text()
         self.assertRegex(text, "fatal fenced: another process uses transactional.id .*worker_id or dispatcher_id")
 
@@ -172,7 +161,7 @@ class Commit(unittest.TestCase):
         for name, settings, words in (
                 ("timeout", {"timeout": 2000000000}, "transaction_timeout_ms is above the brokers'"),):
             p = self.drive(name, **settings)
-            servers.wait_for(f"{name} ends", lambda p=p: p.poll() is not None, 20)
+            servers.wait_for(f"{name} ends", lambda p=p: p.poll() is not None)
             self.assertIn(words, self.rig.log(name).read_text())
 
     def test_zombie(self) -> None:
@@ -182,15 +171,14 @@ class Commit(unittest.TestCase):
         for k in range(2):
             zombie, heir = f"zombie{k}", f"heir{k}"
             self.drive(zombie, per_tick=2, rest=300, timeout=(2000, 12000)[k])
-            servers.wait_for("zombie works", lambda z=zombie: self.stats(z)["done"] > 0, 30)
+            servers.wait_for("zombie works", lambda z=zombie: self.stats(z)["done"] > 0)
             os.kill(self.rig.processes[zombie].pid, signal.SIGSTOP)
             self.drive(heir, per_tick=2, rest=300)
-            servers.wait_for("heir works", lambda h=heir: self.stats(h)["done"] > 50, 60)
+            servers.wait_for("heir works", lambda h=heir: self.stats(h)["done"] > 50)
             os.kill(self.rig.processes[zombie].pid, signal.SIGCONT)
-            time.sleep(2)
+            servers.wait_for("what the zombie held is canceled", lambda z=zombie: self.stats(z).get("canceled"))
             s = self.stats(zombie)
             print(f"  {s['canceled']} jobs of the zombie went to its heir, {s['aborts']} batches refused", flush=True)
-            self.assertGreater(s["canceled"], 0)
             self.finish(zombie)
             self.finish(heir)
         self.drive("last")
@@ -208,7 +196,7 @@ class Commit(unittest.TestCase):
                 for k in range(3):
                     guest = f"{assignor}-{k}"
                     self.drive(guest, assignor=assignor, per_tick=2, rest=100)
-                    servers.wait_for("guest works", lambda g=guest: self.stats(g)["done"] > 0, 30)
+                    servers.wait_for("guest works", lambda g=guest: self.stats(g)["done"] > 0)
                     self.finish(guest)
                 self.audit()
                 self.finish(f"{assignor}-stays")
@@ -217,34 +205,39 @@ class Commit(unittest.TestCase):
     def test_broker_restart(self) -> None:
         self.feed(6000)
         self.drive(per_tick=3, timeout=10000)
-        servers.wait_for("some work", lambda: self.stats()["done"] > 500, 30)
+        servers.wait_for("some work", lambda: self.stats()["done"] > 500)
         self.rig.stop("kafka", signal.SIGKILL)
-        time.sleep(3)
         self.rig.start_kafka()
-        self.audit(90)
+        self.audit()
         s = self.finish()
         print(f"  rebuilds {s['rebuilds']}, unknown {s['unknown']}, of them committed {s['found_committed']}", flush=True)
         self.check_offsets()
 
     def test_held_back_end_of_transaction(self) -> None:
-        """On 5 % of the transactions the EndTxn is late, lost or unanswered. Several drivers at a time:
-        each fault costs a time-out."""
-        want, drivers, timeout_s = int(2000 * SCALE), 8, 1.0
+        """On 5 of 100 transactions the EndTxn is late, lost or unanswered. Several drivers at a time: each
+        fault costs a time-out. The slower the machine, the fewer and larger are the transactions."""
+        want, drivers, timeout_s = int(1000 * SCALE), 8, 1.0
         faults = [(PASS, 0)] * 95 + [(HOLD_REQUEST, timeout_s * 1.5)] * 2 + \
             [(HOLD_RESPONSE, timeout_s * 2)] * 2 + [(DROP, timeout_s * 1.2)]
         names = [f"d{k}" for k in range(drivers)]
         for name in names:
             self.create(f"in.{self.name}.{name}", PARTITIONS)
             self.create(f"out.{self.name}.{name}", PARTITIONS)
-        per_driver = int(8000 * SCALE)
+        per_driver = int(4000 * SCALE)
         for name in names:
             self.feed(per_driver, f"in.{self.name}.{name}")
         self.inputs = 0
-        lock = threading.Lock()
+        lock, deck = threading.Lock(), []
 
         def rule():
             with lock:
-                return self.random.choice(faults)
+                if not deck:
+                    deck.extend(self.random.sample(faults, len(faults)))
+                return deck.pop()
+
+        def enough() -> bool:
+            stats = [self.stats(n) for n in names]
+            return sum(s.get("batches", 0) for s in stats) >= want or min(s["done"] for s in stats) >= per_driver
 
         with Proxy(self.rig.proxy_port, self.rig.proxied_port) as proxy:
             proxy.rules[END_TXN] = rule
@@ -252,16 +245,15 @@ class Commit(unittest.TestCase):
                 self.drive(name, brokers=f"127.0.0.1:{self.rig.proxy_port}", timeout=int(timeout_s * 1000),
                            group=f"g.{self.name}.{name}", out=f"out.{self.name}.{name}",
                            per_tick=1, tick=5, linger=10, rest=300, session=10000, **{"in": f"in.{self.name}.{name}"})
-            servers.wait_for("transactions", lambda: sum(
-                self.stats(n).get("batches", 0) for n in names) >= want, 100 * max(1, SCALE))
+            servers.wait_for("transactions", enough, servers.HANG_S * max(1, SCALE))
             proxy.rules.clear()
             for name in names:
                 os.kill(self.rig.processes[name].pid, signal.SIGUSR1)
             for name in names:
-                servers.wait_for("the last jobs", lambda n=name: self.stats(n)["done"] >= per_driver, 60)
+                servers.wait_for("the last jobs", lambda n=name: self.stats(n)["done"] >= per_driver)
             stats = [self.finish(name) for name in names]
         for name in names:
-            self.audit(30, f"out.{self.name}.{name}", per_driver, 0.1)
+            self.audit(f"out.{self.name}.{name}", per_driver, 0.1)
         batches, unknown, found, aborts = (
             sum(s[f] for s in stats) for f in ("batches", "unknown", "found_committed", "aborts"))
         print(f"  {batches} transactions, {unknown} of unknown outcome: {found} found committed, "
@@ -270,4 +262,4 @@ class Commit(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()

@@ -97,8 +97,7 @@ class DeadCase(unittest.TestCase):
         found: dict[str, tuple[dict, str, dict]] = {}
         for lane in LANES:
             t = Topic(self.rig.brokers, f"millrace.jobs.{lane}")
-            for _ in range(15):
-                t.read(0.2)
+            t.read_all()
             t.close()
             for m in t.messages:
                 job = decode(m)
@@ -235,7 +234,7 @@ class Replayed(DeadCase):
                              stderr=subprocess.PIPE, env={**os.environ, **self.rig.env()})
         os.close(theirs)
         os.write(ours, answer)
-        _, err = p.communicate(timeout=60)
+        _, err = p.communicate(timeout=servers.HANG_S)
         os.close(ours)
         self.assertIn(b"Submit 1 dead job again? [y/N]", err)
         return p.returncode
@@ -275,13 +274,13 @@ class Served(DeadCase):
         place = self.letters.job(lost)
         earlier = make_job(tenant="acme", idempotency_key=f"replay/{lost['job_id']}/{place}")
         self.letters.put("jobs.normal", json.dumps(earlier).encode())  # replayed, but the note was lost
-        self.results.wait([earlier["job_id"]], 60)
+        self.results.wait([earlier["job_id"]])
 
         p = self.dead("replay", "--cause", "attempts_exhausted", "--yes", "--json")
         self.assertEqual(p.returncode, 0, p.stderr)
         fresh = {row["job_id"]: row["replay"] for row in map(json.loads, p.stdout.splitlines())}
         self.assertEqual(fresh.keys(), {known["job_id"], lost["job_id"]})
-        got = self.results.wait(fresh.values(), 60)
+        got = self.results.wait(fresh.values())
         self.assertEqual(got[fresh[known["job_id"]]]["status"], "succeeded")
         self.assertEqual(got[fresh[known["job_id"]]]["metadata"], known["metadata"])
         refused = got[fresh[lost["job_id"]]]
@@ -289,12 +288,12 @@ class Served(DeadCase):
                          ("rejected", "duplicate", earlier["job_id"]))
         p = self.dead("replay", "--job", lost["job_id"], "--again", "--yes", "--json")
         again = json.loads(p.stdout)["replay"]
-        self.assertEqual(self.results.wait([again], 60)[again]["status"], "succeeded")
+        self.assertEqual(self.results.wait([again])[again]["status"], "succeeded")
         self.assertEqual([r["replay"] for r in self.listed("--job", lost["job_id"])], [again])
 
     def test_a_record_that_is_no_job(self) -> None:
         partition, offset = self.letters.put("jobs.high", b"{]")
-        row = servers.wait_for("a dead letter", lambda: self.listed("--cause", "malformed"), 60)[0]
+        row = servers.wait_for("a dead letter", lambda: self.listed("--cause", "malformed"))[0]
         self.assertEqual(row["origin"], {"topic": "millrace.jobs.high", "partition": partition, "offset": offset})
         self.assertNotIn("job_id", row)
         p = self.dead("replay", "--job", row["letter"], "--yes")
@@ -305,13 +304,13 @@ class Served(DeadCase):
         """The dispatcher could not tell what it is; what is in it is a job all the same."""
         job = make_job()
         self.letters.put("jobs.low", json.dumps(job).encode(), headers=[("content-type", "text/html")])
-        row = servers.wait_for("a dead letter", lambda: self.listed("--cause", "content_type"), 60)[0]
+        row = servers.wait_for("a dead letter", lambda: self.listed("--cause", "content_type"))[0]
         p = self.dead("replay", "--job", row["letter"], "--yes", "--json")
         self.assertEqual(p.returncode, 0, p.stderr)
         done = json.loads(p.stdout)
         self.assertEqual((done["job_id"], done["lane"]), (job["job_id"], "low"))
-        self.assertEqual(self.results.wait([done["replay"]], 60)[done["replay"]]["status"], "succeeded")
+        self.assertEqual(self.results.wait([done["replay"]])[done["replay"]]["status"], "succeeded")
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()

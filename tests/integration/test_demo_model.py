@@ -10,6 +10,7 @@ import json
 import subprocess
 import unittest
 
+import rig as servers
 from rig import BIN, DEMO_MODEL, SOURCE
 
 SAMPLES = 40
@@ -48,4 +49,4 @@ class DemoModel(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()

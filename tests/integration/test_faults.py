@@ -3,8 +3,8 @@
 
 Method: real brokers, real Redis, dispatchers and workers with the demo model; while jobs run a process is
 killed, stopped, restarted or made slow, or noise is written to a topic that only our programs write to. In
-the end the logs are searched for what a sanitizer says and for the words of the prompts. Figures (rates,
-memory) are printed for people; their limits are wide.
+the end the logs are searched for what a sanitizer says and for the words of the prompts. Times are printed
+for people, never asserted.
 """
 
 import contextlib
@@ -29,6 +29,8 @@ from jobs import JSON, MSGPACK, Results, Topic, decode, make_job, produce, produ
 
 MARK = "Xylopyrographer"  # in each prompt, and so in no log line
 WORK = "millrace.work.demo"
+SHORT_SESSION_MS = 2000  # of those that are to die
+TRIES = 10
 ASAN = b"__asan_init" in (servers.BIN / "millrace-dispatcher").read_bytes()
 TROUBLE = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|millrace: bug:")
 
@@ -69,14 +71,14 @@ class StoppedThread:
             self.ptrace(self.DETACH)
 
 
-def busiest_thread(pid: int, seconds: float = 0.2) -> int:
-    """The engine's, while a job runs: nobody else in a worker computes for long."""
+def busiest_thread(pid: int, enough: int = 10) -> int:
+    """The engine's, while a job runs: nobody else in a worker computes for so many ticks of 10 ms."""
     def ticks(tid: str) -> int:
         with open(f"/proc/{pid}/task/{tid}/stat") as f:
             return int(f.read().rsplit(")", 1)[1].split()[11])
     before = {tid: ticks(tid) for tid in os.listdir(f"/proc/{pid}/task")}
-    time.sleep(seconds)
-    return int(max(before, key=lambda tid: ticks(tid) - before[tid]))
+    return int(servers.wait_for("an engine at work", lambda: next(
+        (tid for tid in before if ticks(tid) - before[tid] >= enough), None), step_s=0.01))
 
 
 class Answers(Results):
@@ -94,7 +96,7 @@ class Answers(Results):
 class Faults(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.rig = servers.Rig().__enter__()
+        cls.rig = servers.Rig(broker=servers.BROKER_SESSION).__enter__()
         cls.addClassCleanup(cls.rig.__exit__, None, None, None)
         cls.model = shutil.copy(servers.DEMO_MODEL, cls.rig.dir)  # the same one until the end
         cls.port = servers.free_ports(1)[0]
@@ -105,7 +107,7 @@ class Faults(unittest.TestCase):
         cls.results = Answers(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
         cls.producer = producer(cls.rig.brokers)
-        cls.results.wait([produce(cls.producer, job())], 60)
+        cls.results.wait([produce(cls.producer, job())])
 
     @classmethod
     def start(cls, name: str, **settings) -> None:
@@ -159,11 +161,11 @@ class Faults(unittest.TestCase):
 
     def wait_done(self, ids, n: int) -> None:
         servers.wait_for(f"{n} of {len(ids)} jobs ended",
-                         lambda: self.results.read() or len(set(ids) & self.results.by_id.keys()) >= n, 90)
+                         lambda: self.results.read() or len(set(ids) & self.results.by_id.keys()) >= n)
 
-    def check_all(self, ids, limit_s: float = 120) -> dict:
+    def check_all(self, ids) -> dict:
         """All succeeded, each once, all with one text. Returns the results."""
-        got = self.results.wait(ids, limit_s)
+        got = self.results.wait(ids)
         self.results.read()
         self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
         self.assertEqual({i: len(self.results.by_id[i]) for i in ids}, dict.fromkeys(ids, 1))
@@ -173,7 +175,7 @@ class Faults(unittest.TestCase):
     def check_streams(self, got: dict) -> None:
         """What readers were shown is what the results say."""
         for i, r in got.items():
-            servers.wait_for("done", lambda: self.state(i) == r["status"], 30)
+            servers.wait_for("done", lambda: self.state(i) == r["status"])
             if not r["stream_degraded"]:
                 self.assertEqual(stream_text(self.redis, i), r["text"])
 
@@ -187,25 +189,23 @@ class Faults(unittest.TestCase):
         self.wait_done(ids, 20)
         self.assertEqual(self.probe("/readyz"), (200, "ok\n"))
         self.rig.stop("kafka", signal.SIGKILL)
-        servers.wait_for("not ready", lambda: self.probe("/readyz")[0] == 503, 20)
+        servers.wait_for("not ready", lambda: self.probe("/readyz")[0] == 503)
         self.assertIn("kafka is away", self.probe("/readyz")[1])
         self.assertEqual(self.probe("/livez")[0], 200)
         self.rig.start_kafka()
         self.check_all(ids)
         self.check_all(self.submit(20))
-        servers.wait_for("ready again", lambda: self.probe("/readyz")[0] == 200, 20)
+        servers.wait_for("ready again", lambda: self.probe("/readyz")[0] == 200)
 
     def test_one_of_two_killed(self) -> None:
-        self.start("dispatcher-b")
-        self.start("worker-b")
+        self.start("dispatcher-b", session_timeout_ms=SHORT_SESSION_MS)
+        self.start("worker-b", session_timeout_ms=SHORT_SESSION_MS)
         self.check_all(self.submit(20))
         ids = self.submit(300)
         self.wait_done(ids, 40)
-        self.rig.stop("dispatcher", signal.SIGKILL)
-        self.rig.stop("worker", signal.SIGKILL)
+        self.rig.stop("dispatcher-b", signal.SIGKILL)
+        self.rig.stop("worker-b", signal.SIGKILL)
         self.check_streams(self.check_all(ids))
-        self.assertEqual(self.rig.stop("dispatcher-b"), 0)
-        self.assertEqual(self.rig.stop("worker-b"), 0)
 
     def test_rolling_restart_of_workers(self) -> None:
         self.start("worker-b")
@@ -222,22 +222,24 @@ class Faults(unittest.TestCase):
 
     def test_worker_stopped_past_its_session(self) -> None:
         """Presumed dead it wakes up: what it holds is another's by then, and none of it gets through."""
-        self.start("worker-b", session_timeout_ms=6000)
+        self.start("worker-b")
         self.rig.stop("worker")
-        self.start_worker(session_timeout_ms=6000)
+        self.start_worker(session_timeout_ms=SHORT_SESSION_MS)
         self.check_all(self.submit(20))
         ids = self.submit(150, max_tokens=100)
         self.wait_done(ids, 20)
         p = self.rig.processes["worker"]
         p.send_signal(signal.SIGSTOP)
         try:
-            time.sleep(9)
+            got = self.check_all(ids)  # the other one has done its jobs, too
         finally:
             p.send_signal(signal.SIGCONT)
-        self.check_streams(self.check_all(ids))
         self.check_all(self.submit(20))
         self.assertEqual(self.rig.stop("worker-b"), 0)
         self.assertEqual(self.rig.stop("worker"), 0)
+        self.results.read(1)
+        self.check_all(ids)
+        self.check_streams(got)
 
     def test_a_job_that_kills_its_workers(self) -> None:
         """Whenever it runs the worker is killed: after three deaths it is given up, and nobody else is."""
@@ -251,18 +253,18 @@ class Faults(unittest.TestCase):
             def runs() -> bool:
                 state = self.redis.hmget(f"mr:{{{poison}}}", "state", "attempt", "tokens")
                 return state[0] == b"running" and int(state[1]) > attempt and int(state[2]) > 3 * attempt
-            servers.wait_for("the job runs", runs, 60, 0.002)
+            servers.wait_for("the job runs", runs, step_s=0.002)
             attempt = int(self.redis.hget(f"mr:{{{poison}}}", "attempt"))
             self.rig.stop("worker", signal.SIGKILL)
             self.start_worker()
         self.check_all(ids)
-        r = self.results.wait([poison], 60)[poison]
+        r = self.results.wait([poison])[poison]
         self.results.read()
         self.assertEqual(len(self.results.by_id[poison]), 1)
         self.assertEqual((r["status"], r["error"]["code"]), ("failed", "poison"))
         self.assertIn("3 worker processes died", r["error"]["message"])
         servers.wait_for("its dead letter", lambda: dead.read() or any(
-            json.loads(m.value()).get("job_id") == poison for m in dead.messages), 30)
+            json.loads(m.value()).get("job_id") == poison for m in dead.messages))
         letter = next(x for x in map(json.loads, (m.value() for m in dead.messages)) if x.get("job_id") == poison)
         self.assertEqual((letter["cause"], letter["origin"]["topic"]), ("poison", WORK))
 
@@ -271,14 +273,17 @@ class Faults(unittest.TestCase):
         self.rig.stop("worker")
         self.start_worker(step_timeout_ms=1500)
         self.check_all(self.submit(5))
-        ids = self.submit(8, max_tokens=400)
-        servers.wait_for("it runs", lambda: self.state(ids[0]) == "running", 30, 0.002)
-        p = self.rig.processes["worker"]
-        thread = StoppedThread(busiest_thread(p.pid))
-        self.addCleanup(thread.release)
-        seen = set()
-        servers.wait_for("the end", lambda: seen.add(self.probe("/livez")[0]) or thread.has_ended(), 20)
-        self.assertEqual(p.wait(10), 75)
+        ids, p = [], self.rig.processes["worker"]
+        for _ in range(TRIES):  # one that is hit between two steps hangs in none
+            ids += self.submit(30, max_tokens=400)
+            thread = StoppedThread(busiest_thread(p.pid))
+            self.addCleanup(thread.release)
+            seen = set()
+            with contextlib.suppress(AssertionError):
+                servers.wait_for("the end", lambda: seen.add(self.probe("/livez")[0]) or thread.has_ended(), 15)
+                break
+            thread.release()
+        self.assertEqual(p.wait(servers.HANG_S), 75)
         self.assertIn(503, seen)
         self.assertTrue(self.logged("worker", "an engine step does not end"))
         self.rig.processes.pop("worker")
@@ -290,10 +295,10 @@ class Faults(unittest.TestCase):
         self.start_worker(step_timeout_ms=1500)
         self.check_all(self.submit(5))
         ids = self.submit(4, max_tokens=400)
-        servers.wait_for("it runs", lambda: self.state(ids[0]) == "running", 30, 0.002)
+        servers.wait_for("it runs", lambda: self.state(ids[0]) == "running", step_s=0.002)
         p = self.rig.processes["worker"]
         p.send_signal(signal.SIGSTOP)
-        time.sleep(4)
+        time.sleep(2.5)
         p.send_signal(signal.SIGCONT)
         self.check_streams(self.check_all(ids))
         self.assertIsNone(p.poll())
@@ -302,12 +307,13 @@ class Faults(unittest.TestCase):
         """The first lets jobs end, the second does not wait: they are handed over, and no death is counted."""
         before = self.logged("worker", "runs alone")
         ids = self.submit(60, max_tokens=400)  # eight at a time
-        servers.wait_for("some run", lambda: sum(self.state(i) == "running" for i in ids) >= 6, 30, 0.002)
+        servers.wait_for("some run", lambda: sum(self.state(i) == "running" for i in ids) >= 6, step_s=0.002)
         p = self.rig.processes.pop("worker")
+        p.send_signal(signal.SIGSTOP)  # it gets both at once, however slow we are
         p.send_signal(signal.SIGTERM)
-        time.sleep(0.03)
-        p.send_signal(signal.SIGTERM)
-        self.assertEqual(p.wait(10), 75)
+        p.send_signal(signal.SIGINT)
+        p.send_signal(signal.SIGCONT)
+        self.assertEqual(p.wait(servers.HANG_S), 75)
         self.start_worker()
         self.check_streams(self.check_all(ids))
         self.assertEqual(self.logged("worker", "runs alone"), before)
@@ -321,10 +327,10 @@ class Faults(unittest.TestCase):
             time.sleep(1)
             p = self.rig.processes["dispatcher"]
             p.send_signal(signal.SIGTERM)
-            time.sleep(4)
+            time.sleep(2)
         finally:
             kafka.send_signal(signal.SIGCONT)
-        self.assertEqual(p.wait(40), 0)
+        self.assertEqual(p.wait(servers.HANG_S), 0)
         self.start("dispatcher")
         self.check_all(ids)
 
@@ -332,28 +338,28 @@ class Faults(unittest.TestCase):
         ids = self.submit(150)
         self.wait_done(ids, 20)
         self.rig.stop("redis", signal.SIGKILL)
-        self.wait_done(ids, 60)
+        away = self.submit(30)
+        self.wait_done(away, 1)
+        ids += away
         self.rig.start_redis()
         got = self.check_all(ids)
         degraded = [i for i in ids if got[i]["stream_degraded"]]
         self.assertTrue(degraded, "no job ran while Redis was away")
-        fresh = self.submit(10)
-        got |= self.check_all(fresh)
-        for i in fresh:
-            servers.wait_for("done", lambda: self.state(i) == "succeeded", 30)
-            if not got[i]["stream_degraded"]:
-                self.assertEqual(stream_text(self.redis, i), got[i]["text"])
-        self.assertFalse(got[fresh[-1]]["stream_degraded"])
+        servers.wait_for("streams again", lambda: not any(
+            r["stream_degraded"] for r in self.check_all(self.submit(1)).values()), step_s=0.2)
+        self.check_streams(self.check_all(self.submit(10)))
 
     def test_redis_stands_still(self) -> None:
+        """Jobs do not wait until it goes on."""
         self.check_all(self.submit(5))
+        server = self.rig.processes["redis"]
         began = time.monotonic()
-        self.redis.execute_command("CLIENT", "PAUSE", 15000, "ALL")
-        self.check_all(self.submit(30), 14)
-        took = time.monotonic() - began
-        print(f"  30 jobs in {took:.1f} s while Redis stood still", flush=True)
-        self.assertLess(took, 15)
-        time.sleep(max(0, 15.5 - took))
+        server.send_signal(signal.SIGSTOP)
+        try:
+            self.check_all(self.submit(30))
+        finally:
+            server.send_signal(signal.SIGCONT)
+        print(f"  30 jobs in {time.monotonic() - began:.1f} s while Redis stood still", flush=True)
         self.check_all(self.submit(5))
 
     # ---- what is large, or many
@@ -362,7 +368,7 @@ class Faults(unittest.TestCase):
         self.start("second", model_name="second")
         ids = {}
         servers.wait_for("second model", lambda: self.results.wait(
-            [i := produce(self.producer, job() | {"model": "second"})], 60)[i]["status"] == "succeeded", 60)
+            [i := produce(self.producer, job() | {"model": "second"})])[i]["status"] == "succeeded")
         for n in range(40):
             wanted = ("demo", "second", "")[n % 3]
             j = job() | {"model": wanted}
@@ -385,7 +391,7 @@ class Faults(unittest.TestCase):
             wanted[produce(big, j, content_type)] = "as many tokens as a job may have"
         self.assertEqual(big.flush(30), 0)
         for job_id, what in wanted.items():
-            r = self.results.wait([job_id], 60)[job_id]
+            r = self.results.wait([job_id])[job_id]
             with self.subTest(what):
                 self.assertIn(r["status"], ("rejected", "failed"))
                 self.assertIn(r["error"]["code"], ("context_exceeded", "too_large"))
@@ -405,7 +411,7 @@ class Faults(unittest.TestCase):
                 except BufferError:
                     self.producer.poll(0.1)
         self.producer.flush(60)
-        got = self.results.wait(ids, 120)
+        got = self.results.wait(ids)
         took = time.monotonic() - began
         self.assertEqual({(r["status"], r["error"]["field"]) for r in got.values()}, {("rejected", "prioritty")})
         peak = rss_kb(pid, "VmHWM")
@@ -451,8 +457,9 @@ class Faults(unittest.TestCase):
             self.assertTrue(words in log, f"nobody logged: {words}")
         dead = Topic(self.rig.brokers, "millrace.dead")
         servers.wait_for("a dead letter of the work topic", lambda: dead.read() or any(
-            json.loads(m.value())["origin"]["topic"] == WORK for m in dead.messages), 30)
+            json.loads(m.value())["origin"]["topic"] == WORK for m in dead.messages))
         dead.close()
+        self.assertEqual(self.rig.stop("dispatcher"), 0)  # it has no room for further models until ghosts are forgotten
 
     def test_memory_of_a_worker(self) -> None:
         """A worker's memory is its weights, the KV cache and at most 64 MiB: packed weights replace the file's pages."""
@@ -461,7 +468,7 @@ class Faults(unittest.TestCase):
                           "custom:layers=8,embd=768,ff=2048,heads=12,kv_heads=4,vocab=32000,ctx=1024", "--type", "q8_0", "-o", model)
         self.start("synthetic", model=model, model_name="synthetic", kv_tokens=2048, n_ctx=512, max_jobs=4)
         ids = [produce(self.producer, job() | {"model": "synthetic"}) for _ in range(4)]
-        got = self.results.wait(ids, 120)
+        got = self.results.wait(ids)
         self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
         rss = rss_kb(self.rig.processes["synthetic"].pid)
         file = model.stat().st_size >> 10
@@ -486,4 +493,4 @@ class Faults(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()

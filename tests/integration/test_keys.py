@@ -5,7 +5,7 @@ dispatcher decides and whenever one dies; a key is free again after its time.
 Method: a real broker, one or two dispatchers, a worker with the demo model; jobs with equal keys come from
 several producers at once, while dispatchers are killed; index records and open transactions are written
 by the test itself. In the end every job has one result, every key one job that ran and one index record.
-Times are printed for people; their limits are wide.
+Times are printed for people.
 """
 
 import json
@@ -26,10 +26,9 @@ from jobs import MSGPACK, Results, Topic, make_job, produce, producer
 PARTITIONS = 4
 TTL_S = 60  # the least that the setting takes
 LANES = ("high", "normal", "low")
-BROKER = {"group.min.session.timeout.ms": 1000,
-          "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500}
 TOO_LONG_AGO_S = 3600
 MANY = 100_000
+UNDECIDED_S = 3
 
 
 def keyed_job(key: str, **fields) -> dict:
@@ -40,7 +39,7 @@ def keyed_job(key: str, **fields) -> dict:
 class Keys(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.rig = servers.Rig(broker=BROKER).__enter__()
+        cls.rig = servers.Rig().__enter__()
         cls.addClassCleanup(cls.rig.__exit__, None, None, None)
         cls.start("dispatcher")
         cls.rig.start_worker(max_jobs=8, model_name="demo")
@@ -48,7 +47,7 @@ class Keys(unittest.TestCase):
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
         cls.producer = producer(cls.rig.brokers)
-        cls.results.wait([produce(cls.producer, keyed_job("first"))], 60)
+        cls.results.wait([produce(cls.producer, keyed_job("first"))])
 
     @classmethod
     def start(cls, name: str, **settings) -> None:
@@ -91,9 +90,9 @@ class Keys(unittest.TestCase):
         self.assertEqual((result["error"]["code"], result["error"]["field"]), ("duplicate", "idempotency_key"))
         self.assertIn(of, result["error"]["message"])
 
-    def check_one_each(self, jobs: list[dict], limit_s: float = 120) -> None:
+    def check_one_each(self, jobs: list[dict]) -> None:
         """Of each key one job succeeded, the others are its duplicates, and none has two results."""
-        got = self.results.wait([j["job_id"] for j in jobs], limit_s)
+        got = self.results.wait([j["job_id"] for j in jobs])
         self.results.read(1.0)
         self.assertEqual({i for i in got if len(self.results.by_id[i]) != 1}, set())
         by_key: dict = {}
@@ -119,7 +118,7 @@ class Keys(unittest.TestCase):
                     seen[key] += 1
             index.messages.clear()
             return all(seen.values())
-        servers.wait_for("an index record of each key", all_there, 30)
+        servers.wait_for("an index record of each key", all_there, step_s=0)  # each look reads some more
         self.assertEqual(set(seen.values()), {1})
         index.close()
 
@@ -136,16 +135,16 @@ class Keys(unittest.TestCase):
         """Somebody reads the topics, and who had to be waited for is gone."""
         job = keyed_job(uuid.uuid4().hex)
         del job["idempotency_key"]
-        self.results.wait(self.submit([job]), 60)
+        self.results.wait(self.submit([job]))
 
     # ---- what a key is
 
     def test_the_first_runs_and_later_ones_hear_of_it(self) -> None:
         first, second = keyed_job(self.key), keyed_job(self.key, metadata={"doc": "17"})
         self.submit([first])
-        self.assertEqual(self.results.wait([first["job_id"]], 60)[first["job_id"]]["status"], "succeeded")
+        self.assertEqual(self.results.wait([first["job_id"]])[first["job_id"]]["status"], "succeeded")
         self.submit([second])
-        result = self.results.wait([second["job_id"]], 60)[second["job_id"]]
+        result = self.results.wait([second["job_id"]])[second["job_id"]]
         self.check_duplicate(result, first["job_id"])
         self.assertEqual(result["metadata"], {"doc": "17"})
 
@@ -154,14 +153,14 @@ class Keys(unittest.TestCase):
         jobs.append(keyed_job(self.key))
         del jobs[-1]["idempotency_key"]
         self.submit(jobs)
-        got = self.results.wait([j["job_id"] for j in jobs], 60)
+        got = self.results.wait([j["job_id"] for j in jobs])
         self.assertEqual([r["status"] for r in got.values()], ["succeeded"] * 4)
 
     def test_one_record_sent_thrice_has_one_result(self) -> None:
         jobs = [keyed_job(f"{self.key}-{i}") for i in range(20)]
         self.submit(jobs)
         self.submit(jobs)
-        self.results.wait([j["job_id"] for j in jobs], 60)
+        self.results.wait([j["job_id"] for j in jobs])
         self.submit(jobs)
         self.submit([keyed_job(f"{self.key}-end")])
         self.check_one_each(jobs)
@@ -171,10 +170,10 @@ class Keys(unittest.TestCase):
             a, b = keyed_job(key), keyed_job(key)
             produce(self.producer, a, MSGPACK)
             self.producer.flush(30)
-            self.results.wait([a["job_id"]], 60)
+            self.results.wait([a["job_id"]])
             produce(self.producer, b, MSGPACK)
             self.producer.flush(30)
-            self.check_duplicate(self.results.wait([b["job_id"]], 60)[b["job_id"]], a["job_id"])
+            self.check_duplicate(self.results.wait([b["job_id"]])[b["job_id"]], a["job_id"])
 
     def test_a_key_that_waits_keeps_its_place(self) -> None:
         """A job that is not due holds its key from the start."""
@@ -182,18 +181,18 @@ class Keys(unittest.TestCase):
         first = keyed_job(self.key, not_before_ms=int(time.time() * 1000) + 4000)
         second = keyed_job(self.key)
         self.submit([first])
-        time.sleep(1)
+        self.check_index([self.key])  # it has come first, whatever lane each of them takes
         self.submit([second])
-        self.check_duplicate(self.results.wait([second["job_id"]], 30)[second["job_id"]], first["job_id"])
-        self.assertNotIn(first["job_id"], self.results.by_id)
-        result = self.results.wait([first["job_id"]], 60)[first["job_id"]]
+        self.check_duplicate(self.results.wait([second["job_id"]])[second["job_id"]], first["job_id"])
+        result = self.results.wait([first["job_id"]])[first["job_id"]]
         self.assertEqual(result["status"], "succeeded")
+        self.assertGreaterEqual(result["timings"]["finished_ms"], first["not_before_ms"])
 
     # ---- who decides
 
     def test_two_producers_and_two_dispatchers(self) -> None:
         self.start("dispatcher-b")
-        servers.wait_for("both have partitions", lambda: self.logged_loads("dispatcher-b"), 30)
+        servers.wait_for("both have partitions", lambda: self.logged_loads("dispatcher-b"))
         pairs = [[keyed_job(f"{self.key}-{i}") for i in range(100)] for _ in range(2)]
 
         def send(jobs) -> None:
@@ -211,7 +210,7 @@ class Keys(unittest.TestCase):
     def test_dispatchers_killed_while_they_decide(self) -> None:
         """Each key comes four times, while now the one, now the other dispatcher is killed."""
         self.start("dispatcher-b")
-        servers.wait_for("both have partitions", lambda: self.logged_loads("dispatcher-b"), 30)
+        servers.wait_for("both have partitions", lambda: self.logged_loads("dispatcher-b"))
         jobs = [keyed_job(f"{self.key}-{i % 150}") for i in range(600)]
         random.shuffle(jobs)
         for i, j in enumerate(jobs):
@@ -222,7 +221,7 @@ class Keys(unittest.TestCase):
                 name = ("dispatcher", "dispatcher-b")[i // 100 % 2]
                 self.rig.stop(name, signal.SIGKILL)
                 self.start(name)
-                time.sleep(random.uniform(0, 3))
+                time.sleep(random.uniform(0, 1.5))
         self.producer.flush(30)
         self.check_one_each(jobs)
 
@@ -231,7 +230,7 @@ class Keys(unittest.TestCase):
         for commit in (True, False):
             key = f"{self.key}-{commit}"
             p = Producer({"bootstrap.servers": self.rig.brokers, "transactional.id": f"test-{key}",
-                          "transaction.timeout.ms": 60000, "log_level": 0})
+                          "transaction.timeout.ms": 600000, "log_level": 0})
             p.init_transactions(30)
             p.begin_transaction()
             other = self.write_index(key, 0, p)
@@ -239,33 +238,35 @@ class Keys(unittest.TestCase):
             job = keyed_job(key)
             self.submit([job])
             with self.assertRaises(AssertionError):
-                self.results.wait([job["job_id"]], 5)
+                self.results.wait([job["job_id"]], UNDECIDED_S)
             if commit:
                 p.commit_transaction(30)
-                self.check_duplicate(self.results.wait([job["job_id"]], 30)[job["job_id"]], other)
+                self.check_duplicate(self.results.wait([job["job_id"]])[job["job_id"]], other)
             else:
                 p.abort_transaction(30)
-                result = self.results.wait([job["job_id"]], 30)[job["job_id"]]
+                result = self.results.wait([job["job_id"]])[job["job_id"]]
                 self.assertEqual(result["status"], "succeeded")
 
     # ---- time and size
 
     def test_a_key_is_free_after_its_time(self) -> None:
-        left_s = 12
+        left_s = 8
         old = self.write_index(f"{self.key}-old", TOO_LONG_AGO_S)
+        free_ms = int((time.time() + left_s) * 1000)
         still = self.write_index(f"{self.key}-still", TTL_S - left_s)
-        start = time.monotonic()
         self.restart(idempotency_ttl_s=TTL_S)
         a, b = keyed_job(f"{self.key}-old"), keyed_job(f"{self.key}-still")
         self.submit([a, b])
-        got = self.results.wait([a["job_id"], b["job_id"]], 60)
+        got = self.results.wait([a["job_id"], b["job_id"]])
         self.assertEqual(got[a["job_id"]]["status"], "succeeded")
-        self.assertLess(time.monotonic() - start, left_s, "the machine is too slow for this test")
-        self.check_duplicate(got[b["job_id"]], still)
-        time.sleep(start + left_s + 1 - time.monotonic())
-        c = keyed_job(f"{self.key}-still")
-        self.submit([c])
-        self.assertEqual(self.results.wait([c["job_id"]], 60)[c["job_id"]]["status"], "succeeded")
+        if got[b["job_id"]]["status"] == "succeeded":  # on a very slow machine it came too late to be refused
+            self.assertGreaterEqual(got[b["job_id"]]["timings"]["finished_ms"], free_ms)
+        else:
+            self.check_duplicate(got[b["job_id"]], still)
+            time.sleep(max(0, free_ms / 1000 + 1 - time.time()))
+            c = keyed_job(f"{self.key}-still")
+            self.submit([c])
+            self.assertEqual(self.results.wait([c["job_id"]])[c["job_id"]]["status"], "succeeded")
         self.assertNotIn(old, self.results.by_id)
         self.restart()
 
@@ -282,21 +283,20 @@ class Keys(unittest.TestCase):
         self.restart()
         job = keyed_job(f"{self.key}-known")
         self.submit([job])
-        self.check_duplicate(self.results.wait([job["job_id"]], 60)[job["job_id"]], known)
+        self.check_duplicate(self.results.wait([job["job_id"]])[job["job_id"]], known)
         loads = self.logged_loads("dispatcher")[-PARTITIONS:]
         print(f"  {MANY} keys: loaded in {max(loads)} ms, restart to answer {time.monotonic() - start:.1f} s",
               flush=True)
-        self.assertLess(max(loads), 30000)
 
     def test_topics_of_different_sizes_are_refused(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.rig.brokers, "log_level": 0})
         for f in admin.create_topics([NewTopic("odd.keyed", 3, 1), NewTopic("odd.keys", 5, 1)]).values():
             f.result(30)
         self.rig.start_dispatcher("odd", topic_prefix="odd")
-        servers.wait_for("it ends", lambda: self.rig.processes["odd"].poll() is not None, 60)
+        servers.wait_for("it ends", lambda: self.rig.processes["odd"].poll() is not None)
         self.assertEqual(self.rig.stop("odd"), 65)
         self.assertIn("odd.keyed has 3 partitions and odd.keys has 5", servers.tail(self.rig.log("odd")))
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()

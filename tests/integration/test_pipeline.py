@@ -9,16 +9,16 @@ tests follow for cancel, deadline, Redis lost, workers killed and drained, on th
 import json
 import random
 import signal
-import time
 import unittest
-import uuid
 
 import redis
-from confluent_kafka import Producer
 
 import rig as servers
-from jobs import JSON, MSGPACK, Results, Topic, make_job, produce, producer, stream_frames, stream_text
+from jobs import JSON, MSGPACK, Results, Topic, make_job, produce, producer, stream_text
 
+# One that is stopped for a moment is not given up, however long a moment is on a busy machine.
+WORKER = {"max_jobs": 16, "session_timeout_ms": 120000}
+DEADLINES_MS = (400, 200, 1600, 6400, 25600)
 WORDS = ("library package for reading and writing files of many kinds with a simple interface in the shell "
          "python tool documentation development headers network server daemon game music video font").split()
 
@@ -48,14 +48,14 @@ class Pipeline(unittest.TestCase):
         cls.rig = servers.Rig().__enter__()
         cls.addClassCleanup(cls.rig.__exit__, None, None, None)
         cls.rig.start_dispatcher()
-        cls.rig.start_worker(max_jobs=16)
+        cls.rig.start_worker(**WORKER)
         cls.redis = redis.Redis(port=cls.rig.redis_port)
         servers.wait_for("topics", cls.topics_there)
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
         cls.producer = producer(cls.rig.brokers)
         warm = produce(cls.producer, make_job())
-        cls.results.wait([warm], 60)
+        cls.results.wait([warm])
 
     @classmethod
     def topics_there(cls) -> bool:
@@ -63,16 +63,16 @@ class Pipeline(unittest.TestCase):
         topics = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
         return {"millrace.results", "millrace.dead", "millrace.jobs.low", "millrace.workers"} <= topics.keys()
 
-    def one(self, limit_s: float = 60, lane: str = "normal", **fields) -> dict:
+    def one(self, lane: str = "normal", **fields) -> dict:
         job_id = produce(self.producer, make_job(**fields), lane=lane)
-        return self.results.wait([job_id], limit_s)[job_id]
+        return self.results.wait([job_id])[job_id]
 
     def check_once(self, got: dict) -> None:
         """All succeeded, each with one answer, and each stream says the same as its answer."""
         self.results.read()
         for job_id, r in got.items():
             self.assertEqual((r["status"], len(self.results.by_id[job_id])), ("succeeded", 1))
-            servers.wait_for("done", lambda: self.state(job_id) == "succeeded", 20)
+            servers.wait_for("done", lambda: self.state(job_id) == "succeeded")
             self.assertEqual(stream_text(self.redis, job_id), r["text"])
 
     def state(self, job_id: str) -> str:
@@ -105,7 +105,7 @@ class Pipeline(unittest.TestCase):
             wanted[job["job_id"]] = (expect, content_type, i)
         for p in producers:
             self.assertEqual(p.flush(30), 0)
-        got = self.results.wait(wanted, 300)
+        got = self.results.wait(wanted)
         for job_id, ((status, code, field), content_type, i) in wanted.items():
             r = got[job_id]
             with self.subTest(job=i, result=r):
@@ -122,11 +122,11 @@ class Pipeline(unittest.TestCase):
                     self.assertEqual(r["error"]["code"], code)
                     self.assertEqual(r["error"]["field"], field)
         for job_id, r in got.items():
-            servers.wait_for(f"terminal state of {job_id}", lambda: self.state(job_id) == r["status"], 30)
+            servers.wait_for(f"terminal state of {job_id}", lambda: self.state(job_id) == r["status"])
             if r["status"] == "succeeded":
                 self.assertEqual(stream_text(self.redis, job_id), r["text"])
         dead = Topic(self.rig.brokers, "millrace.dead")
-        servers.wait_for("dead letters", lambda: dead.read() or len(dead.messages) >= noise, 30)
+        servers.wait_for("dead letters", lambda: dead.read() or len(dead.messages) >= noise)
         self.assertEqual(len(dead.messages), noise)
         for m in dead.messages:
             letter = json.loads(m.value())
@@ -140,7 +140,7 @@ class Pipeline(unittest.TestCase):
         alone = self.one(params=params)["text"]
         crowd = [make_job(params=params) for _ in range(20)] + [make_job(text(random.Random(i), 30)) for i in range(20)]
         ids = [produce(self.producer, j) for j in crowd]
-        got = self.results.wait(ids, 60)
+        got = self.results.wait(ids)
         self.assertEqual({got[i]["text"] for i in ids[:20]}, {alone})
 
     def test_logprobs_and_stop(self) -> None:
@@ -159,32 +159,42 @@ class Pipeline(unittest.TestCase):
         long = {"max_tokens": 400, "temperature": 1, "ignore_eos": True}
         ids = [produce(self.producer, make_job(params=long)) for _ in range(240)]
         self.producer.flush()
-        servers.wait_for("some run", lambda: any(self.state(i) == "running" for i in ids), 30)
+        servers.wait_for("some run", lambda: any(self.state(i) == "running" for i in ids))
+        worker = self.rig.processes["worker"]
+        worker.send_signal(signal.SIGSTOP)  # none of them ends before its cancel is on its way
+        self.addCleanup(worker.send_signal, signal.SIGCONT)
         running = [i for i in ids if self.state(i) == "running"]
         waiting = [i for i in ids if self.state(i) == "queued"]
         self.assertTrue(running and waiting)
         self.rig.millrace("cancel", *ids, check=False)
-        got = self.results.wait(ids, 60)
+        worker.send_signal(signal.SIGCONT)
+        got = self.results.wait(ids)
         late = waiting[len(waiting) // 2:]  # those before them may have been let go meanwhile
         self.assertEqual({got[i]["status"] for i in late}, {"cancelled"})
         self.assertIn("cancelled", {got[i]["status"] for i in running})
         for i in ids:
-            servers.wait_for("done", lambda: self.state(i) == got[i]["status"], 20)
+            servers.wait_for("done", lambda: self.state(i) == got[i]["status"])
             self.assertEqual(stream_text(self.redis, i), got[i]["text"])
 
     def test_deadline(self) -> None:
+        """Of a crowd some expire before they run, some while they do: at once on a fast machine."""
         long = {"max_tokens": 450, "temperature": 1, "ignore_eos": True}
-        ids = [produce(self.producer, make_job(params=long, deadline_ms=400)) for _ in range(60)]
-        got = self.results.wait(ids, 60)
-        expired = [r for r in got.values() if r["status"] == "expired"]
-        self.assertGreater(len(expired), 30)
-        self.assertTrue(any(r["usage"]["completion_tokens"] > 0 for r in expired), "none had begun")
+        begun = waited = False
+        for deadline_ms in DEADLINES_MS:
+            ids = [produce(self.producer, make_job(params=long, deadline_ms=deadline_ms)) for _ in range(60)]
+            got = self.results.wait(ids)
+            self.assertLessEqual({r["status"] for r in got.values()}, {"expired", "succeeded"})
+            tokens = [r["usage"]["completion_tokens"] for r in got.values() if r["status"] == "expired"]
+            begun, waited = begun or any(tokens), waited or 0 in tokens
+            if begun and waited:
+                break
+        self.assertTrue(begun and waited, (begun, waited))
 
     def test_redis_lost_and_back(self) -> None:
         """Without Redis jobs run on and results arrive, marked; with Redis back streams work again."""
         self.rig.stop("redis", signal.SIGKILL)
         ids = [produce(self.producer, make_job()) for _ in range(20)]
-        got = self.results.wait(ids, 60)
+        got = self.results.wait(ids)
         self.assertEqual({r["status"] for r in got.values()}, {"succeeded"})
         self.assertTrue(all(r["stream_degraded"] for r in got.values()))
         self.rig.start_redis()
@@ -192,46 +202,46 @@ class Pipeline(unittest.TestCase):
         def streamed() -> bool:
             nonlocal job_id
             job_id = produce(self.producer, make_job())
-            return not self.results.wait([job_id], 30)[job_id]["stream_degraded"]
-        servers.wait_for("streams again", streamed, 30, 0.5)
-        servers.wait_for("done", lambda: self.state(job_id) == "succeeded", 20)
+            return not self.results.wait([job_id])[job_id]["stream_degraded"]
+        servers.wait_for("streams again", streamed, step_s=0.2)
+        servers.wait_for("done", lambda: self.state(job_id) == "succeeded")
         self.assertEqual(stream_text(self.redis, job_id), self.results.by_id[job_id][0][0]["text"])
         # the follower tells Redis the ends that it missed
-        servers.wait_for("late ends", lambda: all(self.state(i) == "succeeded" for i in ids), 30)
+        servers.wait_for("late ends", lambda: all(self.state(i) == "succeeded" for i in ids))
 
     def test_worker_killed_and_drained(self) -> None:
         """kill -9 in mid-job: each job still ends once. SIGTERM: the worker finishes what runs and leaves."""
         ids = [produce(self.producer, make_job(params={"max_tokens": 40, "temperature": 0, "ignore_eos": True}))
                for _ in range(80)]
         self.producer.flush()
-        servers.wait_for("half-way", lambda: self.results.read() or len(set(ids) & self.results.by_id.keys()) > 20, 60)
+        servers.wait_for("half-way", lambda: self.results.read() or len(set(ids) & self.results.by_id.keys()) > 20)
         self.rig.stop("worker", signal.SIGKILL)
-        self.rig.start_worker(max_jobs=16)
-        got = self.results.wait(ids, 120)
+        self.rig.start_worker(**WORKER)
+        got = self.results.wait(ids)
         self.check_once(got)
         self.assertEqual(len({r["text"] for r in got.values()}), 1)
         more = [produce(self.producer, make_job(params={"max_tokens": 40, "temperature": 0})) for _ in range(40)]
         self.producer.flush()
-        servers.wait_for("some done", lambda: self.results.read() or len(set(more) & self.results.by_id.keys()) > 5, 60)
+        servers.wait_for("some done", lambda: self.results.read() or len(set(more) & self.results.by_id.keys()) > 5)
         self.assertEqual(self.rig.stop("worker", signal.SIGTERM), 0)
-        self.rig.start_worker(max_jobs=16)
-        self.check_once(self.results.wait(more, 120))
+        self.rig.start_worker(**WORKER)
+        self.check_once(self.results.wait(more))
 
     def test_dispatcher_restart(self) -> None:
         ids = [produce(self.producer, make_job(params={"max_tokens": 30, "temperature": 0, "ignore_eos": True}))
                for _ in range(100)]
         self.producer.flush()
-        servers.wait_for("some done", lambda: self.results.read() or len(set(ids) & self.results.by_id.keys()) > 10, 60)
+        servers.wait_for("some done", lambda: self.results.read() or len(set(ids) & self.results.by_id.keys()) > 10)
         self.assertEqual(self.rig.stop("dispatcher", signal.SIGTERM), 0)
         self.rig.start_dispatcher()
-        self.check_once(self.results.wait(ids, 120))
+        self.check_once(self.results.wait(ids))
 
     def test_settings_read_again(self) -> None:
         """SIGHUP: what can change does so at once; a file with a mistake changes nothing."""
         config = self.rig.dir / "reload.yaml"
         config.write_text("default_max_tokens: 3\n")
         self.rig.stop("worker")
-        p = self.rig.start_worker(max_jobs=16, config=config)
+        p = self.rig.start_worker(**WORKER, config=config)
         log = self.rig.log("worker").read_text
 
         def tokens() -> int:
@@ -240,7 +250,7 @@ class Pipeline(unittest.TestCase):
         def reload(text: str, words: str) -> None:
             config.write_text(text)
             p.send_signal(signal.SIGHUP)
-            servers.wait_for(words, lambda: words in log(), 10)
+            servers.wait_for(words, lambda: words in log())
 
         self.assertEqual(tokens(), 3)
         reload("default_max_tokens: 7\nmax_step_tokens: 300\n", "setting takes effect at the next start")
@@ -249,19 +259,21 @@ class Pipeline(unittest.TestCase):
         reload("default_max_tokens: many\n", "nothing has changed")
         self.assertEqual(tokens(), 7)
         self.assertEqual(self.rig.stop("worker"), 0)
-        self.rig.start_worker(max_jobs=16)
+        self.rig.start_worker(**WORKER)
 
     def test_a_high_job_overtakes_a_backlog(self) -> None:
         backlog = [produce(self.producer, make_job(params={"max_tokens": 60, "temperature": 0, "ignore_eos": True}),
                            lane="low") for _ in range(600)]
         self.producer.flush()
-        servers.wait_for("it runs", lambda: self.results.read() or len(set(backlog) & self.results.by_id.keys()) > 5, 60)
+        servers.wait_for("it runs", lambda: self.results.read() or len(set(backlog) & self.results.by_id.keys()) > 5)
         high = produce(self.producer, make_job(), lane="high")
-        self.results.wait([high], 60)
-        self.results.read()
-        self.assertLess(len(set(backlog) & self.results.by_id.keys()), 300)
-        self.results.wait(backlog, 120)
+        times = self.results.wait([high])[high]["timings"]
+        ends = [r["timings"]["finished_ms"] for r in self.results.wait(backlog).values()]
+        left = sum(end > times["received_ms"] for end in ends)
+        overtaken = sum(end > times["finished_ms"] for end in ends)
+        print(f"  {overtaken} of {left} low jobs overtaken", flush=True)
+        self.assertGreater(overtaken, left // 2)
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()

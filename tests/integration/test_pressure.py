@@ -45,9 +45,9 @@ class Pressure(unittest.TestCase):
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
         cls.producer = producer(cls.rig.brokers)
-        cls.results.wait([produce(cls.producer, job())], 60)
+        cls.results.wait([produce(cls.producer, job())])
         ids = [produce(cls.producer, job(i)) for i in range(len(TEXTS))]
-        got = cls.results.wait(ids, 60)
+        got = cls.results.wait(ids)
         cls.texts = [got[i]["text"] for i in ids]
 
     @classmethod
@@ -69,7 +69,7 @@ class Pressure(unittest.TestCase):
                 return self.metric("two", "partitions") > 0
             return False
         self.start("two")
-        servers.wait_for("two shares the work", shares_the_work, 30)
+        servers.wait_for("two shares the work", shares_the_work)
 
     @classmethod
     def faults(cls, name: str):
@@ -105,47 +105,44 @@ class Pressure(unittest.TestCase):
             self.assertEqual((r["status"], r["tries"], len(self.results.by_id[job_id])), ("succeeded", 1, 1), r)
             self.assertTrue(r["text"].startswith(self.texts[i % len(TEXTS)]), r)
             self.assertEqual(r["text"], got[ids[i % len(TEXTS)]]["text"])
-            servers.wait_for("done", lambda: self.redis.hget(f"mr:{{{job_id}}}", "state") == b"succeeded", 20)
+            servers.wait_for("done", lambda: self.redis.hget(f"mr:{{{job_id}}}", "state") == b"succeeded")
             self.assertEqual(stream_text(self.redis, job_id), r["text"])
             self.assertNotIn("restart", {frame["type"] for _, frame in stream_frames(self.redis, job_id)})
 
     def seconds_for(self, n: int) -> float:
         began = time.monotonic()
         ids = self.produce(n)
-        self.check(ids, self.results.wait(ids, 60))
+        self.check(ids, self.results.wait(ids))
         return time.monotonic() - began
-
-    def wait_full_speed(self, name: str, limit_s: float) -> None:
-        servers.wait_for(f"{name} may run all its jobs", lambda: self.metric(name, "running_limit") == SEATS, limit_s)
 
     def test_a_storm_without_memory_costs_time_only(self) -> None:
         undisturbed_s = self.seconds_for(60)
-        ids = self.produce(200)
-        time.sleep(0.5)
         began = time.monotonic()
+        ids = self.produce(100)
         self.fail(none=1)
-        time.sleep(3)
+        ids += self.produce(100)  # whatever has become of the others, these are hit
+        servers.wait_for("jobs go back", lambda: self.returns("one", "oom") > 0)
+        first = self.metric("one", "engine_out_of_memory_total")
+        self.assertGreater(first, 0)
         self.fail(seqs=2, rows=16)
-        time.sleep(7)
+        servers.wait_for("some memory is not enough", lambda: self.metric("one", "engine_out_of_memory_total") > first)
+        time.sleep(3)
         storm_s = time.monotonic() - began
         self.faults("one").unlink()
         back = time.monotonic()
-        self.assertGreater(self.metric("one", "engine_out_of_memory_total"), 0)
-        self.assertGreater(self.returns("one", "oom"), 0)
-        self.check(ids, self.results.wait(ids, 40))
+        self.check(ids, self.results.wait(ids))
         all_s = time.monotonic() - back
-        self.wait_full_speed("one", 30 - all_s)
+        servers.wait_for("it may run all its jobs", lambda: self.metric("one", "running_limit") == SEATS)
         limit_s = time.monotonic() - back
         again_s = self.seconds_for(60)
         print(f"\nstorm of {storm_s:.1f} s: {self.returns('one', 'oom'):.0f} returns; all 200 jobs {all_s:.1f} s after "
               f"it, all seats {limit_s:.1f} s after it; 60 jobs {undisturbed_s:.2f} s before, {again_s:.2f} s behind")
-        self.assertLess(again_s, 2 * undisturbed_s + 1)
 
     def test_b_jobs_leave_a_worker_without_memory(self) -> None:
         self.start_second()
         self.fail("two", none=1)
         ids = self.produce(100)
-        got = self.results.wait(ids, 40)
+        got = self.results.wait(ids)
         self.check(ids, got)
         self.assertEqual({r["worker"] for r in got.values()}, {"one"})
         print(f"\nof 100 jobs {self.returns('two', 'oom'):.0f} times one came back from the worker without memory")
@@ -155,14 +152,14 @@ class Pressure(unittest.TestCase):
         bad = [make_job(model="demo", input={"tokens": [BAD, 5, 6, i]}) for i in range(3)]
         ids = [produce(self.producer, b) for b in bad]
         good = self.produce(40)
-        got = self.results.wait(ids + good, 40)
+        got = self.results.wait(ids + good)
         self.check(good, {i: got[i] for i in good})
         for i in ids:
             self.assertEqual((got[i]["status"], got[i]["tries"]), ("failed", 3), got[i])
             self.assertIn("a sequence that always fails", got[i]["error"]["message"])
         dead = Topic(self.rig.brokers, "millrace.dead")
         self.addCleanup(dead.close)
-        servers.wait_for("dead letters", lambda: dead.read() or len(dead.messages) >= 3, 20)
+        servers.wait_for("dead letters", lambda: dead.read() or len(dead.messages) >= 3)
         letters = {d["job_id"]: d for d in map(decode, dead.messages)}
         self.assertEqual(letters.keys(), set(ids))
         for letter in letters.values():
@@ -174,13 +171,13 @@ class Pressure(unittest.TestCase):
     def test_d_a_lost_device_hands_its_jobs_over(self) -> None:
         self.start_second()
         ids = self.produce(24, max_tokens=400)
-        servers.wait_for("two runs", lambda: self.metric("two", "num_requests_running") > 0, 20)
+        servers.wait_for("two runs", lambda: self.metric("two", "num_requests_running") > 0)
         self.fail("two", lost=1)
-        servers.wait_for("two ends", lambda: self.rig.processes["two"].poll() is not None, 30)
+        servers.wait_for("two ends", lambda: self.rig.processes["two"].poll() is not None)
         self.assertEqual(self.rig.processes.pop("two").returncode, 75)
-        self.check(ids, self.results.wait(ids, 40))
+        self.check(ids, self.results.wait(ids))
         self.assertEqual(self.metric("one", "jobs_poisoned_total"), 0)
 
 
 if __name__ == "__main__":
-    unittest.main()
+    servers.main()

@@ -26,7 +26,7 @@ class Reload(unittest.TestCase):
                 self.wait_log(rig, name, "started" if name == "dispatcher" else "serving")
             results, p = Results(rig.brokers), producer(rig.brokers)
             self.addCleanup(results.close)
-            results.wait([produce(p, make_job(model="demo"))], 60)
+            results.wait([produce(p, make_job(model="demo"))])
 
             file.write_text("window_jobs: 200\ndrain_ms: 3000\nlog_level: debug\ncommit_ms: 20\n")
             self.hang_up(rig)
@@ -34,7 +34,7 @@ class Reload(unittest.TestCase):
                 self.wait_log(rig, name, f'"setting changed" name={changed}')
                 self.wait_log(rig, name, '"setting changed" name=log_level')
                 self.wait_log(rig, name, 'at the next start" name=commit_ms')
-            results.wait([produce(p, make_job(model="demo"))], 60)
+            results.wait([produce(p, make_job(model="demo"))])
             for name in PROGRAMS:
                 self.wait_log(rig, name, "level=debug")
 
@@ -42,13 +42,13 @@ class Reload(unittest.TestCase):
             self.hang_up(rig)
             for name in PROGRAMS:
                 self.wait_log(rig, name, "nothing has changed.*window_jobs: 0 is outside")
-            results.wait([produce(p, make_job(model="demo"))], 60)
+            results.wait([produce(p, make_job(model="demo"))])
             for name in PROGRAMS:
                 self.assertEqual(rig.stop(name), 0)
                 self.wait_log(rig, name, "level=info.*(stopping|stopped|finishing)")  # error was not taken
 
     def wait_log(self, rig: servers.Rig, name: str, pattern: str) -> None:
-        servers.wait_for(f"{name} says {pattern}", lambda: re.search(pattern, rig.log(name).read_text()), 30)
+        servers.wait_for(f"{name} says {pattern}", lambda: re.search(pattern, rig.log(name).read_text()))
 
     def hang_up(self, rig: servers.Rig) -> None:
         for name in PROGRAMS:
@@ -56,4 +56,4 @@ class Reload(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()

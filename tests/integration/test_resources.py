@@ -28,6 +28,8 @@ SEED = int(os.environ.get("MR_SEED", "1"))
 ROUNDS = int(os.environ.get("MR_ROUNDS", "6"))  # programs that lose memory, of each kind
 TEXTS = ["A tool that prints text files on printers.", "A library to read and write archives.",
          "Fonts for people who like to read at night."]
+LEFT = "left to the next start"
+ABORTS = "e->metadata is false"  # offsets for librdkafka, which aborts too when it has no memory for them
 SANITIZED = b"__asan_init" in (servers.BIN / "millrace-dispatcher").read_bytes()
 
 
@@ -59,9 +61,9 @@ class Resources(unittest.TestCase):
         servers.wait_for("topics", cls.topics_there)
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
-        cls.texts = {}
+        cls.texts, cls.n_left = {}, {}
         for job, text in zip(jobs(len(TEXTS)), TEXTS):
-            cls.texts[text] = cls.results.wait([produce(cls.producer, job)], 60)[job["job_id"]]["text"]
+            cls.texts[text] = cls.results.wait([produce(cls.producer, job)])[job["job_id"]]["text"]
 
     @classmethod
     def topics_there(cls) -> bool:
@@ -75,24 +77,32 @@ class Resources(unittest.TestCase):
                "MR_FAULT_LET": cuda_runtime(f"millrace-{name}")} if memory_fails_at else {}
         with changed_environment(env):
             if name == "dispatcher":
-                cls.rig.start_dispatcher(name, default_model="demo", session_timeout_ms=6000, **settings)
+                cls.rig.start_dispatcher(name, default_model="demo", session_timeout_ms=2000, **settings)
             else:
                 cls.rig.start_worker(name, max_jobs=4, session_timeout_ms=6000, **settings)
 
     def supervise(self, name: str) -> bool:
-        """Starts a program that has ended by itself again, with all its memory. True: it had ended."""
-        p = self.rig.processes.get(name)
-        if p is None or p.poll() is None:
+        """Starts a program that has ended by itself again, with all its memory, and one that has left a job to
+        its next start. True: it was started."""
+        p, log = self.rig.processes.get(name), self.rig.log(name).read_text(errors="replace")
+        if p is None:
             return False
-        code = self.rig.processes.pop(name).returncode
-        self.assertGreater(code, 0, f"{name} died of signal {-code}:\n{servers.tail(self.rig.log(name))}")
+        if p.poll() is None:
+            if log.count(LEFT) <= self.n_left.get(name, 0):
+                return False
+            self.n_left[name] = log.count(LEFT)
+            self.assertEqual(self.rig.stop(name), 0)
+        else:
+            code = self.rig.processes.pop(name).returncode
+            if not log.rstrip().endswith(ABORTS):
+                self.assertGreater(code, 0, f"{name} died of signal {-code}:\n{servers.tail(self.rig.log(name))}")
         self.start(name)
         return True
 
-    def finish(self, batch: list[dict], limit_s: float = 120) -> None:
+    def finish(self, batch: list[dict]) -> None:
         """All of batch end, once each, with the text of an undisturbed run or a clear error."""
         ids = {j["job_id"]: j["input"]["messages"][0]["content"] for j in batch}
-        end = time.monotonic() + limit_s
+        end = time.monotonic() + servers.HANG_S
         while not ids.keys() <= self.results.by_id.keys():
             self.assertLess(time.monotonic(), end, f"{len(ids.keys() - self.results.by_id.keys())} jobs missing")
             self.results.read()
@@ -104,7 +114,7 @@ class Resources(unittest.TestCase):
             if r["status"] == "succeeded":
                 self.assertEqual(r["text"], self.texts[text])
             else:
-                self.assertEqual(r["status"], "failed", r)
+                self.assertIn(r["status"], ("failed", "rejected"), r)
                 self.assertRegex(r["error"]["message"], "memory", r)
 
     def lose_memory(self, name: str) -> None:
@@ -144,7 +154,7 @@ class Resources(unittest.TestCase):
         for job in batch[30:]:
             produce(self.producer, job)
         self.producer.flush()
-        time.sleep(4)
+        time.sleep(2)
         for name, pid in pids.items():
             self.assertIsNone(self.rig.processes[name].poll(), f"{name} ended: {servers.tail(self.rig.log(name))}")
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before[name])
@@ -164,10 +174,10 @@ class Resources(unittest.TestCase):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
             argv = [str(servers.BIN / "millrace"), "batch", str(source), "-o", str(out)]
             env = {**os.environ, **self.rig.env()}
-            full = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, preexec_fn=small_files)
+            full = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=servers.HANG_S, preexec_fn=small_files)
             self.assertNotEqual(full.returncode, 0)
             self.assertRegex(full.stderr, "(?i)cannot write|too large|no space")
-            again = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
+            again = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=servers.HANG_S)
             self.assertEqual(again.returncode, 0, again.stderr)
             answers = [json.loads(line) for line in out.read_text().splitlines()]
             self.assertEqual(sorted(a["custom_id"] for a in answers), sorted(f"c{i}" for i in range(60)))
@@ -178,7 +188,7 @@ class Resources(unittest.TestCase):
                              env={**os.environ, **self.rig.env()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         p.stdout.read(1)
         p.stdout.close()
-        self.assertNotIn(p.wait(60), (-signal.SIGPIPE, -signal.SIGSEGV, -signal.SIGABRT), p.stderr.read())
+        self.assertNotIn(p.wait(servers.HANG_S), (-signal.SIGPIPE, -signal.SIGSEGV, -signal.SIGABRT), p.stderr.read())
         p.stderr.close()
 
 
@@ -194,4 +204,4 @@ def changed_environment(env: dict):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()

@@ -5,7 +5,7 @@ is killed meanwhile, no job is lost and none runs twice.
 
 Method: a real broker, dispatchers, and a worker without an engine (tests/rig/stand_in.py) that fails jobs as
 they say and ends each work record with a result of its own: a job that is released twice shows as two results.
-Lateness is printed for people; its limits are wide, early is never allowed. MR_RETRY_JOBS: how many jobs wait in
+Lateness is printed for people, early is never allowed. MR_RETRY_JOBS: how many jobs wait in
 test_not_before.
 """
 
@@ -26,7 +26,7 @@ from jobs import JSON, Results, Topic, make_job, produce, producer
 from stand_in import StandIn
 
 PARTITIONS = 4
-SETTINGS = {"topic_partitions": PARTITIONS, "session_timeout_ms": 6000, "transaction_timeout_ms": 3000,
+SETTINGS = {"topic_partitions": PARTITIONS, "session_timeout_ms": 3000, "transaction_timeout_ms": 3000,
             "models": "demo", "max_attempts": 3, "worker_timeout_ms": 5000}
 
 
@@ -52,7 +52,7 @@ class Retries(unittest.TestCase):
         cls.addClassCleanup(cls.rig.__exit__, None, None, None)
         cls.start("a")
         servers.wait_for("the dispatcher has its partitions",
-                         lambda: "assigned" in cls.rig.log("a").read_text(), 60)
+                         lambda: "assigned" in cls.rig.log("a").read_text())
         cls.make_work_topic()
         cls.producer = producer(cls.rig.brokers)
         cls.results = Results(cls.rig.brokers)
@@ -81,6 +81,14 @@ class Retries(unittest.TestCase):
         self.producer.produce("millrace.control", json.dumps({"type": "cancel", "job_id": job_id}), key=job_id)
         self.assertEqual(self.producer.flush(30), 0)
 
+    def wait_record(self, topic: str, key: str) -> None:
+        there = Topic(self.rig.brokers, topic)
+        try:
+            servers.wait_for(f"{key} in {topic}",
+                             lambda: there.read() or key.encode() in [m.key() for m in there.messages])
+        finally:
+            there.close()
+
     def dead(self, ids) -> dict[str, dict]:
         topic = Topic(self.rig.brokers, "millrace.dead")
         try:
@@ -88,7 +96,7 @@ class Retries(unittest.TestCase):
                 topic.read()
                 letters = [json.loads(m.value()) for m in topic.messages]
                 return {d["job_id"]: d for d in letters if d.get("job_id") in ids}
-            servers.wait_for("dead letters", lambda: found().keys() >= set(ids), 30)
+            servers.wait_for("dead letters", lambda: found().keys() >= set(ids))
             return found()
         finally:
             topic.close()
@@ -104,7 +112,7 @@ class Retries(unittest.TestCase):
 
     def test_two_faults_and_then_it_works(self) -> None:
         ids = self.submit([job("fault,fault,ok") for _ in range(200)])
-        got = self.results.wait(ids, 60)
+        got = self.results.wait(ids)
         late = []
         for i in ids:
             self.assertEqual(got[i]["status"], "succeeded")
@@ -116,16 +124,15 @@ class Retries(unittest.TestCase):
                 came, record = times[n]
                 self.assertGreaterEqual(came, record["due_ms"], "released before it was due")
                 self.assertGreaterEqual(record["due_ms"], times[n - 1][0] + wait_ms)
-                self.assertLess(record["due_ms"], times[n - 1][0] + wait_ms * 5 // 4 + 3000)
+                self.assertLess(record["due_ms"], times[n - 1][0] + wait_ms * 5 // 4 + servers.HANG_S * 1000)
                 late.append(came - record["due_ms"])
         describe("retries", late)
-        self.assertLess(sorted(late)[len(late) * 99 // 100], 2000)
         self.each_once(ids)
 
     def test_no_attempt_is_left(self) -> None:
         ids = self.submit([job("fault,fault,fault,fault") for _ in range(3)] +
                           [job("fault,fault", max_attempts=1)])
-        got = self.results.wait(ids, 60)
+        got = self.results.wait(ids)
         letters = self.dead(ids)
         for n, i in enumerate(ids):
             times = 3 if n < 3 else 1
@@ -141,7 +148,7 @@ class Retries(unittest.TestCase):
 
     def test_no_memory_uses_up_no_attempt(self) -> None:
         ids = self.submit([job("oom,oom,oom,oom,ok") for _ in range(20)])
-        got = self.results.wait(ids, 60)
+        got = self.results.wait(ids)
         for i in ids:
             self.assertEqual(got[i]["status"], "succeeded")
             last = self.worker.times(i)[-1][1]
@@ -150,7 +157,7 @@ class Retries(unittest.TestCase):
 
     def test_nobody_can_hold_it(self) -> None:
         ids = self.submit([job("no_fit:4096,ok"), job("no_fit:5000,ok")])
-        got = self.results.wait(ids, 30)
+        got = self.results.wait(ids)
         self.assertEqual(got[ids[0]]["status"], "succeeded")
         self.assertEqual((got[ids[1]]["status"], got[ids[1]]["error"]["code"]), ("rejected", "context_exceeded"))
         self.assertIn("5000", got[ids[1]]["error"]["message"])
@@ -161,35 +168,41 @@ class Retries(unittest.TestCase):
 
     def test_not_before(self) -> None:
         rnd, n = random.Random(1), int(os.environ.get("MR_RETRY_JOBS", "300"))
-        first = now_ms() + 3000 + n  # they are sent faster than one in a millisecond
-        jobs = [job(not_before_ms=first + rnd.randint(0, 10000)) for _ in range(n)]
+        first = now_ms() + 2000 + n  # they are sent faster than one in a millisecond
+        jobs = [job(not_before_ms=first + rnd.randint(0, 6000)) for _ in range(n)]
         ids = self.submit(jobs)
-        self.assertLess(now_ms(), first)
-        self.results.wait(ids, 60 + n / 100)
+        self.assertLess(now_ms(), max(j["not_before_ms"] for j in jobs), "none had to wait: the test tests nothing")
+        self.results.wait(ids, servers.HANG_S + n / 100)
         late = [self.worker.times(j["job_id"])[0][0] - j["not_before_ms"] for j in jobs]
         describe("not_before", late)
         self.assertGreaterEqual(min(late), 0, "released before it was due")
-        self.assertLess(sorted(late)[len(late) * 99 // 100], 2000)
         self.each_once(ids)
 
     def test_cancel_in_a_delay_topic(self) -> None:
-        ids = self.submit([job(not_before_ms=now_ms() + s * 1000) for s in (3, 10, 60, 600, 3600)])
-        time.sleep(1.5)
-        for i in ids:
+        """The one of the shortest tier may be due before its cancel comes; then it runs, once."""
+        waits_s = {"1s": 4, "5s": 25, "30s": 100, "5m": 900, "30m": 3600}
+        ids = dict(zip(waits_s, self.submit([job(not_before_ms=now_ms() + s * 1000) for s in waits_s.values()])))
+        for tier, i in ids.items():
+            self.wait_record(f"millrace.delay.{tier}", i)
             self.cancel(i)
-        got = self.results.wait(ids, 20)
-        self.assertEqual({r["status"] for r in got.values()}, {"cancelled"})
-        self.assertEqual([self.worker.times(i) for i in ids], [[]] * len(ids))
-        self.each_once(ids)
+        got = self.results.wait(ids.values())
+        for tier, i in ids.items():
+            if tier == "1s" and got[i]["status"] == "succeeded":
+                self.assertEqual(len(self.worker.times(i)), 1)
+            else:
+                self.assertEqual((got[i]["status"], self.worker.times(i)), ("cancelled", []), tier)
+        self.each_once(ids.values())
 
     def test_deadline_in_a_delay_topic(self) -> None:
         sent = now_ms()
         ids = self.submit([job(not_before_ms=sent + 3600_000, deadline_ms=d) for d in (500, 1500, 4000, 7000)])
-        got = self.results.wait(ids, 30)
+        got = self.results.wait(ids)
         for i, d in zip(ids, (500, 1500, 4000, 7000)):
             self.assertEqual(got[i]["status"], "expired")
             self.assertGreaterEqual(got[i]["timings"]["finished_ms"], sent + d)
-            self.assertLess(got[i]["timings"]["finished_ms"], sent + d + 2000)
+        ends = [got[i]["timings"]["finished_ms"] for i in ids]
+        print(f"deadlines: late by ms: {[end - sent - d for end, d in zip(ends, (500, 1500, 4000, 7000))]}")
+        self.assertEqual(ends, sorted(ends))
         self.each_once(ids)
 
     # ---- deaths
@@ -200,7 +213,7 @@ class Retries(unittest.TestCase):
         for i in ids:
             self.cancel(i)
         self.start("a")
-        got = self.results.wait(ids, 60)
+        got = self.results.wait(ids)
         self.assertEqual({r["status"] for r in got.values()}, {"cancelled"})
         self.assertEqual([self.worker.times(i) for i in ids], [[]] * len(ids))
 
@@ -212,12 +225,12 @@ class Retries(unittest.TestCase):
         for n in range(400):
             fields = {}
             if n % 2:
-                fields["not_before_ms"] = now_ms() + rnd.randint(500, 15000)
+                fields["not_before_ms"] = now_ms() + rnd.randint(500, 8000)
             if n % 5 == 0:
                 fields["idempotency_key"] = f"key-{n}"
             if n % 20 == 7:
                 fields["not_before_ms"] = now_ms() + 3600_000
-                fields["deadline_ms"] = rnd.randint(5000, 20000)
+                fields["deadline_ms"] = rnd.randint(3000, 10000)
             jobs.append(job(rnd.choice(["ok", "fault,ok", "oom,oom,ok", "fault,fault,ok", "no_fit:9,ok"]), **fields))
         ids = []
         for n in range(8):
@@ -227,7 +240,7 @@ class Retries(unittest.TestCase):
             self.rig.stop(name, signal.SIGKILL)
             time.sleep(0.3)
             self.start(name)
-        got = self.results.wait(ids, 120)
+        got = self.results.wait(ids)
         self.each_once(ids, 3.0)
         for j in jobs:
             r = got[j["job_id"]]
@@ -240,4 +253,4 @@ class Retries(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()

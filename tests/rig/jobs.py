@@ -8,7 +8,9 @@ import uuid
 
 import msgpack
 import redis
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from rig import HANG_S
 
 JSON, MSGPACK = "application/json", "application/msgpack"
 TERMINAL = {"succeeded", "failed", "rejected", "cancelled", "expired"}
@@ -49,15 +51,28 @@ class Topic:
     def __init__(self, brokers: str, name: str) -> None:
         self.consumer = Consumer({"bootstrap.servers": brokers, "group.id": f"test-{uuid.uuid4()}",
                                   "enable.auto.commit": False, "isolation.level": "read_committed",
-                                  "auto.offset.reset": "earliest", "log_level": 0})
-        partitions = self.consumer.list_topics(name, timeout=10).topics[name].partitions
-        self.consumer.assign([TopicPartition(name, p, 0) for p in partitions])
+                                  "auto.offset.reset": "earliest", "enable.partition.eof": True,
+                                  "log_level": 0})
+        self.partitions = set(self.consumer.list_topics(name, timeout=HANG_S).topics[name].partitions)
+        self.consumer.assign([TopicPartition(name, p, 0) for p in self.partitions])
         self.messages = []
+        self.ended: set[int] = set()  # partitions whose end has been seen
 
     def read(self, timeout: float = 0.2) -> None:
         for m in self.consumer.consume(500, timeout):
             if m.error() is None:
                 self.messages.append(m)
+            elif m.error().code() == KafkaError._PARTITION_EOF:
+                self.ended.add(m.partition())
+
+    def read_all(self) -> list:
+        """What was committed before the first call, and perhaps more; once in a topic's life."""
+        end = time.monotonic() + HANG_S
+        while self.ended < self.partitions:
+            if time.monotonic() > end:
+                raise AssertionError(f"the ends of {len(self.partitions - self.ended)} partitions do not come")
+            self.read()
+        return self.messages
 
     def close(self) -> None:
         self.consumer.close()
@@ -76,7 +91,7 @@ class Results(Topic):
             self.by_id.setdefault(r["job_id"], []).append((r, m))
         self.seen = len(self.messages)
 
-    def wait(self, ids, limit_s: float) -> dict[str, dict]:
+    def wait(self, ids, limit_s: float = HANG_S) -> dict[str, dict]:
         """Results of all ids; raises with the number that is missing."""
         ids, end = set(ids), time.monotonic() + limit_s
         while not ids <= self.by_id.keys():

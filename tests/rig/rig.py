@@ -3,7 +3,10 @@
 Everything listens on free ports of 127.0.0.1, lives in one temporary folder and is stopped at the end,
 also when a test fails: use `with Rig() as rig`. Kafka comes from the jars that scripts/test fetched
 (MR_KAFKA_LIBS); `Rig(kafka=False)` starts the broker embedded in `millrace up` instead, and none of
-this.
+this. main() runs a test file: a test that fails shows what the programs said last.
+
+Tests run beside each other on machines that may stand still for a while: a wait has no limit but HANG_S,
+which is long enough that only what never comes is missed.
 """
 
 from __future__ import annotations
@@ -19,30 +22,48 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 import uuid
 
 SOURCE = pathlib.Path(os.environ.get("MR_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 BIN = pathlib.Path(os.environ.get("MR_BIN", SOURCE / "build/release/bin"))
 DEMO_MODEL = SOURCE / "models/demo.gguf"
-START_S = 60  # a broker on a busy machine of two cores
+HANG_S = 180  # what takes longer never comes, also on a machine that others keep busy
+# A broker keeps a killed one's place until its session is over; then it lets it in again.
+BROKER_SESSION = {"broker.session.timeout.ms": 5000, "broker.heartbeat.interval.ms": 500}
+log_folders: list[pathlib.Path] = []  # of what runs now
+held_ports: list[socket.socket] = []  # until this process ends
+
+
+def hold_port(port: int) -> bool:
+    """False: another test's. Whoever has a port has an abstract socket of its number, as long as it lives."""
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0millrace-test-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    held_ports.append(mark)
+    return True
 
 
 def free_ports(n: int) -> list[int]:
-    """n different ports that are free now; held together so that none is given twice.
+    """n different ports that nobody uses, and that no other test is given while this process lives.
 
     None of the range that outgoing connections take theirs from: a client that keeps trying to reach a
     server that is down would some day be connected to itself, and hold the port.
     """
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for s in socks:
-            while s.getsockname()[1] == 0:
-                with contextlib.suppress(OSError):
-                    s.bind(("127.0.0.1", random.randint(12000, 32000)))
-        return [s.getsockname()[1] for s in socks]
+    ports: list[int] = []
+    while len(ports) < n:
+        port = random.randint(12000, 32000)
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", port))
+            if hold_port(port):
+                ports.append(port)
+    return ports
 
 
-def wait_port(port: int, process: subprocess.Popen, log: pathlib.Path, limit_s: float = START_S) -> None:
+def wait_port(port: int, process: subprocess.Popen, log: pathlib.Path, limit_s: float = HANG_S) -> None:
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -53,7 +74,7 @@ def wait_port(port: int, process: subprocess.Popen, log: pathlib.Path, limit_s: 
     raise RuntimeError(f"{log.name}: port {port} not open after {limit_s:.0f} s:\n{tail(log)}")
 
 
-def wait_for(what: str, condition, limit_s: float = 60.0, step_s: float = 0.05):
+def wait_for(what: str, condition, limit_s: float = HANG_S, step_s: float = 0.05):
     """Polls until condition() is true and returns its value; raises with `what` otherwise."""
     end = time.monotonic() + limit_s
     while True:
@@ -71,6 +92,48 @@ def tail(path: pathlib.Path, n: int = 30) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-n:])
 
 
+def show_logs() -> None:
+    """What everybody said last, on stderr: a failed test explains itself."""
+    for folder in log_folders:
+        for log in sorted(folder.glob("*.log")):
+            print(f"--- {log.name}\n{tail(log)}", file=sys.stderr)
+
+
+class TestResult(unittest.TextTestResult):
+    """Shows the logs of a test that fails, while they are there, and how long each one took."""
+
+    def startTest(self, test) -> None:
+        self.began_s, self.shown = time.monotonic(), False
+        super().startTest(test)
+
+    def addSuccess(self, test) -> None:
+        self.stream.write(f"({time.monotonic() - self.began_s:.1f} s) ")
+        super().addSuccess(test)
+
+    def addError(self, test, err) -> None:
+        super().addError(test, err)
+        self.explain()
+
+    def addFailure(self, test, err) -> None:
+        super().addFailure(test, err)
+        self.explain()
+
+    def addSubTest(self, test, subtest, err) -> None:
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self.explain()
+
+    def explain(self) -> None:
+        """Once for each test: a subtest that fails is seldom alone."""
+        if not getattr(self, "shown", False):
+            show_logs()
+        self.shown = True
+
+
+def main() -> None:
+    unittest.main(testRunner=unittest.TextTestRunner(resultclass=TestResult, verbosity=2))
+
+
 class Rig:
     """One temporary folder with a broker and a Redis; programs are started by the tests."""
 
@@ -79,6 +142,7 @@ class Rig:
         """broker: more of Kafka's properties. proxied: the broker also listens on proxied_port and tells
         whoever comes there that it is reached at proxy_port, where a test starts a proxy.Proxy."""
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="millrace-test."))
+        log_folders.append(self.dir)
         self.processes: dict[str, subprocess.Popen] = {}
         self.want_kafka, self.want_redis = kafka, redis
         self.proxied, self.broker = proxied, broker or {}
@@ -101,12 +165,12 @@ class Rig:
 
     def __exit__(self, kind, value, trace) -> None:
         if kind is not None and kind is not KeyboardInterrupt:
-            for log in sorted(self.dir.glob("*.log")):
-                if log.name != "kafka.log":
-                    print(f"--- {log.name}\n{tail(log)}", file=sys.stderr)
+            show_logs()
         self.close()
 
     def close(self) -> None:
+        if self.dir in log_folders:
+            log_folders.remove(self.dir)
         for name in list(self.processes):
             self.stop(name, signal.SIGKILL)
         if os.environ.get("MR_KEEP"):
@@ -120,14 +184,15 @@ class Rig:
         return self.dir / f"{name}.log"
 
     def start(self, name: str, argv: list, env: dict | None = None) -> subprocess.Popen:
-        """stdout and stderr go to <name>.log; a new start of the same name appends."""
+        """stdout and stderr go to <name>.log; a new start of the same name appends. It dies with the test."""
+        argv = ["setpriv", "--pdeathsig", "KILL", "--", *argv]
         with open(self.log(name), "ab") as out:
             p = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                  cwd=self.dir, env={**os.environ, **(env or {})}, start_new_session=True)
         self.processes[name] = p
         return p
 
-    def stop(self, name: str, sig: int = signal.SIGTERM, limit_s: float = 40) -> int | None:
+    def stop(self, name: str, sig: int = signal.SIGTERM, limit_s: float = HANG_S) -> int | None:
         """Exit status; raises when the process ignores the signal for limit_s."""
         p = self.processes.pop(name, None)
         if p is None:
@@ -175,6 +240,8 @@ class Rig:
             "num.partitions=4\noffsets.topic.num.partitions=4\noffsets.topic.replication.factor=1\n"
             "transaction.state.log.num.partitions=4\ntransaction.state.log.replication.factor=1\n"
             "transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n"
+            "group.min.session.timeout.ms=1000\n"
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n"
             "auto.create.topics.enable=false\n" +
             "".join(f"{name}={value}\n" for name, value in self.broker.items()))
         subprocess.run(self.java("kafka.tools.StorageTool", "format", "-t", uuid.uuid4().hex[:22], "-c",
@@ -195,7 +262,7 @@ class Rig:
                             .list_topics(timeout=5).brokers)
             except Exception:  # noqa: BLE001 - any failure means: not yet
                 return False
-        wait_for("Kafka answers", answers, START_S)
+        wait_for("Kafka answers", answers)
 
     # ---- ours
 
@@ -214,7 +281,7 @@ class Rig:
     def millrace(self, *args, check: bool = True, **kw) -> subprocess.CompletedProcess:
         return subprocess.run([str(BIN / "millrace"), *map(str, args)], check=check, text=True,
                               capture_output=True, env={**os.environ, **self.env()},
-                              timeout=kw.pop("timeout", 120), **kw)
+                              timeout=kw.pop("timeout", HANG_S), **kw)
 
 
 def flags(settings: dict) -> list[str]:

@@ -5,7 +5,8 @@
 #include "tests/fault/fault.h"
 #include "tests/unit/dispatcher/intake_world.h"
 
-enum { PER_ROUND = 4, ROUND_MS = 100, MAX_ROUNDS = 400 };
+/* A round whose failure has come goes on for ROUND_MS; that none comes is known after NONE_MS. */
+enum { PER_ROUND = 4, ROUND_MS = 60, NONE_MS = 5000, MAX_ROUNDS = 400 };
 
 static void produce_round(unsigned first) {
     const mr_past past = {
@@ -39,6 +40,11 @@ static void produce_round(unsigned first) {
 
 static unsigned n_jobs;
 
+static bool has_failed(void *unused) {
+    (void)unused;
+    return fault_hit;
+}
+
 static bool all_have_ended(void *arg) {
     char id[MR_JOB_ID_LEN + 1];
     (void)arg;
@@ -55,15 +61,15 @@ TEST(no_record_is_lost) {
     world_open(1000, 64 << 20);
     reader_close(&results); /* they allocate, too: opened again when memory is there */
     reader_close(&dead);
-    for (bool hit = true; hit && rounds < MAX_ROUNDS; rounds++) {
+    for (fault_hit = true; fault_hit && rounds < MAX_ROUNDS; rounds++) {
         produce_round(n_jobs);
         n_jobs += PER_ROUND;
         fault_at = rounds + 1;
         fault_count = 0;
         fault_hit = false;
+        run_until(&loop, has_failed, NULL, NONE_MS);
         run_until(&loop, NULL, NULL, ROUND_MS);
         fault_at = 0;
-        hit = fault_hit;
     }
     printf("%u rounds\n", rounds);
     CHECK(rounds > 20);

@@ -14,7 +14,7 @@
 #define JOB          "0193e2a4-7a51-7c6e-9d2f-3f8b1c0a5e77"
 #define OTHER_JOB    "0193e2a4-7a51-7c6e-9d2f-3f8b1c0a5e78"
 #define N_PARTITIONS 4
-#define LONG_MS      20000 /* a test that waits so long has failed */
+#define LONG_MS      120000 /* a test that waits so long has failed */
 
 static mr_kafka_mock *mock;
 static mr_client *client;

@@ -14,7 +14,7 @@
 #include "tests/test.h"
 #include "tests/unit/net/loop.h"
 
-#define WAIT_MS  20000
+#define WAIT_MS  120000
 #define NO_REDIS "unix:///nonexistent/redis.sock"
 
 static uv_loop_t loop;

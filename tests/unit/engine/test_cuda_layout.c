@@ -19,7 +19,8 @@
 
 /* ---- devices ---- */
 
-static twin twins = {.base = {&twin_calls, "twin", 1}, .free_bytes = 1u << 30};
+static twin twins = {.base = {.calls = &twin_calls, .name = "twin", .n_units = 1},
+                     .free_bytes = 1u << 30};
 
 /* The twin, then the GPU if there is one. */
 static mr_device *device_at(size_t i) {

@@ -28,7 +28,7 @@ static bool run_until(uv_loop_t *loop, bool (*cond)(void *arg), void *arg, int m
 
 /* Lets closing handles go; 0 when the loop ended with nothing left. */
 static int close_loop(uv_loop_t *loop) {
-    const uint64_t until = mr_clock_mono_ms() + 15000;
+    const uint64_t until = mr_clock_mono_ms() + 120000;
     while (uv_run(loop, UV_RUN_NOWAIT) && mr_clock_mono_ms() < until) uv_sleep(1);
     return uv_loop_close(loop);
 }

@@ -203,6 +203,7 @@ TEST(the_dispatchers_fields_travel_inside_only) {
 
 static const char travelled[] =
     INSIDE ",\"tries\":2,\"backoffs\":7,\"due_ms\":1767225700000,\"charged\":300,"
+           "\"wasted_tokens\":40,"
            "\"need_tokens\":1200,\"key_held\":true,\"history\":["
            "{\"attempt\":1,\"outcome\":\"fault\",\"worker\":\"w-1\",\"message\":\"a\",\"time_ms\":8},"
            "{\"attempt\":2,\"outcome\":\"oom\",\"worker\":\"\",\"message\":\"\",\"time_ms\":0},"
@@ -214,6 +215,7 @@ static void check_travelled(const mr_job_spec *j) {
     CHECK_I64(j->backoffs, 7);
     CHECK_I64(j->due_ms, 1767225700000);
     CHECK_I64(j->charged, 300);
+    CHECK_I64(j->wasted_tokens, 40);
     CHECK_I64(j->need_tokens, 1200);
     CHECK(j->key_held);
     CHECK_I64(j->n_history, 3);
@@ -248,14 +250,15 @@ TEST(a_record_without_a_past_has_none) {
     for (int f = 0; f < 2; f++) {
         decode_text(&j, (mr_format)f, INSIDE "}", true);
         CHECK_I64(j.tries + j.backoffs + j.due_ms + j.charged + j.need_tokens + j.n_history, 0);
+        CHECK_I64(j.wasted_tokens, 0);
         CHECK(!j.key_held && !j.idempotency_key && !j.replay_of[0] && !j.not_before_ms);
     }
     mr_arena_drop(&arena);
 }
 
 TEST(none_of_it_is_taken_from_outside) {
-    static const char *const fields[] = {"tries", "backoffs", "due_ms", "charged", "need_tokens",
-                                         "key_held", "history", "attempt"};
+    static const char *const fields[] = {"tries", "backoffs", "due_ms", "charged", "wasted_tokens",
+                                         "need_tokens", "key_held", "history", "attempt"};
     char json[256];
     mr_codec_error why;
     mr_job_spec j;

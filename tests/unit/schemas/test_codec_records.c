@@ -26,8 +26,9 @@ TEST(a_result_in_both_formats) {
     const mr_result in = {.job_id = ID, .model = "demo", .tenant = "acme",
                           .status = MR_STATUS_FAILED, .finish_reason = "length",
                           .text = "a\0\"\n\xc3\xa9", .text_len = 6, .prompt_tokens = 3,
-                          .completion_tokens = 2, .cached_tokens = 1, .logprobs = logprobs,
-                          .n_logprobs = 2, .error = {"engine_error", "params.seed", "one line", 77},
+                          .completion_tokens = 2, .cached_tokens = 1, .wasted_tokens = 6,
+                          .logprobs = logprobs, .n_logprobs = 2,
+                          .error = {"engine_error", "params.seed", "one line", 77},
                           .duplicate_of = OTHER_ID, .attempt = 4, .tries = 2, .preemptions = 5,
                           .worker = "w-1", .stream_degraded = true, .received_ms = 11,
                           .finished_ms = 22, .queue_ms = 1, .prefill_ms = 2, .decode_ms = 3,
@@ -48,6 +49,7 @@ TEST(a_result_in_both_formats) {
         CHECK_I64(out.text_len, 6);
         CHECK(memcmp(out.text, in.text, 6) == 0);
         CHECK_I64(out.prompt_tokens * 100 + out.completion_tokens * 10 + out.cached_tokens, 321);
+        CHECK_I64(out.wasted_tokens, 6);
         CHECK_I64(out.n_logprobs, 2);
         CHECK_I64(out.logprobs[0].n_top, 2);
         CHECK_I64(out.logprobs[0].top[1].token, 8);
@@ -325,7 +327,8 @@ TEST(what_was_charged_travels_in_a_header) {
     }
     CHECK(!mr_charged_read(NULL, 0, &lane, &tokens));
 
-    mr_result_headers_init(&h, &r, MR_FORMAT_JSON, "w", "00-trace");
+    const mr_trace trace = {.parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"};
+    mr_result_headers_init(&h, &r, MR_FORMAT_JSON, "w", &trace);
     const size_t n = h.n;
     mr_result_headers_charge(&h, MR_PRIORITY_HIGH, 0);
     CHECK_I64(h.n, n);

@@ -36,6 +36,7 @@ static inline void open_flow(uint32_t max_jobs) {
     memset(&w, 0, sizeof w);
     CHECK(MR_FLOW_SLOTS(max_jobs) <= N_SLOTS);
     CHECK_OK(mr_jobs_open(&w.jobs, MR_FLOW_SLOTS(max_jobs), &err), err);
+    mr_metrics_init(&w.metrics);
     w.flow = (mr_flow){.max_jobs = max_jobs,
                        .max_deaths = 2,
                        .limits = {.model = "demo",

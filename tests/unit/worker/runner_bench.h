@@ -11,10 +11,10 @@
 #define SLOTS       12
 #define SEATS       4
 #define MAX_NEW     200
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 120000
 
 typedef struct seen { /* events of one slot since its start */
-    int started, ended, displaced;
+    int started, ended, displaced, resumed;
     mr_end end;
     int32_t tokens[MAX_NEW];
     float logprobs[MAX_NEW];
@@ -76,6 +76,9 @@ static inline void on_event(void *owner, const mr_event *ev) {
         CHECK(s->started && !s->ended);
         CHECK_I64(ev->index, s->n_tokens);
         s->displaced++;
+        break;
+    case MR_EVENT_RESUMED:
+        CHECK_I64(++s->resumed, s->displaced);
         break;
     case MR_EVENT_LOST:
         b->lost = true;

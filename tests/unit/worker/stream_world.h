@@ -19,7 +19,7 @@
 #define SLOTS     3
 #define N_WORKERS 4
 #define TTL_MS    60000
-#define WAIT_MS   10000
+#define WAIT_MS   120000
 #define MAX_TAKEN 512
 
 /* ---- Redis ---- */

@@ -260,7 +260,7 @@ TEST(a_job_goes_on_behind_what_readers_were_shown) {
     tell_token(slot, 1, 22, "", true);
     tell_token(slot, 2, 23, "bc", true);
     tell_token(slot, 3, 24, "d", false);
-    CHECK_I64(w.metrics.inter_token.sum_ms, 0);
+    CHECK_I64(w.metrics.gap.sum, 0);
     tell_end(slot, MR_END_STOP);
     CHECK_I64(stream.lanes[slot].restarts, 0);
     check_answer(MR_STATUS_SUCCEEDED, "", "abcd");

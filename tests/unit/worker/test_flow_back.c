@@ -308,6 +308,43 @@ TEST(without_its_topic_it_waits) {
     close_world();
 }
 
+/* ---- what is computed again ---- */
+
+static void tell_resumed(uint32_t slot, uint32_t n_known) {
+    mr_event ev = event_of(slot, MR_EVENT_RESUMED);
+
+    ev.index = n_known;
+    mr_flow_event(&w.flow, &ev);
+}
+
+/* Of its prompt of 3 tokens one is cached; 40 were wasted before. */
+TEST(what_an_attempt_computes_again_is_counted_over_all_attempts) {
+    static const mr_past before = {1, MR_ATTEMPT_FAULT, "w-2", "a", 8};
+    mr_job_spec spec = a_job(100);
+    mr_arena arena;
+    mr_event ev;
+    uint32_t slot;
+
+    open_world(2);
+    mr_arena_init(&arena, 0);
+    spec.history = &before;
+    spec.n_history = 1;
+    spec.wasted_tokens = 40;
+    CHECK_I64(give_spec(100, &spec), MR_OK);
+    decide(MR_OK);
+    claimed(100);
+    slot = job_of(100)->slot;
+    ev = event_of(slot, MR_EVENT_STARTED);
+    ev.index = 1;
+    mr_flow_event(&w.flow, &ev);
+    tell_failure(slot, MR_END_FAILED, "again");
+    CHECK_I64(sent_back(&arena).wasted_tokens, 42);
+    CHECK_I64(w.metrics.wasted_tokens, 2);
+    decide(MR_OK);
+    mr_arena_drop(&arena);
+    close_world();
+}
+
 /* ---- seats ---- */
 
 TEST(a_displaced_job_runs_on_in_its_result) {
@@ -321,13 +358,17 @@ TEST(a_displaced_job_runs_on_in_its_result) {
     tell(slot, MR_EVENT_STARTED);
     tell_token(slot, 0, 11, "he", false);
     tell(slot, MR_EVENT_DISPLACED);
+    tell_resumed(slot, 1); /* of 3 prompt tokens and 1 made */
     tell(slot, MR_EVENT_DISPLACED);
+    tell_resumed(slot, 0);
     CHECK_I64(job_of(100)->state, MR_JOB_RUNNING);
     tell_token(slot, 1, 12, "llo", false);
     tell_end(slot, MR_END_STOP);
     r = result_of(last_asked(), &arena);
     CHECK_STR(r.text, "hello");
     CHECK_I64(r.preemptions, 2);
+    CHECK_I64(r.wasted_tokens, 7);
+    CHECK_I64(w.metrics.wasted_tokens, 7);
     CHECK_I64(r.tries, 1);
     mr_arena_drop(&arena);
     close_world();

@@ -51,6 +51,7 @@ static void check_cut(bench *b, const mr_params *p, uint32_t cut) {
     end_all(b, SEATS + 2);
     check_same(&b->slots[LAST], &alone);
     CHECK(b->slots[LAST].displaced > 0);
+    CHECK_I64(b->slots[LAST].resumed, b->slots[LAST].displaced);
     CHECK_I64(b->slots[0].displaced, 0); /* the one that came first keeps its seat */
     CHECK_I64(b->slots[SEATS].displaced, 0);
 }

@@ -1,7 +1,7 @@
 /* Goal: dead letters come out oldest first with what was done about each, whatever order they were
  * read in, and what is no dead letter does no harm.
  * Method: records are made with the codec and added in a shuffled order; nothing is connected. */
-#include "cli/letters.h"
+#include "schemas/letters.h"
 
 #include "tests/test.h"
 
@@ -11,9 +11,7 @@
 static mr_letters letters;
 
 static void add_bytes(int32_t partition, int64_t offset, const void *bytes, size_t n) {
-    const mr_kafka_msg m = {
-        .topic = "t.dead", .partition = partition, .offset = offset, .value = bytes, .len = n};
-    CHECK_I64(mr_letters_add(&letters, &m), MR_OK);
+    CHECK_I64(mr_letters_add(&letters, partition, offset, bytes, n), MR_OK);
 }
 
 static void add(int32_t partition, int64_t offset, const mr_dead *d) {
@@ -139,6 +137,21 @@ TEST(only_the_newest_are_kept) {
     CHECK_I64(letters.list[MR_LETTERS_MAX - 1].time_ms, n);
     CHECK_I64(letters.list[0].time_ms, n - MR_LETTERS_MAX + 1);
     mr_letters_deinit(&letters);
+}
+
+/* Goal: a list that is kept and added to shows the newest so many, and their notes. */
+TEST(a_short_list_is_added_to) {
+    letters.max = 3;
+    for (int64_t i = 0; i < 20; i++) {
+        add_letter(0, i, 100 + (uint64_t)i, JOB);
+        add_note(0, i, 500, OTHER);
+        mr_letters_finish(&letters);
+        CHECK(letters.n <= 3 && letters.n_notes <= 12);
+        CHECK_I64(letters.list[letters.n - 1].offset, i);
+        CHECK_STR(letters.list[0].replay, OTHER);
+    }
+    mr_letters_deinit(&letters);
+    CHECK_I64(letters.max, 0);
 }
 
 MR_TEST_MAIN

@@ -1,5 +1,5 @@
 /* probes.c - 200 and "ok", or 503 and the reason. */
-#include "worker/probes.h"
+#include "base/probes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +53,7 @@ static const mr_http_route routes[] = {{"/livez", on_livez},
                                        {NULL, NULL}};
 
 mr_status mr_probes_open(mr_probes **out, uv_loop_t *loop, const mr_probes_conf *conf,
-                            mr_err *err) {
+                         mr_err *err) {
     mr_probes *p = calloc(1, sizeof *p);
     mr_status st;
 
@@ -67,6 +67,10 @@ mr_status mr_probes_open(mr_probes **out, uv_loop_t *loop, const mr_probes_conf 
     }
     *out = p;
     return MR_OK;
+}
+
+mr_http *mr_probes_http(const mr_probes *p) {
+    return p->http;
 }
 
 int mr_probes_port(const mr_probes *p) {

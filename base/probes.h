@@ -1,11 +1,11 @@
-/* probes.h - /livez, /readyz, /startupz and /metrics over base/http.
+/* probes.h - /livez, /readyz, /startupz and /metrics, the same in each program.
+ *
+ * Live: a new start would not help. Ready: it gets on with jobs. Started: from now on the other two
+ * count. Each answers 200 and "ok", or 503 and the reason.
  *
  * Owner: caller. Thread: loop. */
-#ifndef MR_WORKER_PROBES_H
-#define MR_WORKER_PROBES_H
-
-#include <stddef.h>
-#include <uv.h>
+#ifndef MR_BASE_PROBES_H
+#define MR_BASE_PROBES_H
 
 #include "base/http.h"
 
@@ -23,6 +23,8 @@ typedef struct mr_probes_conf {
 } mr_probes_conf;
 
 mr_status mr_probes_open(mr_probes **out, uv_loop_t *loop, const mr_probes_conf *conf, mr_err *err);
+/* Borrowed; for what else is served on the same port. */
+mr_http *mr_probes_http(const mr_probes *p);
 int mr_probes_port(const mr_probes *p);
 void mr_probes_close(mr_probes *p); /* NULL is allowed; handles close on the loop */
 

@@ -1,0 +1,69 @@
+/* metrics_doc.c - prints docs/METRICS.md: the tables of both programs, and what is to be said of
+ * them. */
+#include "dispatcher/metrics.h"
+#include "worker/metrics.h"
+
+static const char head[] =
+    "# Metrics\n"
+    "\n"
+    "Both programs answer `/metrics` in Prometheus's text format 0.0.4, the dispatcher on\n"
+    "`dispatcher_listen` (9464), the worker on `worker_listen` (9465), and beside it:\n"
+    "\n"
+    "| path | 200 when |\n"
+    "|---|---|\n"
+    "| `/startupz` | worker: the model is loaded; dispatcher: it knows what was cancelled |\n"
+    "| `/readyz` | topics are known, partitions assigned, Kafka takes what it is given |\n"
+    "| `/livez` | a new start would not help; of a worker: no engine step hangs |\n"
+    "\n"
+    "Anything else is 503 with the reason in words.\n"
+    "\n"
+    "Names are vLLM's behind the prefix `millrace_`, with its types and buckets, where\n"
+    "vLLM has such a number (marked *). With `metrics_compat: vllm` a worker shows those\n"
+    "also as `vllm:...`, with the label `engine=\"0\"`, and under the names that they had\n"
+    "before (`vllm:gpu_cache_usage_perc`, `vllm:time_per_output_token_seconds`,\n"
+    "`vllm:request_max_num_generation_tokens`): a dashboard made for vLLM then shows our\n"
+    "workers.\n"
+    "\n"
+    "Times of a job begin with its record in Kafka, so they hold the wait before the\n"
+    "dispatcher has read it. Histograms and `jobs_total` count a job when its answer is\n"
+    "committed. Tenants are no label, since there may be thousands; `millrace top` shows\n"
+    "them. Each job's own numbers are in its result (PROTOCOL.md: `usage`, `timings`).\n"
+    "\n"
+    "`compose/prometheus` has a scrape configuration and alert rules (RUNBOOK.md says\n"
+    "what to do), `compose/grafana` dashboards for users, for operators and for single\n"
+    "jobs.\n"
+    "\n"
+    "This page is printed by `mr_metrics_doc` from the tables in `dispatcher/metrics.c`\n"
+    "and `worker/metrics.c`.\n";
+
+static const char cost[] =
+    "\n"
+    "## Cost\n"
+    "\n"
+    "The engine thread writes its numbers without a lock and without waiting; whoever\n"
+    "reads sees each of them as it was at some moment. The text is made when somebody\n"
+    "asks, on the loop. A scrape of the worker took 0.5 ms (median of 500; 33 KB, 496\n"
+    "lines) and 0.26 ms of its CPU time, one of the dispatcher 0.34 ms (12 KB, 243 lines)\n"
+    "and 0.16 ms; on 2 cores, while other programs kept them more than busy. So a scrape\n"
+    "each second is less than 0.03 % of a core. With vLLM's names it is 62 KB, 860 lines\n"
+    "and, in another run, 0.53 ms of CPU time.\n"
+    "\n"
+    "In nine pairs of runs of 96 jobs with 256 tokens each, the demo model made 5,069\n"
+    "tokens/s without a scraper (median) and 4,640 with one each second; pair by pair the\n"
+    "ratio of with to without was between 0.63 and 1.33, median 1.09: what the other\n"
+    "programs did weighs more than what is looked for.\n";
+
+int main(void) {
+    size_t n;
+    const mr_metric *rows = mr_dispatcher_rows(&n);
+
+    fputs(head, stdout);
+    puts("\n## millrace-dispatcher\n");
+    mr_metric_print_markdown(stdout, rows, n);
+    puts("\n## millrace-worker\n\nAll but the standard ones carry the label `model_name`. Those of "
+         "the GPU are there when the\nengine works on one and the driver's NVML is found.\n");
+    rows = mr_worker_rows(&n);
+    mr_metric_print_markdown(stdout, rows, n);
+    fputs(cost, stdout);
+    return ferror(stdout) ? 1 : 0;
+}

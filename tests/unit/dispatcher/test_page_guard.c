@@ -1,0 +1,111 @@
+/* Goal: only who has the token, or a session that it opened, gets in; other sites do not.
+ * Method: headers as browsers, programs and attackers send them. */
+#include "dispatcher/page_guard.h"
+
+#include "tests/test.h"
+
+#define TOKEN "correct horse battery staple"
+
+static mr_guard guard;
+static const mr_session *s;
+
+static mr_access access_of(const char *authorization, const char *cookie, uint64_t now_ms) {
+    const mr_shown r = {.authorization = authorization, .cookie = cookie};
+    return mr_guard_access(&guard, &r, now_ms, &s);
+}
+
+TEST(the_token_opens) {
+    char longer[MR_GUARD_TOKEN_MAX + 2];
+    mr_guard_init(&guard, TOKEN, "");
+    CHECK_I64(access_of("Bearer " TOKEN, NULL, 1), MR_ACCESS_TOKEN);
+    CHECK_I64(access_of("bearer " TOKEN, NULL, 1), MR_ACCESS_TOKEN);
+    CHECK_I64(access_of("Bearer " TOKEN "x", NULL, 1), MR_ACCESS_NONE);
+    CHECK_I64(access_of("Bearer correct horse", NULL, 1), MR_ACCESS_NONE);
+    CHECK_I64(access_of("Bearer ", NULL, 1), MR_ACCESS_NONE);
+    CHECK_I64(access_of("Basic " TOKEN, NULL, 1), MR_ACCESS_NONE);
+    CHECK_I64(access_of(NULL, NULL, 1), MR_ACCESS_NONE);
+    memset(longer, 'a', sizeof longer);
+    CHECK(!mr_guard_is_token(&guard, longer, sizeof longer));
+    longer[MR_GUARD_TOKEN_MAX] = '\0';
+    guard.token = longer;
+    CHECK(mr_guard_is_token(&guard, longer, MR_GUARD_TOKEN_MAX));
+    CHECK(!mr_guard_is_token(&guard, longer, MR_GUARD_TOKEN_MAX - 1));
+    guard.token = "";
+    CHECK_I64(access_of("Bearer ", "", 1), MR_ACCESS_NONE); /* no token: nobody gets in */
+}
+
+TEST(a_session_needs_its_cookie_and_its_second_secret) {
+    char cookie[200];
+    mr_guard_init(&guard, TOKEN, "");
+    CHECK_I64(mr_guard_login(&guard, 1000, &s), MR_OK);
+    const mr_session *mine = s;
+    CHECK_I64(strlen(mine->id), MR_GUARD_SECRET_LEN);
+    CHECK(strcmp(mine->id, mine->csrf) != 0);
+    snprintf(cookie, sizeof cookie, "a=b;  " MR_GUARD_COOKIE "=%s; c=d", mine->id);
+    CHECK_I64(access_of(NULL, cookie, 1000), MR_ACCESS_SESSION);
+    CHECK(s == mine);
+    CHECK(!mr_guard_may_act(MR_ACCESS_SESSION, mine, &(mr_shown){.csrf = NULL}));
+    CHECK(!mr_guard_may_act(MR_ACCESS_SESSION, mine, &(mr_shown){.csrf = mine->id}));
+    CHECK(mr_guard_may_act(MR_ACCESS_SESSION, mine, &(mr_shown){.csrf = mine->csrf}));
+    CHECK(mr_guard_may_act(MR_ACCESS_TOKEN, NULL, &(mr_shown){.csrf = NULL}));
+    CHECK(!mr_guard_may_act(MR_ACCESS_NONE, NULL, &(mr_shown){.csrf = mine->csrf}));
+
+    CHECK_I64(access_of(NULL, cookie, 1000 + MR_GUARD_SESSION_MS), MR_ACCESS_NONE);
+    CHECK_I64(access_of(NULL, "x" MR_GUARD_COOKIE "=1; " MR_GUARD_COOKIE "=", 1), MR_ACCESS_NONE);
+    CHECK_I64(access_of(NULL, ";;; =;", 1), MR_ACCESS_NONE);
+    cookie[60] ^= 1;
+    CHECK_I64(access_of(NULL, cookie, 1000), MR_ACCESS_NONE);
+    cookie[60] ^= 1;
+    mr_guard_logout(&guard, mine);
+    CHECK_I64(access_of(NULL, cookie, 1000), MR_ACCESS_NONE);
+}
+
+TEST(the_oldest_session_makes_room) {
+    char cookie[200];
+    mr_guard_init(&guard, TOKEN, "");
+    CHECK_I64(mr_guard_login(&guard, 1, &s), MR_OK);
+    snprintf(cookie, sizeof cookie, MR_GUARD_COOKIE "=%s", s->id);
+    for (uint64_t i = 2; i <= MR_GUARD_SESSIONS; i++) mr_guard_login(&guard, i, &s);
+    CHECK_I64(access_of(NULL, cookie, 100), MR_ACCESS_SESSION);
+    CHECK_I64(mr_guard_login(&guard, 100, &s), MR_OK);
+    CHECK_I64(access_of(NULL, cookie, 100), MR_ACCESS_NONE);
+}
+
+TEST(a_name_must_be_ours) {
+    static const char *const good[] = {"localhost",       "LOCALHOST:9464", "127.0.0.1:9464",
+                                       "192.168.1.7",     "[::1]:9464",     "[::1]",
+                                       "mill.example:80", "a.example"};
+    static const char *const bad[] = {"evil.example",
+                                      "localhost.evil.example",
+                                      "mill.example.",
+                                      "mill.example:80x",
+                                      "",
+                                      ":80",
+                                      "[::1",
+                                      "127.0.0.1.evil.example",
+                                      "[x]:1",
+                                      "localhost:80:80",
+                                      "a.example@evil",
+                                      "ill.example",
+                                      "127.1",
+                                      "[]"};
+    mr_guard_init(&guard, "", "mill.example, a.example");
+    for (size_t i = 0; i < MR_COUNT(good); i++) CHECK(mr_guard_host_ok(&guard, good[i]));
+    for (size_t i = 0; i < MR_COUNT(bad); i++) CHECK(!mr_guard_host_ok(&guard, bad[i]));
+    CHECK(!mr_guard_host_ok(&guard, NULL));
+}
+
+TEST(other_sites_are_told_apart) {
+    const char *host = "localhost:9464";
+#define OWN(...) mr_guard_own_site(&(mr_shown){.host = host, __VA_ARGS__})
+    CHECK(OWN(.origin = NULL)); /* no browser */
+    CHECK(OWN(.origin = "http://localhost:9464", .fetch_site = "same-origin"));
+    CHECK(OWN(.origin = "https://LOCALHOST:9464"));
+    CHECK(!OWN(.origin = "http://localhost"));
+    CHECK(!OWN(.origin = "http://evil.example"));
+    CHECK(!OWN(.origin = "null"));
+    CHECK(!OWN(.origin = "http://localhost:9464", .fetch_site = "cross-site"));
+    CHECK(!OWN(.fetch_site = "same-site"));
+}
+
+MR_TEST_MAIN
