@@ -14,6 +14,7 @@
 
 typedef enum mr_span_kind { /* numbers of the protocol */
                             MR_SPAN_INTERNAL = 1,
+                            MR_SPAN_CLIENT = 3,
                             MR_SPAN_PRODUCER = 4,
                             MR_SPAN_CONSUMER = 5
 } mr_span_kind;

@@ -442,6 +442,7 @@ static mr_status open_webhooks(app *a, mr_err *err) {
                                       .kafka = &a->kafka,
                                       .member = &a->member,
                                       .transactional_id = a->transactional_id,
+                                      .spans = &a->spans,
                                       .owner = a,
                                       .on_fatal = on_fatal_commit};
     return mr_webhook_app_open(&a->webhooks, &a->loop, &conf, err);

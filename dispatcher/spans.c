@@ -146,3 +146,29 @@ void mr_spans_done(const mr_spans *s, const mr_result *r, const mr_trace *trace,
     mr_span_text(&sp, "millrace.job.id", r->job_id);
     mr_otlp_add(s->otlp, &sp);
 }
+
+/* ---- callbacks ---- */
+
+void mr_spans_called(const mr_spans *s, const mr_webhook *event, const char *host,
+                     const mr_webhook_end *end) {
+    char which[WHICH_MAX], code[16];
+    mr_span_job job;
+    mr_trace_span sp;
+
+    if (!wanted(s, &job, &event->trace, event->job_id)) return;
+    const uint64_t now_ms = mr_clock_wall_ms();
+    snprintf(which, sizeof which, "webhook/%" PRIu32, event->tries + 1);
+    snprintf(code, sizeof code, "%d", (int)end->outcome.code);
+    mr_span_init(&sp, &job, which);
+    sp.name = "POST";
+    sp.kind = MR_SPAN_CLIENT;
+    sp.start_ms = now_ms - end->took_ms;
+    sp.end_ms = now_ms;
+    mr_span_text(&sp, "http.request.method", "POST");
+    mr_span_text(&sp, "server.address", host);
+    mr_span_text(&sp, "millrace.job.id", event->job_id);
+    mr_span_number(&sp, "http.request.resend_count", event->tries);
+    if (end->outcome.code) mr_span_number(&sp, "http.response.status_code", end->outcome.code);
+    if (end->why[0]) fail(&sp, end->outcome.code ? code : "no_answer");
+    mr_otlp_add(s->otlp, &sp);
+}

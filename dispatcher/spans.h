@@ -5,6 +5,7 @@
  *       wait       from there, or from the end of the attempt before, until its turn has come
  *       send       of the work record, until it is committed
  *       done       from the committed result until Redis has it
+ *       POST       one try to deliver its callback
  *
  * All times travel with the job, so whichever dispatcher reports a span reports the same; see
  * base/trace.h for the ids. Without a collector, or for a job that nobody traces, each call returns
@@ -14,6 +15,7 @@
 
 #include "base/otlp.h"
 #include "dispatcher/names.h"
+#include "dispatcher/webhook_call.h"
 #include "dispatcher/window.h"
 
 typedef struct mr_spans { /* borrowed; NULL stands for one without a collector */
@@ -33,5 +35,8 @@ void mr_spans_ended(const mr_spans *s, const mr_entry *e, mr_job_status status,
 void mr_spans_job(const mr_spans *s, const mr_result *r, const mr_trace *trace);
 /* Redis has its end; it was read at read_ms (wall clock). */
 void mr_spans_done(const mr_spans *s, const mr_result *r, const mr_trace *trace, uint64_t read_ms);
+/* A try to deliver an event has ended. host: host:port. */
+void mr_spans_called(const mr_spans *s, const mr_webhook *event, const char *host,
+                     const mr_webhook_end *end);
 
 #endif

@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "dispatcher/webhook_internal.h"
-#include "schemas/headers.h"
 
 enum {
     RESULT_LIMIT = 64 << 20, /* of a result while its event is made */
@@ -152,6 +151,7 @@ static void take_result(mr_webhooks *w, mr_webhook_event *e, const mr_kafka_msg 
     } else if (!e->rec.url) {
         mr_webhook_event_free(e);
     } else {
+        mr_trace_of(&e->rec.trace, m, &e->arena);
         e->bytes = sizeof *e + e->arena.used;
         w->bytes += e->bytes;
         go_on(e);
@@ -190,6 +190,7 @@ static void take_owed(mr_webhooks *w, mr_webhook_event *e, const mr_kafka_msg *m
 
     const bool known =
         m->value && mr_codec_webhook_decode(&e->rec, m->value, m->len, &e->arena, &err) == MR_OK;
+    mr_trace_of(&e->rec.trace, m, &e->arena);
     e->bytes = sizeof *e + e->arena.used;
     w->bytes += e->bytes;
     if (!known)

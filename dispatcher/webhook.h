@@ -18,6 +18,7 @@
 #include "base/commit.h"
 #include "dispatcher/member.h"
 #include "dispatcher/names.h"
+#include "dispatcher/spans.h"
 #include "dispatcher/webhook_call.h"
 
 #define MR_WEBHOOKS_MAX   2048
@@ -33,6 +34,7 @@ typedef struct mr_webhooks_conf { /* texts and names are borrowed until close */
     mr_webhook_plan plan;
     bool full;                   /* the result goes with the event */
     mr_webhook_calls_conf calls; /* but for owner and callback */
+    const mr_spans *spans;       /* NULL: none */
     void *rules_owner;
     /* The callback of a tenant, for jobs that have none; NULL: none. Borrowed until the return. */
     const mr_callback *(*of_tenant)(void *rules_owner, const char *tenant);

@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 
-enum { LINGER_MS = 50 };
+enum { LINGER_MS = 100 }; /* nobody waits for it: tries are made before */
 
 static const mr_callback *of_tenant(void *owner, const char *tenant) {
     const mr_webhook_app *x = owner;
@@ -46,6 +46,7 @@ mr_status mr_webhook_app_open(mr_webhook_app *x, uv_loop_t *loop, const mr_webho
                            .full = strcmp(s->webhook_body, "full") == 0,
                            .calls = calls_conf(s),
                            .owner = conf->owner,
+                           .spans = conf->spans,
                            .of_tenant = of_tenant,
                            .any_tenant = any_tenant,
                            .on_fatal = conf->on_fatal};

@@ -23,6 +23,7 @@ typedef struct mr_webhook_app_conf { /* borrowed until close */
     const mr_kafka_conf *kafka;
     const mr_member_conf *member; /* of the dispatchers' group */
     const char *transactional_id; /* of the dispatcher */
+    const mr_spans *spans;
     void *owner;
     void (*on_fatal)(void *owner, mr_status status, const char *text);
 } mr_webhook_app_conf;

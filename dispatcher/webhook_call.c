@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "dispatcher/webhook_address.h"
+#include "schemas/headers.h"
 
 enum {
     KNOWN_MS = 30000,    /* addresses of a host */
@@ -97,20 +98,24 @@ static mr_status post(mr_webhook_calls *c, mr_webhook_call *call, const mr_webho
     const mr_webhook_host *x = call->host;
     const uint64_t now_s = mr_clock_wall_ms() / 1000;
     char id[MR_WEBHOOK_ID], time[24], signature[MR_WEBHOOK_SIGNATURE];
-    const mr_fetch_header headers[] = {{"Content-Type", "application/json"},
-                                       {"webhook-id", id},
-                                       {"webhook-timestamp", time},
-                                       {"webhook-signature", signature}};
+    mr_fetch_header headers[4 + MR_TRACE_HEADERS] = {{"Content-Type", "application/json"},
+                                                     {"webhook-id", id},
+                                                     {"webhook-timestamp", time},
+                                                     {"webhook-signature", signature}};
+    size_t n_headers = 4;
     const char *pin[MR_WEBHOOK_ADDRESSES];
 
     mr_webhook_id(id, e->job_id, e->status);
     snprintf(time, sizeof time, "%" PRIu64, now_s);
     mr_webhook_sign(signature, secrets, n_secrets, id, now_s, e->body, e->body_len);
+    if (e->trace.parent[0])
+        headers[n_headers++] = (mr_fetch_header){"traceparent", e->trace.parent};
+    if (e->trace.state) headers[n_headers++] = (mr_fetch_header){"tracestate", e->trace.state};
     for (size_t i = 0; i < x->n_address; i++) pin[i] = x->address[i];
     const mr_fetch_request r = {.method = "POST",
                                 .url = e->url,
                                 .headers = headers,
-                                .n_headers = MR_COUNT(headers),
+                                .n_headers = n_headers,
                                 .body = e->body,
                                 .len = e->body_len,
                                 .connect_ms = c->conf.timeout_ms < CONNECT_MS ? 0 : CONNECT_MS,

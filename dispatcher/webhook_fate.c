@@ -88,15 +88,16 @@ void mr_webhook_event_offer(mr_webhook_event *e) {
 }
 
 void mr_webhook_event_record(mr_webhook_event *e, const char *topic, const void *bytes, size_t n) {
-    static const mr_kafka_header json = {"content-type", "application/json", 16};
+    e->headers[0] = (mr_kafka_header){"content-type", "application/json", 16};
+    const size_t n_headers = 1 + mr_trace_headers(&e->rec.trace, e->headers + 1);
     e->records[e->n_records++] = (mr_commit_record){.topic = topic,
                                                     .partition = MR_KAFKA_ANY_PARTITION,
                                                     .key = e->rec.job_id,
                                                     .key_len = strlen(e->rec.job_id),
                                                     .value = bytes,
                                                     .len = n,
-                                                    .headers = &json,
-                                                    .n_headers = 1};
+                                                    .headers = e->headers,
+                                                    .n_headers = n_headers};
 }
 
 void mr_webhook_event_give_up(mr_webhook_event *e) {
@@ -221,6 +222,7 @@ void mr_webhook_event_end(void *owner, mr_webhook_call *call, const mr_webhook_e
     mr_webhook_event *e = MR_HEAP_THING(call, mr_webhook_event, call);
     (void)owner;
     e->place = MR_EVENT_NOWHERE;
+    if (end->tried) mr_spans_called(e->w->conf.spans, &e->rec, call->url.origin, end);
     if (!end->tried && !end->cause)
         put_off(e);
     else if (settle(e, end) == MR_OK)

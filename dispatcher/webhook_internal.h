@@ -5,6 +5,7 @@
 
 #include "base/heap.h"
 #include "dispatcher/webhook.h"
+#include "schemas/headers.h"
 
 typedef enum mr_webhook_place {
     MR_EVENT_NOWHERE,
@@ -28,6 +29,7 @@ struct mr_webhook_event {
     size_t bytes;
     /* MR_EVENT_LEAVING, MR_EVENT_STUCK: the records that decide it, in the arena. */
     mr_commit_record records[2];
+    mr_kafka_header headers[1 + MR_TRACE_HEADERS]; /* of each */
     size_t n_records;
 };
 

@@ -26,6 +26,7 @@ typedef struct mr_webhook {
     uint64_t due_ms;     /* wall clock; 0: at once */
     uint64_t created_ms; /* wall clock */
     bool forced;         /* somebody asked for it: also to a URL that is disabled */
+    mr_trace trace;      /* of the job; it travels in headers, beside the record */
 } mr_webhook;
 
 mr_status mr_codec_webhook_encode(const mr_webhook *w, mr_arena *arena, const void **bytes,

@@ -140,6 +140,17 @@ class Webhooks(unittest.TestCase):
 
     # ---- what is sent
 
+    def test_the_trace_of_the_job_goes_along(self) -> None:
+        """With each try, and through the topics between them."""
+        trace = ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=17"]
+        headers = list(zip(("traceparent", "tracestate"), (t.encode() for t in trace)))
+        job = make_job(model="nobody-has-it", callback={"url": self.receiver.url("/fail/2/traced")})
+        job_id = produce(self.producer, job, headers=headers)
+        self.assertEqual(self.producer.flush(60), 0)
+        self.delivered(self.receiver, "/fail/2/traced", [job_id])
+        servers.wait_for("three tries", lambda: len(self.receiver.calls("/fail/2/traced")) == 3)
+        self.assertEqual([c["trace"] for c in self.receiver.calls("/fail/2/traced")], [trace] * 3)
+
     def test_an_event_is_signed_and_says_where_the_result_is(self) -> None:
         (job_id,) = self.submit(self.receiver.url("/ok/one"), metadata={"doc": "17"})
         (call,) = self.delivered(self.receiver, "/ok/one", [job_id])

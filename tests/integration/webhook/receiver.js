@@ -44,6 +44,7 @@ function onRequest(req, res) {
       error = String(e);
     }
     process.stdout.write(JSON.stringify({ time_ms: Date.now(), method: req.method, path: req.url, id, n, error,
+      trace: [req.headers["traceparent"], req.headers["tracestate"]],
       type: req.headers["content-type"], signatures: (req.headers["webhook-signature"] || "").split(" ").length,
       body: req.headers["content-length"] < 20000 ? JSON.parse(body) : {} }) + "\n");
     answer(req.url, n, res);
