@@ -111,6 +111,11 @@ mr_status mr_commit_mark(mr_commit *c, mr_origin at, mr_commit_done *done, void 
 /* It stopped in good order and is left to another owner. */
 void mr_commit_unmark(mr_commit *c, mr_origin at);
 
+/* There is no memory to give an offset that was begun its answer: it stays open, so the process must
+ * end in good order, and who starts next does it. Calls on_fatal with MR_ENOMEM, inside. what: one
+ * word or two for the text. */
+void mr_commit_lost(mr_commit *c, const char *what);
+
 /* Bring nothing more that can wait; and: what stopped should not begin again. */
 bool mr_commit_full(const mr_commit *c);
 bool mr_commit_busy(const mr_commit *c);

@@ -293,6 +293,14 @@ void mr_commit_unmark(mr_commit *c, mr_origin at) {
     changed(c);
 }
 
+void mr_commit_lost(mr_commit *c, const char *what) {
+    mr_err err;
+    mr_fail(&err, MR_ENOMEM, "out of memory for %s: the next start does it", what);
+    mr_batch_enter(c);
+    if (c->conf.on_fatal) c->conf.on_fatal(c->conf.owner, err.status, err.text);
+    mr_batch_leave(c);
+}
+
 bool mr_commit_full(const mr_commit *c) {
     return c->failed || c->stats.waiting >= MR_COMMIT_MAX_RECORDS - MR_COMMIT_RESERVE ||
            c->stats.waiting_bytes >= MR_COMMIT_MAX_BYTES;

@@ -192,7 +192,8 @@ static void on_heartbeat(void *owner, const mr_kafka_msg *m) {
 
 static void on_fatal_commit(void *owner, mr_status status, const char *text) {
     app *a = owner;
-    if (a->fatal.status == MR_OK) mr_fail(&a->fatal, status, "kafka: %s", text);
+    if (a->fatal.status == MR_OK)
+        mr_fail(&a->fatal, status, "%s%s", status == MR_ENOMEM ? "" : "kafka: ", text);
     uv_stop(&a->loop);
 }
 

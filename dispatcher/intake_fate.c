@@ -461,8 +461,7 @@ static void take_job(mr_intake *in, const mr_kafka_msg *m, mr_origin at, const m
 
     mr_entry *e = mr_entries_make(in->entries, at, from->kind);
     if (!e) {
-        mr_log(MR_LOG_ERROR, "intake", "out of memory, job left to the next start",
-               "topic=%s part=%d off=%lld", m->topic, m->partition, (long long)m->offset);
+        mr_commit_lost(in->conf.commit, "a job");
         return;
     }
     const mr_status st =
@@ -473,7 +472,9 @@ static void take_job(mr_intake *in, const mr_kafka_msg *m, mr_origin at, const m
         admit(in, e, m, from);
         return;
     }
-    if (why.has_job_id)
+    if (st == MR_ENOMEM && !e->arena.full) /* it is not too large: we have no memory */
+        mr_commit_lost(in->conf.commit, "a job");
+    else if (why.has_job_id)
         reject_record(in, at, m, &why, &e->job.trace);
     else
         dead_letter(in, at, m, why.code, why.message);

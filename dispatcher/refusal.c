@@ -150,8 +150,7 @@ static answer *make(mr_refusals *a, mr_origin at, const mr_result *result) {
         r->at = at;
         memcpy(r->callback, callback, len + 1);
     } else {
-        mr_log(MR_LOG_ERROR, "refusal", "out of memory, record left to the next start", "off=%lld",
-               (long long)at.offset);
+        mr_commit_lost(a->commit, "an answer");
     }
     return r;
 }

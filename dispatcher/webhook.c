@@ -116,8 +116,7 @@ static bool make_of_result(mr_webhooks *w, mr_webhook_event *e, const mr_kafka_m
     if (!c || !mr_callback_wants(c, r->status)) return false;
     const mr_status st = make_body(w, e, m, r);
     if (st != MR_OK || !copy_texts(e, c, r->tenant)) {
-        mr_log(MR_LOG_ERROR, "webhook", "out of memory, event left to the next start", "job=%s",
-               r->job_id);
+        mr_commit_lost(w->commit, "an event");
         return true; /* url NULL: it is not finished either */
     }
     memcpy(e->rec.job_id, r->job_id, sizeof e->rec.job_id);
@@ -257,8 +256,7 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
     if (part < 0 || mr_parts_begin(w->parts, part, m->offset, &at) != MR_OK) return;
     mr_webhook_event *e = mr_webhook_event_make(w, at);
     if (!e) {
-        mr_log(MR_LOG_ERROR, "webhook", "out of memory, record left to the next start",
-               "topic=%s part=%d off=%lld", m->topic, m->partition, (long long)m->offset);
+        mr_commit_lost(w->commit, "a record");
         return;
     }
     int tier = MR_WEBHOOK_TIER_N;

@@ -101,8 +101,7 @@ void mr_webhook_event_record(mr_webhook_event *e, const char *topic, const void 
 }
 
 void mr_webhook_event_give_up(mr_webhook_event *e) {
-    mr_log(MR_LOG_ERROR, "webhook", "out of memory, event left to the next start", "job=%s",
-           e->rec.job_id);
+    mr_commit_lost(e->w->commit, "an event");
     e->place = MR_EVENT_NOWHERE;
     mr_webhook_event_free(e);
 }

@@ -69,7 +69,7 @@ void mr_webhook_event_record(mr_webhook_event *e, const char *topic, const void 
 mr_status mr_webhook_event_owe(mr_webhook_event *e, uint64_t now_ms);
 /* Its records and its offset, together; takes e over. */
 void mr_webhook_event_offer(mr_webhook_event *e);
-/* Out of memory: its offset stays open, and a restart reads it again. */
+/* Out of memory: its offset stays open, and the process ends. */
 void mr_webhook_event_give_up(mr_webhook_event *e);
 /* A call is over: mr_webhook_calls_conf. */
 void mr_webhook_event_end(void *owner, mr_webhook_call *call, const mr_webhook_end *end);

@@ -1,5 +1,5 @@
-/* Goal: an intake that gets no memory for a record neither stops nor loses the job: it is tried
- * again, here or at the next start, and ends with an answer. Method: per round a job of each kind
+/* Goal: an intake that gets no memory for a record does not lose or refuse the job: it is tried
+ * again, or the process is asked to end, and the next start does it. Method: per round a job of each kind
  * (new, with a key, come back, not due, noise) while one more allocation fails; then everything is
  * cancelled after a restart, and each job must have its result. */
 #include "tests/fault/fault.h"
@@ -74,6 +74,7 @@ TEST(no_record_is_lost) {
     printf("%u rounds\n", rounds);
     CHECK(rounds > 20);
     CHECK(rounds < MAX_ROUNDS);
+    CHECK(n_lost > 0);
     intake_close();
     commit = commit_open();
     intake_open(1000, 64 << 20);

@@ -115,7 +115,7 @@ static inline void world_open(int64_t window_jobs, int64_t window_bytes) {
 }
 
 static inline void world_close(void) {
-    mr_kafka_producer_close(producer);
+    producer_close(producer);
     intake_close();
     mr_window_close(window);
     mr_policy_close(policy);

@@ -73,7 +73,7 @@ TEST(the_newest_from_before_the_start_and_all_later_ones) {
     say(p, 1, n);
     CHECK(run_until(&loop, has_last, &n, WAIT_MS));
     mr_cancels_close(c);
-    mr_kafka_producer_close(p);
+    producer_close(p);
     rig_close();
 }
 

@@ -292,7 +292,7 @@ TEST(closing) {
     run_until(&loop, NULL, NULL, 10);
     mr_follower_close(follower);
     mr_status_close(view);
-    mr_kafka_producer_close(producer);
+    producer_close(producer);
     rig_close();
     redis_deinit(&redis);
 }

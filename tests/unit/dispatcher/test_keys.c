@@ -57,7 +57,7 @@ static void start(void) {
 }
 
 static void stop(void) {
-    mr_kafka_producer_close(producer);
+    producer_close(producer);
     rig_close();
 }
 

@@ -164,7 +164,7 @@ TEST(who_leaves_says_so) {
     CHECK(mr_clock_mono_ms() - begin_ms < MR_PEER_LEAST_MS);
     mr_peers_close(a.peers);
     mr_peers_close(NULL);
-    mr_kafka_producer_close(producer);
+    producer_close(producer);
     reader_close(&beats);
     rig_close();
 }
