@@ -18,7 +18,7 @@
  * memory is slower still: 60 ns for 1 KiB of weights, for which the unit needs 13 (F16: 22). */
 #define FLOAT_ROWS   4 /* tiles of rows that share the loads of inputs */
 #define FEW_ROWS     2 /* the same for the tokens of one tile */
-#define LEAST_TOKENS 5 /* fewer: one after the other, in the order of memory */
+#define LEAST_TOKENS 5 /* fewer, BF16: tiles one by one, as they lie in memory */
 #define FLOAT_STEPS  (MR_SUM_COLS / MR_X_COLS)        /* of 32 columns, in a strip */
 #define PAIR_BYTES   (2 * MR_TILE * sizeof(uint16_t)) /* two columns of a tile */
 #define STEP_BYTES   (MR_X_COLS / 2 * PAIR_BYTES)
@@ -222,7 +222,8 @@ INLINE void float_tiles(const product *p, uint32_t r, float_work *work, const in
 INLINE void float_range(const product *p, uint32_t r0, uint32_t r1, float_work *work,
                         const mr_type type) {
     const amx_shapes s = float_shapes(p->n_tok);
-    const uint32_t most = p->n_tok < LEAST_TOKENS ? 1 : p->n_tok <= MR_TILE ? FEW_ROWS : FLOAT_ROWS;
+    const bool one_by_one = p->n_tok < LEAST_TOKENS && type == MR_TYPE_BF16;
+    const uint32_t most = one_by_one ? 1 : p->n_tok <= MR_TILE ? FEW_ROWS : FLOAT_ROWS;
 
     _tile_loadconfig(&s);
     for (uint32_t r = r0, n; r < r1; r += n * MR_TILE) {
