@@ -1,6 +1,6 @@
 /* bench_ops.c - speed of the kernels on one thread, one JSON line per case.
  *
- *   bench_ops [--isa auto|ref|avx2|avx512|amx] [--type NAME] [--mib N] [--reps N]
+ *   bench_ops [--isa auto|ref|avx2|avx512|amx] [--type NAME] [--tokens N] [--mib N] [--reps N]
  *
  * matmul: N MiB of f32-equivalent weights as a matrix of COLS columns, packed, given to the op in
  * ranges of RANGE_ROWS as a step does, so weights come from memory when N is beyond the caches.
@@ -19,7 +19,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/memory.h"
 #include "engine/memory.h"
 #include "engine/pack.h"
 
@@ -117,6 +116,15 @@ static mr_xblock *round_inputs(const mr_ops *o, const float *x, uint32_t cols, s
     return blocks;
 }
 
+static mr_xsplit *split_inputs(const mr_ops *o, const float *x, uint32_t cols, size_t n_tok) {
+    const size_t n_blocks = cols / MR_X_COLS;
+    mr_xsplit *split = alloc_or_die(n_tok / MR_TILE * n_blocks * sizeof *split);
+
+    for (size_t t = 0; o->split && t < n_tok; t += MR_TILE)
+        o->split(split + t / MR_TILE * n_blocks, x + t * cols, cols, MR_TILE, cols);
+    return split;
+}
+
 static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32_t rows,
                          uint32_t cols, const size_t *tokens, size_t n_cases, int repeat,
                          int reps) {
@@ -125,12 +133,13 @@ static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32
     uint8_t *data = alloc_or_die(row_bytes * MR_TILE);
     float *row = values(cols), *x = values((size_t)MAX_TOKENS * cols);
     mr_xblock *blocks = round_inputs(o, x, cols, MAX_TOKENS);
-    matmul_case c = {.o = o,
-                     .w = {.type = type, .rows = rows, .cols = cols, .row_bytes = row_bytes},
-                     .in = {x, cols, blocks, cols / 32},
-                     .y = alloc_or_die(sizeof(float) * MAX_TOKENS * rows),
-                     .repeat = repeat,
-                     .scratch = alloc_or_die(MR_MATMUL_SCRATCH)};
+    matmul_case c = {
+        .o = o,
+        .w = {.type = type, .rows = rows, .cols = cols, .row_bytes = row_bytes},
+        .in = {x, cols, blocks, split_inputs(o, x, cols, MAX_TOKENS), cols / MR_X_COLS},
+        .y = alloc_or_die(sizeof(float) * MAX_TOKENS * rows),
+        .repeat = repeat,
+        .scratch = alloc_or_die(MR_MATMUL_SCRATCH)};
 
     for (uint32_t r = 0; r < MR_TILE; r++) mr_quantize_row(data + r * row_bytes, row, type, cols);
     pack(&c.w, data, tile_bytes);
@@ -150,6 +159,7 @@ static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32
     free(row);
     free(x);
     free(blocks);
+    free((void *)c.in.split);
     free(c.y);
     free(c.scratch);
 }
@@ -163,7 +173,7 @@ static void run_round(void *arg) {
 static void bench_round(const mr_ops *o, int reps) {
     float *x = values((size_t)MR_TILE * COLS);
     mr_xblock *blocks = alloc_or_die(COLS / 32 * sizeof *blocks);
-    matmul_case c = {.o = o, .in = {x, COLS, blocks, COLS / 32}, .repeat = 100};
+    matmul_case c = {.o = o, .in = {x, COLS, blocks, NULL, COLS / 32}, .repeat = 100};
     const timing t = measure(run_round, &c, reps);
 
     printf("{\"bench\":\"round\",\"isa\":\"%s\",\"cols\":%d,\"gbs\":%.2f}\n", o->name, COLS,
@@ -240,19 +250,20 @@ static void bench_all_attn(const mr_ops *o, int reps) {
         }
 }
 
-/* only: of this type of weights; NULL: everything. */
-static void bench_all(const mr_ops *o, const mr_type *only, size_t mib, int reps) {
+/* only: of this type of weights; NULL: everything. n_tok: this batch; 0: several. */
+static void bench_all(const mr_ops *o, const mr_type *only, size_t n_tok, size_t mib, int reps) {
     static const mr_type types[] = {MR_TYPE_F32,  MR_TYPE_F16,  MR_TYPE_BF16, MR_TYPE_Q8_0,
                                     MR_TYPE_Q4_0, MR_TYPE_Q4_K, MR_TYPE_Q5_K, MR_TYPE_Q6_K};
     static const size_t tokens[] = {1, 2, 3, 4, 8, 16, 32, 128, 512};
     const uint32_t rows = (uint32_t)(mib * 1024 * 1024 / (COLS * sizeof(float)));
 
-    const size_t n_types = sizeof types / sizeof *types, n_tokens = sizeof tokens / sizeof *tokens;
+    const size_t *batches = n_tok ? &n_tok : tokens;
+    const size_t n_types = MR_COUNT(types), n_batches = n_tok ? 1 : MR_COUNT(tokens);
 
     for (size_t i = 0; i < n_types; i++) {
         if (only && types[i] != *only) continue;
-        bench_matmul(o, "matmul_cached", types[i], RANGE_ROWS, 2048, tokens, n_tokens, 20, reps);
-        bench_matmul(o, "matmul", types[i], rows, COLS, tokens, n_tokens, 1, reps);
+        bench_matmul(o, "matmul_cached", types[i], RANGE_ROWS, 2048, batches, n_batches, 20, reps);
+        bench_matmul(o, "matmul", types[i], rows, COLS, batches, n_batches, 1, reps);
     }
     if (only) return;
     bench_round(o, reps);
@@ -270,7 +281,7 @@ static long number(const char *text, long lo, long hi) {
 
 int main(int argc, char **argv) {
     const char *isa = "auto";
-    long mib = 256, reps = 5;
+    long mib = 256, reps = 5, n_tok = 0;
     mr_type type;
     const mr_type *only = NULL;
 
@@ -280,13 +291,15 @@ int main(int argc, char **argv) {
             isa = value;
         else if (strcmp(argv[i], "--type") == 0 && mr_type_parse(value, &type))
             only = &type;
+        else if (strcmp(argv[i], "--tokens") == 0)
+            n_tok = number(value, 1, MAX_TOKENS);
         else if (strcmp(argv[i], "--mib") == 0)
             mib = number(value, 1, 65536);
         else if (strcmp(argv[i], "--reps") == 0)
             reps = number(value, 1, MAX_REPS);
         else {
             fprintf(stderr, "usage: bench_ops [--isa auto|ref|avx2|avx512|amx] [--type NAME] "
-                            "[--mib N] [--reps N]\n");
+                            "[--tokens N] [--mib N] [--reps N]\n");
             return 64;
         }
     }
@@ -295,6 +308,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench_ops: this machine or build has no \"%s\"\n", isa);
         return 69;
     }
-    bench_all(o, only, (size_t)mib, (int)reps);
+    bench_all(o, only, (size_t)n_tok, (size_t)mib, (int)reps);
     return 0;
 }

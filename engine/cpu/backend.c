@@ -27,6 +27,13 @@
 #define ALIGN_BYTES          64u
 #define MIN_SHARED_WORK      (1u << 18) /* multiplications; fewer cost less than waking a thread */
 
+typedef struct prepared { /* inputs of a product, in the forms of ops.h that are not x itself */
+    mr_xblock *blocks;
+    mr_xsplit *split;
+} prepared;
+
+enum { AS_BLOCKS = 1, AS_SPLIT = 2 }; /* which of them weights want */
+
 typedef struct cpu {
     mr_backend base;
     const mr_model *m;
@@ -43,15 +50,15 @@ typedef struct cpu {
     /* Activations, [max_rows, ...] in one mapping. */
     char *pages;
     size_t pages_bytes;
-    float *x, *h;             /* [n_embd] */
-    float *q, *att;           /* [n_head * d_head] */
-    float *k, *v;             /* [n_kv_head * d_head] */
-    float *gate, *up;         /* [n_ff] */
-    float *cos, *sin;         /* [n_rot/2] */
-    float *top;               /* [max_head, n_embd] */
-    mr_xblock *narrow, *wide; /* inputs rounded for quantized weights; wide: [n_ff] */
-    uint32_t *live;           /* rows that still go on: x[i] belongs to rows[live[i]] */
-    char *scratch;            /* [n_threads, scratch_bytes] */
+    float *x, *h;          /* [n_embd] */
+    float *q, *att;        /* [n_head * d_head] */
+    float *k, *v;          /* [n_kv_head * d_head] */
+    float *gate, *up;      /* [n_ff] */
+    float *cos, *sin;      /* [n_rot/2] */
+    float *top;            /* [max_head, n_embd] */
+    prepared narrow, wide; /* inputs as weights want them; wide: [n_ff] */
+    uint32_t *live;        /* rows that still go on: x[i] belongs to rows[live[i]] */
+    char *scratch;         /* [n_threads, scratch_bytes] */
     size_t scratch_bytes;
 
     /* The pass at work; written between phases only. */
@@ -61,7 +68,7 @@ typedef struct cpu {
     const mr_layer *layer;
     uint32_t layer_no;
     const float *norm; /* weights of this norm */
-    bool rounds;       /* what it feeds are quantized weights */
+    unsigned forms;    /* what the weights that it feeds want */
     float *logits;
 } cpu;
 
@@ -95,43 +102,50 @@ static uint64_t n_products(const mr_mat *w) {
     return (uint64_t)w->rows * w->cols;
 }
 
-static bool is_rounded(const mr_mat *w) { /* its input, that is */
-    return mr_type_block(w->type) > 1;
+static unsigned form_for(const cpu *f, const mr_mat *w) { /* 0: x itself */
+    if (mr_type_block(w->type) > 1) return AS_BLOCKS;
+    return f->ops->split && w->type != MR_TYPE_F32 ? AS_SPLIT : 0;
 }
 
 static uint32_t n_tiles(uint32_t n) { /* of tokens */
     return (n + MR_TILE - 1) / MR_TILE;
 }
-
-/* Columns c .. c + n of rows [row, row + 16) or those that there are of x[n_rows, cols]. */
-static void round_tile(const cpu *f, mr_xblock *to, const float *x, uint32_t cols, uint32_t row,
-                       uint32_t n_rows, uint32_t c, uint32_t n) {
-    const uint32_t n_tok = n_rows - row < MR_TILE ? n_rows - row : MR_TILE;
-
-    f->ops->round(to + (size_t)(row / MR_TILE) * (cols / 32) + c / 32, x + (size_t)row * cols + c,
-                  cols, n_tok, n / 32);
+static size_t n_blocks(uint32_t cols) {
+    return (cols + MR_X_COLS - 1) / MR_X_COLS;
 }
 
-/* One piece of y[n, rows] = x[n, cols] W^T (+ bias); rounded: x, if w is quantized. */
+/* Columns c .. c + n of rows [row, row + 16) or those that there are of x[n_rows, cols]; c is a
+ * multiple of MR_X_COLS, and n too unless it is the last column. */
+static void prepare_tile(const cpu *f, unsigned forms, const prepared *to, const float *x,
+                         uint32_t cols, uint32_t row, uint32_t n_rows, uint32_t c, uint32_t n) {
+    const uint32_t n_tok = n_rows - row < MR_TILE ? n_rows - row : MR_TILE;
+    const size_t at = row / MR_TILE * n_blocks(cols) + c / MR_X_COLS;
+
+    x += (size_t)row * cols + c;
+    if (forms & AS_BLOCKS) f->ops->round(to->blocks + at, x, cols, n_tok, n / MR_X_COLS);
+    if (forms & AS_SPLIT) f->ops->split(to->split + at, x, cols, n_tok, n);
+}
+
+/* One piece of y[n, rows] = x[n, cols] W^T (+ bias); in: x in the form that w wants. */
 static void project(const cpu *f, uint32_t n, const mr_mat *w, const float *bias, float *y,
-                    const float *x, const mr_xblock *rounded, uint32_t piece, void *scratch) {
+                    const float *x, const prepared *in, uint32_t piece, void *scratch) {
     const uint32_t r0 = piece * PIECE_ROWS;
     const uint32_t r1 = r0 + PIECE_ROWS < w->rows ? r0 + PIECE_ROWS : w->rows;
 
-    f->ops->matmul(y, w->rows, w, r0, r1, &(mr_input){x, w->cols, rounded, w->cols / 32}, n,
-                   scratch);
+    f->ops->matmul(y, w->rows, w, r0, r1,
+                   &(mr_input){x, w->cols, in->blocks, in->split, n_blocks(w->cols)}, n, scratch);
     if (!bias) return;
     for (uint32_t t = 0; t < n; t++) f->ops->add(y + (size_t)t * w->rows + r0, bias + r0, r1 - r0);
 }
 
 /* The same, then x[n, rows] += that slice. */
-static void project_back(const cpu *f, const mr_mat *w, const float *bias, const float *in,
-                         const mr_xblock *rounded, uint32_t piece, void *scratch) {
+static void project_back(const cpu *f, const mr_mat *w, const float *bias, const float *x,
+                         const prepared *in, uint32_t piece, void *scratch) {
     const uint32_t r0 = piece * PIECE_ROWS;
     const uint32_t n = r0 + PIECE_ROWS < w->rows ? PIECE_ROWS : w->rows - r0;
     const float scale = f->m->hp.residual_scale;
 
-    project(f, f->n, w, bias, f->h, in, rounded, piece, scratch);
+    project(f, f->n, w, bias, f->h, x, in, piece, scratch);
     for (uint32_t t = 0; t < f->n; t++) {
         float *y = f->h + (size_t)t * w->rows + r0;
 
@@ -158,14 +172,14 @@ static void on_embed(cpu *f, uint32_t row, void *scratch) {
                    f->sin + (size_t)row * half);
 }
 
-/* A piece is a tile of rows: they are rounded into blocks that they share. */
+/* A piece is a tile of rows: they are prepared in blocks that they share. */
 static void on_norm(cpu *f, uint32_t tile, void *scratch) {
     const uint32_t d = f->m->hp.n_embd, first = tile * MR_TILE;
 
     (void)scratch;
     for (uint32_t i = first; i < f->n && i < first + MR_TILE; i++)
         f->ops->rmsnorm(f->h + (size_t)i * d, f->x + (size_t)i * d, f->norm, d, f->m->hp.rms_eps);
-    if (f->rounds) round_tile(f, f->narrow, f->h, d, first, f->n, 0, d);
+    prepare_tile(f, f->forms, &f->narrow, f->h, d, first, f->n, 0, d);
 }
 
 static void on_qkv(cpu *f, uint32_t piece, void *scratch) {
@@ -173,11 +187,11 @@ static void on_qkv(cpu *f, uint32_t piece, void *scratch) {
     const uint32_t n_q = n_pieces(&l->wq), n_k = n_pieces(&l->wk);
 
     if (piece < n_q)
-        project(f, f->n, &l->wq, l->bq, f->q, f->h, f->narrow, piece, scratch);
+        project(f, f->n, &l->wq, l->bq, f->q, f->h, &f->narrow, piece, scratch);
     else if (piece < n_q + n_k)
-        project(f, f->n, &l->wk, l->bk, f->k, f->h, f->narrow, piece - n_q, scratch);
+        project(f, f->n, &l->wk, l->bk, f->k, f->h, &f->narrow, piece - n_q, scratch);
     else
-        project(f, f->n, &l->wv, l->bv, f->v, f->h, f->narrow, piece - n_q - n_k, scratch);
+        project(f, f->n, &l->wv, l->bv, f->v, f->h, &f->narrow, piece - n_q - n_k, scratch);
 }
 
 /* Heads of one row: norm (qwen3) and rotation, in place. */
@@ -209,15 +223,15 @@ static void on_attend(cpu *f, uint32_t piece, void *scratch) {
     mr_attend_piece(&f->attend, piece, f->layer_no, f->q, f->att, scratch);
 }
 
-static void on_round_att(cpu *f, uint32_t tile, void *scratch) {
-    const uint32_t cols = f->layer->wo.cols;
+static void on_prepare_att(cpu *f, uint32_t tile, void *scratch) {
+    const mr_mat *w = &f->layer->wo;
 
     (void)scratch;
-    round_tile(f, f->narrow, f->att, cols, tile * MR_TILE, f->n, 0, cols);
+    prepare_tile(f, form_for(f, w), &f->narrow, f->att, w->cols, tile * MR_TILE, f->n, 0, w->cols);
 }
 
 static void on_attn_out(cpu *f, uint32_t piece, void *scratch) {
-    project_back(f, &f->layer->wo, f->layer->bo, f->att, f->narrow, piece, scratch);
+    project_back(f, &f->layer->wo, f->layer->bo, f->att, &f->narrow, piece, scratch);
 }
 
 static void on_gate_up(cpu *f, uint32_t piece, void *scratch) {
@@ -225,20 +239,19 @@ static void on_gate_up(cpu *f, uint32_t piece, void *scratch) {
     const uint32_t r0 = piece * PIECE_ROWS;
     const uint32_t n = r0 + PIECE_ROWS < w->rows ? PIECE_ROWS : w->rows - r0;
 
-    project(f, f->n, w, NULL, f->gate, f->h, f->narrow, piece, scratch);
-    project(f, f->n, &f->layer->up, NULL, f->up, f->h, f->narrow, piece, scratch);
+    project(f, f->n, w, NULL, f->gate, f->h, &f->narrow, piece, scratch);
+    project(f, f->n, &f->layer->up, NULL, f->up, f->h, &f->narrow, piece, scratch);
     for (uint32_t t = 0; t < f->n; t++) {
         float *gate = f->gate + (size_t)t * w->rows + r0;
 
         f->ops->silu_mul(gate, gate, f->up + (size_t)t * w->rows + r0, n);
     }
-    if (!is_rounded(&f->layer->down)) return;
     for (uint32_t t = 0; t < f->n; t += MR_TILE)
-        round_tile(f, f->wide, f->gate, w->rows, t, f->n, r0, n);
+        prepare_tile(f, form_for(f, &f->layer->down), &f->wide, f->gate, w->rows, t, f->n, r0, n);
 }
 
 static void on_down(cpu *f, uint32_t piece, void *scratch) {
-    project_back(f, &f->layer->down, NULL, f->gate, f->wide, piece, scratch);
+    project_back(f, &f->layer->down, NULL, f->gate, &f->wide, piece, scratch);
 }
 
 static void on_top_norm(cpu *f, uint32_t tile, void *scratch) {
@@ -248,14 +261,14 @@ static void on_top_norm(cpu *f, uint32_t tile, void *scratch) {
     for (uint32_t i = first; i < f->n_top && i < first + MR_TILE; i++)
         f->ops->rmsnorm(f->top + (size_t)i * d, f->x + (size_t)(f->first + i) * d, f->m->out_norm,
                         d, f->m->hp.rms_eps);
-    if (is_rounded(&f->m->output)) round_tile(f, f->narrow, f->top, d, first, f->n_top, 0, d);
+    prepare_tile(f, form_for(f, &f->m->output), &f->narrow, f->top, d, first, f->n_top, 0, d);
 }
 
 static void on_head(cpu *f, uint32_t piece, void *scratch) {
     const mr_mat *w = &f->m->output;
     const float scale = f->m->hp.logit_scale;
 
-    project(f, f->n_top, w, NULL, f->logits, f->top, f->narrow, piece, scratch);
+    project(f, f->n_top, w, NULL, f->logits, f->top, &f->narrow, piece, scratch);
     if (scale == 1) return;
     for (uint32_t t = 0; t < f->n_top; t++)
         for (uint32_t r = piece * PIECE_ROWS; r < w->rows && r < (piece + 1) * PIECE_ROWS; r++)
@@ -297,7 +310,7 @@ static void step_qkv(mr_backend *b, uint32_t layer) {
     set_layer(f, layer);
     const mr_layer *l = f->layer;
     f->norm = l->attn_norm;
-    f->rounds = is_rounded(&l->wq) || is_rounded(&l->wk) || is_rounded(&l->wv);
+    f->forms = form_for(f, &l->wq) | form_for(f, &l->wk) | form_for(f, &l->wv);
     share(f, on_norm, n_tiles(f->n), (uint64_t)f->n * hp->n_embd);
     share(f, on_qkv, n_pieces(&l->wq) + n_pieces(&l->wk) + n_pieces(&l->wv),
           f->n * d_qkv(hp) * hp->n_embd);
@@ -345,7 +358,7 @@ static void step_attn_out(mr_backend *b, uint32_t layer) {
 
     set_layer(f, layer);
     const mr_mat *w = &f->layer->wo;
-    if (is_rounded(w)) share(f, on_round_att, n_tiles(f->n), (uint64_t)f->n * w->cols);
+    if (form_for(f, w)) share(f, on_prepare_att, n_tiles(f->n), (uint64_t)f->n * w->cols);
     share(f, on_attn_out, n_pieces(w), f->n * n_products(w));
 }
 
@@ -355,7 +368,7 @@ static void step_gate_up(mr_backend *b, uint32_t layer) {
     set_layer(f, layer);
     const mr_layer *l = f->layer;
     f->norm = l->ffn_norm;
-    f->rounds = is_rounded(&l->gate) || is_rounded(&l->up);
+    f->forms = form_for(f, &l->gate) | form_for(f, &l->up);
     share(f, on_norm, n_tiles(f->n), (uint64_t)f->n * f->m->hp.n_embd);
     share(f, on_gate_up, n_pieces(&l->gate), 2 * f->n * n_products(&l->gate));
 }
@@ -422,9 +435,14 @@ static size_t thread_bytes(const mr_hparams *hp) {
     return (most + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1);
 }
 
-/* Of inputs of that many columns, rounded. */
-static size_t block_bytes(uint32_t n_rows, uint32_t cols) {
-    return (size_t)n_tiles(n_rows) * (cols / 32) * sizeof(mr_xblock);
+/* Inputs of that many columns. */
+static prepared place_inputs(layout *l, uint32_t n_rows, uint32_t cols) {
+    const size_t n = n_tiles(n_rows) * n_blocks(cols);
+    prepared p;
+
+    p.blocks = place(l, n * sizeof *p.blocks);
+    p.split = place(l, n * sizeof *p.split);
+    return p;
 }
 
 static void place_all(cpu *f, layout *l, int n_threads) {
@@ -444,8 +462,8 @@ static void place_all(cpu *f, layout *l, int n_threads) {
     f->cos = place(l, row * (hp->n_rot / 2));
     f->sin = place(l, row * (hp->n_rot / 2));
     f->top = place(l, sizeof(float) * f->max_head * hp->n_embd);
-    f->narrow = place(l, block_bytes(max_rows, hp->n_embd > d_q ? hp->n_embd : d_q));
-    f->wide = place(l, block_bytes(max_rows, hp->n_ff));
+    f->narrow = place_inputs(l, max_rows, hp->n_embd > d_q ? hp->n_embd : d_q);
+    f->wide = place_inputs(l, max_rows, hp->n_ff);
     f->live = place(l, max_rows * sizeof *f->live);
     f->speed = place(l, hp->n_rot / 2 * sizeof *f->speed);
     f->scratch_bytes = thread_bytes(hp);

@@ -2,7 +2,7 @@
  *
  * This file says what a vector of 16 floats is; the ops are in simd_*.h, which know no instruction
  * set. 32 registers hold 2 tiles by 12 tokens of float sums, 2 tiles of weights and an input. AMX
- * changes nothing but products of quantized weights with several tokens.
+ * changes nothing but products: of quantized weights with several tokens, and of F16 and BF16 ones.
  */
 #include <float.h>
 #include <immintrin.h>
@@ -130,7 +130,7 @@ INLINE vec i_float(ints a) { return _mm512_cvtepi32_ps(a); }
 #include "engine/cpu/simd.h"
 
 #ifdef MR_HAVE_AMX
-#include "engine/cpu/amx_matmul.h"
+#include "engine/cpu/amx.h"
 
-const mr_ops mr_ops_amx = SIMD_OPS("amx", amx_matmul);
+const mr_ops mr_ops_amx = SIMD_OPS("amx", amx_matmul, amx_split);
 #endif

@@ -64,12 +64,12 @@ INLINE vec v_exp(vec x) {
 
 #include "engine/cpu/simd_sample.h"
 
-#define SIMD_OPS(isa, product)                                                                     \
+#define SIMD_OPS(isa, product, splitter)                                                           \
     {                                                                                              \
-        .name = isa, .reads_tiles = true, .round = simd_round, .matmul = product,                  \
-        .rmsnorm = simd_rmsnorm, .rope = simd_rope, .attn = simd_attn,                             \
+        .name = isa, .reads_tiles = true, .round = simd_round, .split = splitter,                  \
+        .matmul = product, .rmsnorm = simd_rmsnorm, .rope = simd_rope, .attn = simd_attn,          \
         .attn_join = simd_attn_join, .silu_mul = simd_silu_mul, .add = simd_add,                   \
         .to_f16 = simd_to_f16, .largest = simd_largest, .exp_sums = simd_exp_sums,                 \
     }
 
-const mr_ops SIMD_TABLE = SIMD_OPS(SIMD_NAME, simd_matmul);
+const mr_ops SIMD_TABLE = SIMD_OPS(SIMD_NAME, simd_matmul, NULL);

@@ -78,6 +78,7 @@ INLINE void dot_tile(const product *p, uint32_t r, size_t t0, size_t n_store, co
     for (int t = 0; t < n_tok; t++) acc[t] = v_zero();
     for (size_t g = 0; g < n; g++) {
         const tile_scales w = open_scales(scales, g, type);
+        if (t0 == 0) fetch_ahead(tile + g * quant_bytes, quant_bytes);
         add_group(acc, tile + g * quant_bytes, &w, x + g, t0 % MR_TILE, type, n_tok);
     }
     for (size_t t = 0; t < n_store; t++) store_tile_row(p, r, t0 + t, acc[t]);

@@ -1,12 +1,14 @@
 /* Goal: every variant multiplies every type of weights as ops.h defines it: quantized ones bit by
  * bit like ref, the others within MR_MATMUL_TOL of it; and what it writes for one (row, token) is
- * the same bits in any batch, any range and any instruction set. Rounding inputs to 8 bits costs no
- * more than half a step each.
+ * the same bits in any batch, any range and any instruction set, but for F16 and BF16 with AMX.
+ * Rounding inputs to 8 bits costs no more than half a step each, splitting them costs nothing.
  *
  * Method: odd shapes and batches around the sizes of tiles; ref itself against sums in f64 of the
  * same numbers; then each (row, token) alone against the same one in a batch. Inputs and outputs
  * are allocated to the byte. */
 #include "tests/ops/ops_test.h"
+
+#include <float.h>
 
 #include "engine/pack.h"
 #include "engine/quant.h"
@@ -23,8 +25,16 @@ static const shape shapes[] = {
     {MR_TYPE_Q8_0, 37, 288}, {MR_TYPE_Q8_0, 17, 1056}, {MR_TYPE_Q8_0, 100, 96},
     {MR_TYPE_Q4_0, 3, 64},   {MR_TYPE_Q4_0, 23, 544},  {MR_TYPE_Q4_K, 2, 256},
     {MR_TYPE_Q4_K, 83, 768}, {MR_TYPE_Q5_K, 19, 512},  {MR_TYPE_Q6_K, 22, 1280},
-    {MR_TYPE_Q6_K, 64, 256}, {MR_TYPE_F16, 16, 8192},
+    {MR_TYPE_Q6_K, 64, 256}, {MR_TYPE_F16, 16, 8192},  {MR_TYPE_BF16, 65, 2048},
 };
+static float f32_of_bf16(uint16_t h) {
+    const uint32_t bits = (uint32_t)h << 16;
+    float f;
+
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
 static const size_t batches[] = {1, 2, 3, 4, 5, 8, 11, 13, 16, 17, 33};
 #define MAX_BATCH 33
 
@@ -79,6 +89,19 @@ static mr_xblock *round_all(const mr_ops *o, const float *x, uint32_t cols, size
     return blocks;
 }
 
+/* The same, split. */
+static mr_xsplit *split_all(const mr_ops *o, const float *x, uint32_t cols, size_t n_tok) {
+    const size_t n_blocks = (cols + MR_X_COLS - 1) / MR_X_COLS;
+    const size_t n = (n_tok + MR_TILE - 1) / MR_TILE * n_blocks;
+    mr_xsplit *split = alloc64(n * sizeof *split);
+
+    memset(split, 0xff, n * sizeof *split); /* NaN */
+    for (size_t t = 0; t < n_tok; t += MR_TILE)
+        o->split(split + t / MR_TILE * n_blocks, x + t * cols, cols,
+                 n_tok - t < MR_TILE ? n_tok - t : MR_TILE, cols);
+    return split;
+}
+
 /* y[n_tok][rows] of exactly that size, of rows r0..r1; the rest stays NaN. */
 static float *multiply(const mr_ops *o, const problem *p, uint32_t r0, uint32_t r1, const float *x,
                        size_t n_tok) {
@@ -86,10 +109,12 @@ static float *multiply(const mr_ops *o, const problem *p, uint32_t r0, uint32_t 
     float *y = malloc(n * sizeof *y);
     void *scratch = alloc64(MR_MATMUL_SCRATCH);
     mr_xblock *blocks = p->rounded ? round_all(o, x, p->w.cols, n_tok) : NULL;
-    const mr_input in = {x, p->w.cols, blocks, p->w.cols / 32};
+    mr_xsplit *split = !p->rounded && o->split ? split_all(o, x, p->w.cols, n_tok) : NULL;
+    const mr_input in = {x, p->w.cols, blocks, split, (p->w.cols + MR_X_COLS - 1) / MR_X_COLS};
 
     for (size_t i = 0; i < n; i++) y[i] = NAN;
     o->matmul(y, p->w.rows, &p->w, r0, r1, &in, n_tok, scratch);
+    free(split);
     free(blocks);
     free(scratch);
     return y;
@@ -172,14 +197,19 @@ TEST(a_row_and_token_has_the_same_bits_in_any_batch_and_range) {
     }
 }
 
-/* Quantized weights: all, ref too. Others: all but ref, which adds in f64. */
+/* Quantized weights: all, ref too. Others: all but ref, which adds in f64, and but those that split
+ * what they multiply with F16 and BF16, whose order is another. */
+static bool has_common_order(const mr_ops *o, const problem *p) {
+    return p->rounded || (strcmp(o->name, "ref") != 0 && (p->w.type == MR_TYPE_F32 || !o->split));
+}
+
 TEST(variants_agree_to_the_bit) {
     for (size_t k = 0; k < MR_COUNT(shapes); k++) {
         problem p;
         problem_init(&p, &shapes[k], 200 + k);
         float *first = NULL;
         FOR_EACH_OPS(o) {
-            if (!p.rounded && strcmp(o->name, "ref") == 0) continue;
+            if (!has_common_order(o, &p)) continue;
             float *y = multiply(o, &p, 0, p.w.rows, p.x, MAX_BATCH);
             if (!first) first = multiply(o, &p, 0, p.w.rows, p.x, MAX_BATCH);
             for (size_t i = 0; i < (size_t)MAX_BATCH * p.w.rows; i++)
@@ -189,6 +219,29 @@ TEST(variants_agree_to_the_bit) {
             free(y);
         }
         free(first);
+        problem_deinit(&p);
+    }
+}
+
+/* Factors and sums around the least normal number, where units differ in what they flush to 0: the
+ * error stays below a few of them per column. */
+TEST(the_smallest_numbers_are_lost_alike) {
+    for (size_t k = 0; k < MR_COUNT(shapes); k++) {
+        problem p;
+        if (mr_type_block(shapes[k].type) > 1) continue;
+        problem_init(&p, &shapes[k], 400 + k);
+        for (size_t i = 0; i < (size_t)MAX_BATCH * p.w.cols; i++)
+            p.x[i] *= ldexpf(1, -120 - (int)(i % 12));
+        FOR_EACH_OPS(o) {
+            float *want = multiply(mr_ops_pick("ref"), &p, 0, p.w.rows, p.x, MAX_BATCH);
+            float *all = multiply(o, &p, 0, p.w.rows, p.x, MAX_BATCH);
+            for (size_t i = 0; i < (size_t)MAX_BATCH * p.w.rows; i++)
+                CHECK_NEAR(all[i], want[i], 64.0 * FLT_MIN * p.w.cols, o->name);
+            check_range(o, &p, 0, p.w.rows, 0, 1, all);
+            check_range(o, &p, 0, p.w.rows, 3, 7, all);
+            free(all);
+            free(want);
+        }
         problem_deinit(&p);
     }
 }
@@ -257,6 +310,31 @@ TEST(what_is_not_finite_stays_so) {
         }
         problem_deinit(&p);
     }
+}
+
+/* --- splitting --- */
+
+TEST(parts_of_an_input_are_the_input) {
+    const size_t n_tok = 18, n = n_tok * N_ROUNDED;
+    float *x = random_floats(n, 9);
+    for (size_t i = 0; i < n; i++) x[i] *= ldexpf(1, (int)(i % 200) - 100);
+    FOR_EACH_OPS(o) {
+        if (!o->split) continue;
+        for (uint32_t cols = N_ROUNDED - 35; cols <= N_ROUNDED; cols += 5) {
+            const size_t n_blocks = (cols + MR_X_COLS - 1) / MR_X_COLS;
+            mr_xsplit *s = split_all(o, x, cols, n_tok);
+            for (size_t t = 0; t < n_tok; t++)
+                for (size_t c = 0; c < n_blocks * MR_X_COLS; c++) {
+                    const mr_xsplit *b = &s[t / MR_TILE * n_blocks + c / MR_X_COLS];
+                    float sum = 0;
+                    for (int i = 2; i >= 0; i--)
+                        sum += f32_of_bf16(b->part[i][t % MR_TILE][c % MR_X_COLS]);
+                    CHECK(sum == (c < cols ? x[t * cols + c] : 0));
+                }
+            free(s);
+        }
+    }
+    free(x);
 }
 
 TEST(pick_knows_its_names) {

@@ -178,7 +178,7 @@ static float *multiply_ref(const problem *p) {
     for (size_t t = 0; p->rounded && t < MAX_BATCH; t += MR_TILE)
         ref->round(blocks + t / MR_TILE * n_blocks, p->x + t * p->w.cols, p->w.cols,
                    MAX_BATCH - t < MR_TILE ? MAX_BATCH - t : MR_TILE, n_blocks);
-    const mr_input in = {p->x, p->w.cols, blocks, n_blocks};
+    const mr_input in = {.x = p->x, .ldx = p->w.cols, .blocks = blocks, .n_blocks = n_blocks};
     ref->matmul(y, p->w.rows, &p->w, 0, p->w.rows, &in, MAX_BATCH, NULL);
     free(blocks);
     return y;

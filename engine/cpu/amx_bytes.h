@@ -1,4 +1,4 @@
-/* amx_matmul.h - products of Q8_0, Q4_0, Q4_K and Q5_K weights with many tokens, in AMX's matrix
+/* amx_bytes.h - products of Q8_0, Q4_0, Q4_K and Q5_K weights with many tokens, in AMX's matrix
  * unit.
  *
  * An instruction multiplies 16 tokens by 32 columns by 16 rows. Its left factor is the rounded
@@ -7,10 +7,7 @@
  * of AMX_TILES tiles at a time, for all tokens. The whole-number sums come back through the nearest
  * cache and are scaled like everywhere else (simd_matmul_q.h), so the bits are the same.
  *
- * Not Q6_K: its sums are of 16 columns, so that scaling them costs more than the unit saves.
- *
- * The unit's registers are given up at the end of each call: while they hold nothing, the kernel
- * need not save them when it switches threads. Included by ops_avx512.c. */
+ * Not Q6_K: its sums are of 16 columns, so that scaling them costs more than the unit saves. */
 #define AMX_TILES      4  /* of rows */
 #define AMX_GROUPS     16 /* of columns; a multiple of AMX_BATCH, and of the 8 that share scales */
 #define AMX_MIN_TOKENS 9  /* below, vectors are faster */
@@ -21,12 +18,6 @@
 #define R_X   1 /* 16 tokens, 32 columns */
 #define R_W   2 /* 32 columns, 16 rows */
 
-typedef struct amx_shapes { /* as the instruction wants it */
-    uint8_t palette, start_row, zero[14];
-    uint16_t line_bytes[16];
-    uint8_t n_lines[16];
-} amx_shapes;
-
 static const amx_shapes shapes = {.palette = 1, .line_bytes = {64, 32, 64}, .n_lines = {16, 16, 8}};
 
 typedef struct amx_work { /* in scratch */
@@ -35,7 +26,7 @@ typedef struct amx_work { /* in scratch */
     int32_t sums[AMX_BATCH][MR_TILE][MR_TILE];       /* [token][row] */
 } amx_work;
 
-_Static_assert(sizeof(amx_work) <= MR_MATMUL_SCRATCH && sizeof(amx_shapes) == 64, "as reserved");
+_Static_assert(sizeof(amx_work) <= MR_MATMUL_SCRATCH, "as reserved");
 
 typedef struct amx_strip { /* groups of columns of a tile */
     const uint8_t *quants; /* 512 bytes each */
@@ -44,11 +35,6 @@ typedef struct amx_strip { /* groups of columns of a tile */
     uint32_t r;
     const uint8_t *ahead; /* what memory should fetch meanwhile, for each group; NULL: nothing */
 } amx_strip;
-
-/* The compiler does not know that the unit reads memory. */
-INLINE void memory_is_written(void) {
-    __asm__ volatile("" ::: "memory");
-}
 
 INLINE void amx_sum(int32_t sums[MR_TILE][MR_TILE], const mr_xblock *x, const uint8_t *quants) {
     _tile_zero(R_SUM);
@@ -71,8 +57,8 @@ INLINE void amx_scale(vec *acc, const int32_t sums[MR_TILE][MR_TILE],
     }
 }
 
-/* Without it the unit waits: the CPU fetches ahead within a page of memory only, and a strip is about
- * one. */
+/* Without it the unit waits: the CPU fetches ahead within a page of memory only, and a strip is
+ * about one. */
 INLINE void fetch_group(const uint8_t *quants, size_t g, const mr_type type) {
     const size_t n = mr_tile_form_of(type).quant_bytes;
 
@@ -224,15 +210,8 @@ static amx_fn *const amx[] = {
     [MR_TYPE_Q5_K] = amx_q5_k,
 };
 
-static void amx_matmul(float *y, size_t ldy, const mr_mat *w, uint32_t r0, uint32_t r1,
-                       const mr_input *in, size_t n_tok, void *scratch) {
-    const product p = {y, ldy, w, in, n_tok};
-
-    if (n_tok < AMX_MIN_TOKENS || w->type >= MR_COUNT(amx) || !amx[w->type]) {
-        simd_matmul(y, ldy, w, r0, r1, in, n_tok, scratch);
-        return;
-    }
+static void amx_rows_of(const product *p, uint32_t r0, uint32_t r1, amx_work *work) {
     _tile_loadconfig(&shapes);
-    amx[w->type](&p, r0, r1, scratch);
+    amx[p->w->type](p, r0, r1, work);
     _tile_release();
 }
