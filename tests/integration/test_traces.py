@@ -10,9 +10,12 @@ that docs/TRACING.md draws. The trace context is looked for in every topic, and 
 
 from __future__ import annotations
 
+import base64
+import http.server
 import json
 import re
 import secrets
+import threading
 import time
 import unittest
 import urllib.request
@@ -49,9 +52,26 @@ class Trace:
         return f"00-{self.id}-{self.parent}-{self.flags}"
 
 
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Of callbacks: the first call fails."""
+    traces: list = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        Receiver.traces.append((self.headers["traceparent"], self.headers["tracestate"]))
+        self.send_response(500 if len(Receiver.traces) == 1 else 204)
+        self.end_headers()
+
+    def log_message(self, *args) -> None:
+        pass
+
+
 class Traces(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
+        cls.receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+        threading.Thread(target=cls.receiver.serve_forever, daemon=True).start()
+        cls.addClassCleanup(cls.receiver.shutdown)
         cls.collector = Collector().__enter__()
         cls.addClassCleanup(cls.collector.__exit__, None, None, None)
         cls.rig = servers.Rig().__enter__()
@@ -68,7 +88,11 @@ class Traces(unittest.TestCase):
 
     @classmethod
     def start_dispatcher(cls, **settings) -> None:
+        secrets_file = cls.rig.dir / "secrets.yaml"
+        secrets_file.write_text("default: whsec_" + base64.b64encode(bytes(32)).decode() + "\n")
         cls.rig.start_dispatcher(dispatcher_listen=f"127.0.0.1:{cls.ports['dispatcher']}", dispatcher_id="d-1",
+                                 webhook_allow=f"127.0.0.1:{cls.receiver.server_port}", webhook_delays="0,100ms",
+                                 webhook_secrets_file=secrets_file,
                                  otlp_endpoint=cls.collector.url, retry_base_ms=100, max_attempts=3,
                                  session_timeout_ms=6000, topic_partitions=2, **settings)
 
@@ -157,6 +181,24 @@ class Traces(unittest.TestCase):
             reader.close()
 
     # ---- one job's way
+
+    def test_each_try_of_a_callback(self) -> None:
+        """A span of its own below the job's; the receiver is told the trace."""
+        trace = Trace()
+        url = f"http://127.0.0.1:{self.receiver.server_port}/hook"
+        job_id = self.submit(job(callback={"url": url}), trace)
+
+        def two():
+            found = [s for s in self.collector.of_job(job_id) if s["name"] == "POST"]
+            return found if len(found) == 2 else None
+        tries = sorted(servers.wait_for("two tries", two), key=lambda s: s["attributes"]["http.request.resend_count"])
+        whole = self.one(self.spans(job_id), "process millrace.jobs.{lane}")
+        self.assertEqual({s["parentSpanId"] for s in tries}, {whole["spanId"]})
+        self.assertEqual([s["attributes"]["http.response.status_code"] for s in tries], [500, 204])
+        self.assertEqual([s["attributes"].get("error.type") for s in tries], ["500", None])
+        self.assertEqual({s["attributes"]["server.address"] for s in tries}, {url[7:-5]})
+        self.assertEqual({s["kind"] for s in tries}, {3})
+        self.assertEqual(Receiver.traces, [(str(trace), STATE)] * 2)
 
     def test_a_jobs_whole_way(self) -> None:
         trace = Trace()
@@ -358,4 +400,4 @@ class Traces(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    servers.main()
