@@ -24,11 +24,15 @@
 
 /* ---- what is next ---- */
 
-static void give_up(mr_commit *c, const mr_err *err) {
-    c->failed = true;
+static void tell_fatal(mr_commit *c, const mr_err *err) {
     mr_batch_enter(c);
     if (c->conf.on_fatal) c->conf.on_fatal(c->conf.owner, err->status, err->text);
     mr_batch_leave(c);
+}
+
+static void give_up(mr_commit *c, const mr_err *err) {
+    c->failed = true;
+    tell_fatal(c, err);
 }
 
 static void take_answer(mr_commit *c, int timeout_ms) {
@@ -296,9 +300,7 @@ void mr_commit_unmark(mr_commit *c, mr_origin at) {
 void mr_commit_lost(mr_commit *c, const char *what) {
     mr_err err;
     mr_fail(&err, MR_ENOMEM, "out of memory for %s: the next start does it", what);
-    mr_batch_enter(c);
-    if (c->conf.on_fatal) c->conf.on_fatal(c->conf.owner, err.status, err.text);
-    mr_batch_leave(c);
+    tell_fatal(c, &err);
 }
 
 bool mr_commit_full(const mr_commit *c) {
