@@ -60,7 +60,7 @@ typedef struct mr_kafka_msg {
 /* Value of a header, NULL when absent; *len is its length. The last of equal names counts. */
 const void *mr_kafka_msg_header(const mr_kafka_msg *m, const char *name, size_t *len);
 
-/* ---- producer: idempotent, acks=all, lz4 ---- */
+/* ---- producer: idempotent, acks=all ---- */
 
 /* One call per message handed to send, in any order. status MR_OK: acknowledged by all in-sync
  * replicas, partition and offset are set. */

@@ -163,7 +163,6 @@ mr_status mr_kafka_producer_open(mr_kafka_producer **out, uv_loop_t *loop,
     static const mr_kafka_prop props[] = {
         {"enable.idempotence", "true"},
         {"acks", "all"},
-        {"compression.codec", "lz4"},
         {"partitioner", "murmur2_random"}, /* as the Java client, so equal keys meet */
         {"linger.ms", "5"},
         {"queue.buffering.max.messages", QUEUE_MESSAGES},

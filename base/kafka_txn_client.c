@@ -456,7 +456,6 @@ static mr_status make_conf(mr_txn_client *t, const mr_commit_conf *conf, mr_err 
     const mr_kafka_prop props[] = {
         {"enable.idempotence", "true"},
         {"acks", "all"},
-        {"compression.codec", "lz4"},
         {"partitioner", "murmur2_random"}, /* as the Java client, so equal keys meet */
         {"linger.ms", "1"},                /* a batch is handed over at once, then flushed */
         {"queue.buffering.max.messages", QUEUE_MESSAGES},

@@ -87,7 +87,6 @@ static mr_status open_producer(bare *b, mr_err *err) {
     const char *const props[][2] = {{"transactional.id", b->conf->group},
                                     {"enable.idempotence", "true"},
                                     {"acks", "all"},
-                                    {"compression.codec", "lz4"},
                                     {"linger.ms", "1"},
                                     {"queue.buffering.max.messages", "100000"},
                                     {"queue.buffering.max.kbytes", "262144"},

@@ -28,24 +28,14 @@ import redis
 
 import rig as servers
 from jobs import make_job, produce, producer
+from npm import modules
 
 HERE = pathlib.Path(__file__).resolve().parent
-NPM_DIR = pathlib.Path(os.environ.get("MR_NPM_DIR", "/tmp/millrace-npm-page"))
 PACKAGES = ["playwright-core@1.65.1", "axe-core@4.14.1"]
 TOKEN = "visible-ascii-of-some-length"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 LANES = ("high", "normal", "low")
 TENANTS = ("acme", "acme", "bulk", "research")
-
-
-def install_npm() -> None:
-    mark = NPM_DIR / "installed-1"
-    if mark.exists():
-        return
-    NPM_DIR.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["npm", "install", "--prefix", NPM_DIR, "--no-audit", "--no-fund", "--loglevel=error", *PACKAGES],
-                   check=True, stdout=subprocess.DEVNULL)
-    mark.touch()
 
 
 def letter_of(payload: bytes, job_id: str, n: int, cause: str = "attempts_exhausted") -> dict:
@@ -84,7 +74,7 @@ class Load(threading.Thread):
 class Page(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        install_npm()
+        cls.node_path = modules("page", PACKAGES)
         cls.rig = servers.Rig()
         cls.addClassCleanup(cls.rig.close)
         cls.rig.__enter__()
@@ -246,7 +236,7 @@ class Page(unittest.TestCase):
         load = Load(self.rig.brokers, heavy=drawn)
         load.start()
         self.addCleanup(load.stop)
-        env = {**os.environ, **self.rig.env(), "NODE_PATH": str(NPM_DIR / "node_modules"),
+        env = {**os.environ, **self.rig.env(), "NODE_PATH": str(self.node_path),
                "MR_MILLRACE": str(servers.BIN / "millrace")}
         print(flush=True)
         p = subprocess.run(["node", HERE / "page.js", str(self.port), str(self.rig.redis_port), TOKEN, dead["job_id"]],
