@@ -279,7 +279,8 @@ static mr_status set_headers(mr_fetch_call *c, const mr_fetch_request *r, mr_err
     return mr_fail(err, st, "fetch: out of memory");
 }
 
-/* "host:port:" as libcurl reads them, since it looks them up in its table. */
+/* "+host:port:" as libcurl reads them, since it looks them up in its table. The plus: until its
+ * time there is over, else the table would keep every name that was ever called. */
 static mr_status host_of(const char *url, char *out, size_t cap, mr_err *err) {
     CURLU *u = curl_url();
     char *host = NULL, *port = NULL;
@@ -289,7 +290,7 @@ static mr_status host_of(const char *url, char *out, size_t cap, mr_err *err) {
     if (curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
         curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
         curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK ||
-        (size_t)snprintf(out, cap, "%s:%s:", host, port) >= cap)
+        (size_t)snprintf(out, cap, "+%s:%s:", host, port) >= cap)
         st = mr_fail(err, MR_EINVAL, "fetch: the URL has no host that can be pinned");
     curl_free(host);
     curl_free(port);
@@ -317,7 +318,7 @@ static mr_status set_pin(mr_fetch_call *c, const mr_fetch_request *r, mr_err *er
                  c->pin[i]);
     }
     c->n_pin = r->n_pin;
-    if (line[0] == '[') return MR_OK; /* an address in brackets is never looked up */
+    if (line[1] == '[') return MR_OK; /* an address in brackets is never looked up */
     if (add_line(&c->resolve, line) != MR_OK)
         return mr_fail(err, MR_ENOMEM, "fetch: out of memory");
     return MR_OK;
@@ -351,6 +352,7 @@ static mr_status set_request(mr_fetch_call *c, const mr_fetch_request *r, mr_err
     set_manners(c->f, c);
     curl_easy_setopt(e, CURLOPT_HTTPHEADER, c->headers);
     if (c->resolve) curl_easy_setopt(e, CURLOPT_RESOLVE, c->resolve);
+    curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, (long)(r->timeout_ms / 1000 + 1));
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
                      (long)(r->connect_ms ? r->connect_ms : r->timeout_ms));

@@ -4,6 +4,7 @@
  * path that it is asked for. */
 #include "base/fetch.h"
 
+#include <malloc.h>
 #include <strings.h>
 
 #include "../../test.h"
@@ -318,6 +319,38 @@ TEST(a_pin_is_not_moved_by_another_call) {
         CHECK_I64(answers[i].code, answers[i].arg == &here ? 200 : 0);
         if (answers[i].arg == &away) CHECK(strstr(answers[i].why, "checked"));
     }
+    stop();
+}
+
+/* So many names that a table of them would be seen in the heap, each asked for once. Where the
+ * allocator is a sanitizer's, which mallinfo2 does not know, this tests nothing. */
+TEST(pinned_names_are_forgotten) {
+    enum { NAMES = 2000, TABLE = NAMES * 100 };
+    char host[32], url[128];
+    const char *here[] = {"127.0.0.1"};
+    size_t before = 0, grown = SIZE_MAX;
+
+    start();
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(host, sizeof host, "host-%d.example.test", i);
+        mr_fetch_request r = request_to(host, "/hang-up", url);
+        r.pin = here;
+        r.n_pin = 1;
+        r.timeout_ms = 900; /* and the names as long */
+        n_answers = 0;
+        ask(&r);
+        if (i == NAMES / 10) before = mallinfo2().uordblks;
+    }
+    for (int i = 0; i < 100 && grown > TABLE; i++) { /* each call looks at the table */
+        CHECK(!run_until(&loop, NULL, NULL, 100));
+        mr_fetch_request r = request_to("127.0.0.1", "/hang-up", url);
+        r.timeout_ms = 900;
+        n_answers = 0;
+        ask(&r);
+        const size_t now = mallinfo2().uordblks;
+        grown = now > before ? now - before : 0;
+    }
+    CHECK(grown <= TABLE);
     stop();
 }
 
