@@ -52,6 +52,15 @@ static void say(peer *p, const char *text) {
     CHECK_I64(uv_try_write((uv_stream_t *)&p->tcp, &b, 1), strlen(text));
 }
 
+/* Just more than may be. */
+static void say_headers(peer *p) {
+    char line[1024] = "X: ";
+    memset(line + 3, 'x', sizeof line - 6);
+    memcpy(line + sizeof line - 3, "\r\n", 3);
+    say(p, "HTTP/1.1 200 OK\r\n");
+    for (size_t i = 0; i * (sizeof line - 1) <= MR_FETCH_MAX_HEAD; i++) say(p, line);
+}
+
 static void reply(peer *p) {
     char path[64] = "";
     sscanf(p->text, "%*s %63s", path);
@@ -63,6 +72,8 @@ static void reply(peer *p) {
         say(p, "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n");
     else if (!strcmp(path, "/long"))
         say(p, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n01234567890123456789");
+    else if (!strcmp(path, "/head"))
+        say_headers(p);
     else if (!strcmp(path, "/half")) {
         say(p, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n0123");
         drop(p);
@@ -253,6 +264,16 @@ TEST(a_long_body_is_cut_and_a_cut_answer_is_none) {
     ask(&r);
     CHECK_I64(LAST.status, MR_EUNAVAIL);
     CHECK_I64(LAST.code, 0);
+    stop();
+}
+
+TEST(headers_have_an_end) {
+    char url[128];
+    start();
+    const mr_fetch_request r = request_to("127.0.0.1", "/head", url);
+    ask(&r);
+    CHECK(LAST.status != MR_OK);
+    CHECK(strstr(LAST.why, "headers"));
     stop();
 }
 
