@@ -6,7 +6,7 @@
 // HOSTS in the environment: addresses to listen at, by commas, in place of 127.0.0.1.
 //
 // /ok 200; /fail/N the first N calls of an id get 500; /later the first gets 429 and Retry-After 1; /gone 410;
-// /redirect 302 to /trap; /cut the first answer breaks off; /slow answers after 3 s, /slow/N the first N calls do;
+// /redirect 302 to /trap; /cut the first answer breaks off; /slow answers after 3 s, /slow/N does so N times;
 // /silent never; /drip 200 and a body without end, byte by byte; /flood 200 and a large body; /head headers
 // without end.
 "use strict";
@@ -16,12 +16,18 @@ const { Webhook } = require("standardwebhooks");
 const [port, secret, cert, key] = process.argv.slice(2);
 const webhook = new Webhook(secret);
 const calls = new Map();
-let slow = 0;
+const slow = new Map();
 
 /* Until the other side has had enough. */
 function pour(res, ms, bytes) {
   const timer = setInterval(() => res.write(bytes), ms);
   res.on("close", () => clearInterval(timer));
+}
+
+function isSlow(path, most) {
+  const before = slow.get(path) || 0;
+  slow.set(path, before + 1);
+  return !most || before < Number(most);
 }
 
 function answer(path, n, res) {
@@ -31,7 +37,7 @@ function answer(path, n, res) {
   else if (what === "later" && first) res.writeHead(429, { "Retry-After": "1" }).end();
   else if (what === "gone") res.writeHead(410).end();
   else if (what === "redirect") res.writeHead(302, { Location: "/trap" }).end();
-  else if (what === "slow" && !(slow++ >= Number(arg))) setTimeout(() => res.writeHead(200).end("late"), 3000);
+  else if (what === "slow" && isSlow(path, arg)) setTimeout(() => res.writeHead(200).end("late"), 3000);
   else if (what === "silent") return;
   else if (what === "drip") pour(res.writeHead(200), 50, "x");
   else if (what === "flood") res.writeHead(200).end(Buffer.alloc(20 << 20, "x"));
