@@ -40,7 +40,7 @@ class Record(unittest.TestCase):
                       {**cls.rig.env(), "MR_FAULTS": str(cls.rig.dir / f"{name}.faults")})
         servers.wait_port(cls.ports[name], cls.rig.processes[name], cls.rig.log(name))
 
-    def fail(self, name: str, bad: int = 0, lost: int = 0) -> None:
+    def set_faults(self, name: str, bad: int = 0, lost: int = 0) -> None:
         path = self.rig.dir / f"{name}.faults"
         path.with_suffix(".new").write_text(f"0 0 0 {bad} {lost}\n")
         path.with_suffix(".new").rename(path)
@@ -59,7 +59,7 @@ class Record(unittest.TestCase):
         self.assertEqual((r["status"], r["finish_reason"]), ("succeeded", "length"), r)
         self.assertEqual(usage["completion_tokens"], made)
         self.assertEqual(usage["total_tokens"], usage["prompt_tokens"] + made)
-        self.assertLess(usage["cached_tokens"], usage["prompt_tokens"])
+        self.assertLessEqual(usage["cached_tokens"], usage["prompt_tokens"])
         self.assertEqual(times["first_token_ms"], times["queue_ms"] + times["prefill_ms"])
         whole_ms = times["finished_ms"] - times["received_ms"]
         sum_ms = times["queue_ms"] + times["prefill_ms"] + times["decode_ms"]
@@ -95,10 +95,10 @@ class Record(unittest.TestCase):
     def one_fault(self) -> None:
         """The engine refuses it once: nothing of the attempt is left, so all of its prompt is computed again."""
         before = self.metric("one", "job_returns_total", outcome="fault")
-        self.fail("one", bad=BAD)
+        self.set_faults("one", bad=BAD)
         (job_id,) = self.submit(1, input={"tokens": [BAD, *range(100, 140)]})
         servers.wait_for("it came back", lambda: self.metric("one", "job_returns_total", outcome="fault") > before)
-        self.fail("one")
+        self.set_faults("one")
         r = self.results.wait([job_id])[job_id]
         self.check(r, SHORT, worker="one", preemptions=0)
         self.assertGreaterEqual(r["tries"], 2)
@@ -125,7 +125,7 @@ class Record(unittest.TestCase):
         servers.wait_for("two shares the work", lambda: self.metric("two", "partitions") > 0)
         ids = self.submit(24, made=LONG)
         servers.wait_for("two makes tokens", lambda: self.metric("two", "generation_tokens_total") > 200)
-        self.fail("two", lost=1)
+        self.set_faults("two", lost=1)
         servers.wait_for("two ends", lambda: self.rig.processes["two"].poll() is not None)
         self.rig.processes.pop("two")
         got = self.results.wait(ids).values()
