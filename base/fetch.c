@@ -29,7 +29,8 @@ struct mr_fetch_call {
     struct curl_slist *headers, *resolve;
     char pin[MR_FETCH_MAX_PIN][MR_FETCH_ADDRESS];
     size_t n_pin;
-    bool off_pin; /* a connection to somewhere else was refused */
+    const char *refused; /* what we did not let through; NULL: nothing */
+    size_t head;         /* bytes of headers so far */
     char why[CURL_ERROR_SIZE];
     char *body; /* [len], terminated; room for max_answer */
     size_t len, max_answer;
@@ -120,8 +121,7 @@ static void ended(mr_fetch_call *c, CURLcode rc) {
     a.retry_after_s = after > 0 ? (uint64_t)after : 0;
     if (address) snprintf(a.address, sizeof a.address, "%s", address);
     if (!whole)
-        a.why = c->off_pin ? "the address is not one that was checked"
-                           : (c->why[0] ? c->why : curl_easy_strerror(rc));
+        a.why = c->refused ? c->refused : (c->why[0] ? c->why : curl_easy_strerror(rc));
     curl_multi_remove_handle(c->f->multi, c->easy);
     finish(c, &a);
 }
@@ -220,6 +220,16 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *owner) {
     return kept; /* fewer than came: libcurl ends the transfer */
 }
 
+static size_t on_head(char *bytes, size_t size, size_t n, void *owner) {
+    mr_fetch_call *c = owner;
+
+    (void)bytes;
+    c->head += size * n;
+    if (c->head <= MR_FETCH_MAX_HEAD) return size * n;
+    c->refused = "the answer has too many headers";
+    return 0;
+}
+
 static bool is_pinned(const mr_fetch_call *c, const struct sockaddr *to) {
     const bool v6 = to->sa_family == AF_INET6;
     const void *bytes =
@@ -238,7 +248,7 @@ static curl_socket_t on_open_socket(void *owner, curlsocktype purpose, struct cu
     mr_fetch_call *c = owner;
     (void)purpose;
     if (c->n_pin && !is_pinned(c, &to->addr)) {
-        c->off_pin = true;
+        c->refused = "the address is not one that was checked";
         return CURL_SOCKET_BAD;
     }
     return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
@@ -279,7 +289,8 @@ static mr_status set_headers(mr_fetch_call *c, const mr_fetch_request *r, mr_err
     return mr_fail(err, st, "fetch: out of memory");
 }
 
-/* "host:port:" as libcurl reads them, since it looks them up in its table. */
+/* "+host:port:" as libcurl reads them, since it looks them up in its table. The plus: until its
+ * time there is over, else the table would keep every name that was ever called. */
 static mr_status host_of(const char *url, char *out, size_t cap, mr_err *err) {
     CURLU *u = curl_url();
     char *host = NULL, *port = NULL;
@@ -289,7 +300,7 @@ static mr_status host_of(const char *url, char *out, size_t cap, mr_err *err) {
     if (curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
         curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
         curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK ||
-        (size_t)snprintf(out, cap, "%s:%s:", host, port) >= cap)
+        (size_t)snprintf(out, cap, "+%s:%s:", host, port) >= cap)
         st = mr_fail(err, MR_EINVAL, "fetch: the URL has no host that can be pinned");
     curl_free(host);
     curl_free(port);
@@ -317,7 +328,7 @@ static mr_status set_pin(mr_fetch_call *c, const mr_fetch_request *r, mr_err *er
                  c->pin[i]);
     }
     c->n_pin = r->n_pin;
-    if (line[0] == '[') return MR_OK; /* an address in brackets is never looked up */
+    if (line[1] == '[') return MR_OK; /* an address in brackets is never looked up */
     if (add_line(&c->resolve, line) != MR_OK)
         return mr_fail(err, MR_ENOMEM, "fetch: out of memory");
     return MR_OK;
@@ -337,6 +348,8 @@ static void set_manners(const mr_fetch *f, mr_fetch_call *c) {
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
+    curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_head);
+    curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
     curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
     curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, c);
     curl_easy_setopt(e, CURLOPT_USERAGENT, f->user_agent);
@@ -351,6 +364,7 @@ static mr_status set_request(mr_fetch_call *c, const mr_fetch_request *r, mr_err
     set_manners(c->f, c);
     curl_easy_setopt(e, CURLOPT_HTTPHEADER, c->headers);
     if (c->resolve) curl_easy_setopt(e, CURLOPT_RESOLVE, c->resolve);
+    curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, (long)(r->timeout_ms / 1000 + 1));
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
                      (long)(r->connect_ms ? r->connect_ms : r->timeout_ms));

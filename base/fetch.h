@@ -1,9 +1,10 @@
 /* fetch.h - an HTTP client on the loop: libcurl's multi interface, many calls in flight.
  *
  * A call is one request: no redirect is followed, no proxy, password file or cookie of the
- * environment is used, and what the answer's body has beyond max_answer is not read. With a pin the
- * connection goes to one of the given addresses or to none, whatever the name resolves to; the
- * certificate is still checked against the name of the URL. Connections are kept and used again.
+ * environment is used, what the answer's body has beyond max_answer is not read, and headers of
+ * more than MR_FETCH_MAX_HEAD bytes are no answer. With a pin the connection goes to one of the
+ * given addresses or to none, whatever the name resolves to; the certificate is still checked
+ * against the name of the URL. Connections are kept and used again.
  *
  * Owner: caller, open to close. Thread: loop. Bounds: max_calls, max_per_host connections per
  * host, MR_FETCH_MAX_HEADERS, MR_FETCH_MAX_PIN, MR_FETCH_MAX_ANSWER. */
@@ -21,6 +22,7 @@
 #define MR_FETCH_MAX_HEADERS 32
 #define MR_FETCH_MAX_PIN     8
 #define MR_FETCH_MAX_ANSWER  (1u << 20) /* bytes of a body that a caller may ask for */
+#define MR_FETCH_MAX_HEAD    (64u << 10) /* bytes of an answer's headers */
 #define MR_FETCH_ADDRESS     46         /* text of an address, and its end */
 
 typedef struct mr_fetch mr_fetch;

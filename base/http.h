@@ -57,6 +57,8 @@ const char *mr_http_path(const mr_http_request *r); /* decoded, without the quer
 const char *mr_http_header(const mr_http_request *r, const char *name); /* NULL: absent */
 const char *mr_http_query(const mr_http_request *r, const char *name);  /* NULL: absent */
 const char *mr_http_body(const mr_http_request *r, size_t *n);          /* terminated */
+/* The address of the other side, IPv4 as ::ffff:a.b.c.d; all zero: not known. */
+void mr_http_peer(const mr_http_request *r, unsigned char address[16]);
 
 /* ---- held requests: the answer comes later, or is a stream ---- */
 

@@ -1,7 +1,8 @@
 /* metric.c - see metric.h.
  *
  * Each family has HELP and TYPE once, with all its samples behind them. With vLLM's names a family
- * is written again under each of them: the same numbers, and the label engine that vLLM has. */
+ * is written again under each of them: the same numbers, the label engine that vLLM has, and bounds
+ * of buckets as Python writes them ("1.0"), since dashboards ask for le="1.0". */
 #include "base/metric.h"
 
 #include <inttypes.h>
@@ -74,6 +75,11 @@ static void put_f64(FILE *f, double value) {
     fprintf(f, " %s\n", text);
 }
 
+static void write_bound(char *out, size_t cap, double bound, bool is_vllm) {
+    const int n = snprintf(out, cap, "%.15g", bound);
+    if (is_vllm && !strchr(out, '.')) snprintf(out + n, cap - (size_t)n, ".0");
+}
+
 static void put_histogram(const writer *w, const mr_metric *row, const mr_histogram *h) {
     const mr_buckets *b = h->buckets;
     uint64_t n = 0;
@@ -82,7 +88,7 @@ static void put_histogram(const writer *w, const mr_metric *row, const mr_histog
     for (size_t i = 0; i <= b->n; i++) {
         n += atomic_load_explicit(&h->counts[i], memory_order_relaxed);
         if (i < b->n)
-            snprintf(le, sizeof le, "%.15g", (double)b->bounds[i] / b->per_unit);
+            write_bound(le, sizeof le, (double)b->bounds[i] / b->per_unit, w->is_vllm);
         else
             snprintf(le, sizeof le, "+Inf");
         put_name(w, row, "_bucket", le);
@@ -155,8 +161,9 @@ static void put_all(const writer *to, const mr_metric *rows, size_t n) {
         if ((first->flags & MR_METRIC_GPU) && !w.style->gpu) continue;
         w.prefix = first->flags & MR_METRIC_PROCESS ? "" : PREFIX;
         w.name = first->name;
-        put_family(&w, first, len);
-        if ((first->flags & MR_METRIC_VLLM) && w.style->vllm) put_under_vllm(w, first, len);
+        if (!(first->flags & MR_METRIC_FOREIGN)) put_family(&w, first, len);
+        if ((first->flags & (MR_METRIC_VLLM | MR_METRIC_FOREIGN)) && w.style->vllm)
+            put_under_vllm(w, first, len);
     }
 }
 
@@ -193,6 +200,7 @@ void mr_metric_print_markdown(FILE *f, const mr_metric *rows, size_t n) {
     for (size_t i = 0, len; i < n; i += len) {
         const mr_metric *r = &rows[i];
         len = family_len(r, n - i);
+        if (r->flags & MR_METRIC_FOREIGN) continue;
         fprintf(f, "| `%s%s`%s | %s | ", r->flags & MR_METRIC_PROCESS ? "" : PREFIX, r->name,
                 r->flags & MR_METRIC_VLLM ? " *" : "", kind_names[r->kind]);
         print_labels(f, r, len);

@@ -35,6 +35,7 @@ typedef enum mr_metric_type { /* of the member of the view */
 #define MR_METRIC_VLLM    1u /* vLLM has it, with vllm: in place of the prefix */
 #define MR_METRIC_PROCESS 2u /* a standard name: no prefix, no label model_name */
 #define MR_METRIC_GPU     4u /* left out where there is none */
+#define MR_METRIC_FOREIGN 8u /* under vLLM's name alone: ours says it otherwise */
 
 typedef struct mr_metric {
     const char *name;   /* without the prefix; NULL: another sample of the family above */

@@ -56,11 +56,34 @@ static void answer_session(const mr_page *p, const caller *who, mr_http_answer *
     mr_page_write(a, write_session, &v);
 }
 
+/* False: it is answered, since too many wrong tokens came from there. */
+static bool may_try(mr_page *p, const mr_http_request *r, mr_http_answer *a) {
+    unsigned char address[16];
+
+    mr_http_peer(r, address);
+    const uint64_t wait_ms = mr_guard_wait_ms(&p->guard, address, mr_clock_mono_ms());
+    if (wait_ms == 0) return true;
+    snprintf(p->wait, sizeof p->wait, "%llu", (unsigned long long)(wait_ms + 999) / 1000);
+    mr_page_error(a, 429, "too_many_tries", "too many wrong tokens came from this address");
+    a->fields[a->n_fields++] = (mr_http_field){"Retry-After", p->wait};
+    return false;
+}
+
+static void note_failure(mr_page *p, const mr_http_request *r) {
+    unsigned char address[16];
+
+    if (!p->guard.token[0]) return; /* there is nothing to guess */
+    mr_http_peer(r, address);
+    mr_guard_failed(&p->guard, address, mr_clock_mono_ms());
+}
+
 static void log_in(mr_page *p, mr_http_request *r, caller *who, mr_http_answer *a) {
     size_t n;
     const char *body = mr_http_body(r, &n);
 
+    if (!may_try(p, r, a)) return;
     if (!mr_guard_is_token(&p->guard, body, n)) {
+        note_failure(p, r);
         mr_log(MR_LOG_WARN, "page", "login refused: not the token", "configured=%d",
                p->guard.token[0] != '\0');
         mr_page_error(a, 401, "wrong_token", "this is not the dispatcher's http_token");
@@ -155,7 +178,9 @@ static void answer_api(mr_page *p, mr_http_request *r, const mr_shown *shown, mr
     const mr_page_path path = mr_page_path_of(method, mr_http_path(r) + strlen(MR_PAGE_API));
     caller who = {.shown = shown};
 
+    if (mr_guard_is_try(shown) && !may_try(p, r, a)) return;
     who.access = mr_guard_access(&p->guard, shown, mr_clock_mono_ms(), &who.session);
+    if (mr_guard_is_try(shown) && who.access != MR_ACCESS_TOKEN) note_failure(p, r);
     switch (path.ask) {
     case MR_ASK_UNKNOWN:
         mr_page_error(a, 404, "not_found", "there is no such path");

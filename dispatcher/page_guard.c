@@ -24,6 +24,36 @@ bool mr_guard_is_token(const mr_guard *g, const char *text, size_t n) {
     return g->token[0] && same(text, n, g->token, strlen(g->token));
 }
 
+/* ---- tries ---- */
+
+/* Of a network of IPv6 anybody in it has all addresses. */
+static bool same_place(const unsigned char a[16], const unsigned char b[16]) {
+    static const unsigned char v4[12] = {[10] = 0xff, [11] = 0xff};
+    return memcmp(a, b, memcmp(a, v4, sizeof v4) == 0 ? 16 : 8) == 0;
+}
+
+static const mr_trier *trier_of(const mr_guard *g, const unsigned char address[16]) {
+    for (size_t i = 0; i < MR_GUARD_TRIERS; i++)
+        if (g->triers[i].paid_ms && same_place(address, g->triers[i].address)) return &g->triers[i];
+    return NULL;
+}
+
+uint64_t mr_guard_wait_ms(const mr_guard *g, const unsigned char address[16], uint64_t now_ms) {
+    const mr_trier *t = trier_of(g, address);
+    const uint64_t heard_ms = now_ms + (MR_GUARD_TRIES - 1) * MR_GUARD_TRY_MS;
+    return t && t->paid_ms > heard_ms ? t->paid_ms - heard_ms : 0;
+}
+
+void mr_guard_failed(mr_guard *g, const unsigned char address[16], uint64_t now_ms) {
+    const mr_trier *known = trier_of(g, address);
+    mr_trier *t = &g->triers[0];
+
+    for (size_t i = 0; i < MR_GUARD_TRIERS; i++)
+        if (known ? &g->triers[i] == known : g->triers[i].paid_ms < t->paid_ms) t = &g->triers[i];
+    if (!known) memcpy(t->address, address, sizeof t->address);
+    t->paid_ms = (known && t->paid_ms > now_ms ? t->paid_ms : now_ms) + MR_GUARD_TRY_MS;
+}
+
 /* ---- sessions ---- */
 
 static bool make_secret(char out[MR_GUARD_SECRET_LEN + 1]) {
@@ -80,13 +110,22 @@ static const mr_session *session_of(const mr_guard *g, const char *header, uint6
     return found;
 }
 
+static const char *bearer_of(const mr_shown *r) {
+    const bool is_bearer = r->authorization && strncasecmp(r->authorization, "Bearer ", 7) == 0;
+    return is_bearer ? r->authorization + 7 : NULL;
+}
+
+bool mr_guard_is_try(const mr_shown *r) {
+    return bearer_of(r) != NULL;
+}
+
 mr_access mr_guard_access(const mr_guard *g, const mr_shown *r, uint64_t now_ms,
                           const mr_session **s) {
+    const char *token = bearer_of(r);
+
     *s = NULL;
     if (!g->token[0]) return MR_ACCESS_NONE;
-    if (r->authorization && strncasecmp(r->authorization, "Bearer ", 7) == 0 &&
-        mr_guard_is_token(g, r->authorization + 7, strlen(r->authorization + 7)))
-        return MR_ACCESS_TOKEN;
+    if (token && mr_guard_is_token(g, token, strlen(token))) return MR_ACCESS_TOKEN;
     *s = session_of(g, r->cookie, now_ms);
     return *s ? MR_ACCESS_SESSION : MR_ACCESS_NONE;
 }

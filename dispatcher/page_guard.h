@@ -5,8 +5,11 @@
  * gets a session: a cookie that scripts cannot read and that goes along from our own pages only,
  * and a second secret for the header X-CSRF-Token, without which nothing is done. A name in the
  * Host header must be one of ours, else somebody else's name was made to lead here. Secrets are
- * compared in a time that does not depend on them. Pure but for the random bytes. Bounds:
- * MR_GUARD_SESSIONS, of which the oldest goes, each MR_GUARD_SESSION_MS long. */
+ * compared in a time that does not depend on them. An address that has shown wrong tokens
+ * MR_GUARD_TRIES times is refused unheard, but for one try in MR_GUARD_TRY_MS; of an IPv6 address
+ * the network (/64) counts. Pure but for the random bytes. Bounds: MR_GUARD_SESSIONS, of which the
+ * oldest goes, each MR_GUARD_SESSION_MS long; MR_GUARD_TRIERS addresses, of which the one goes that
+ * would be heard first. */
 #ifndef MR_DISPATCHER_PAGE_GUARD_H
 #define MR_DISPATCHER_PAGE_GUARD_H
 
@@ -20,6 +23,9 @@
 #define MR_GUARD_SESSION_MS (12ull * 3600 * 1000)
 #define MR_GUARD_SECRET_LEN 64 /* 256 random bits, in hex */
 #define MR_GUARD_TOKEN_MAX  256
+#define MR_GUARD_TRIERS     256
+#define MR_GUARD_TRIES      10
+#define MR_GUARD_TRY_MS     6000
 #define MR_GUARD_COOKIE     "millrace_session"
 
 typedef struct mr_session {
@@ -28,10 +34,16 @@ typedef struct mr_session {
     uint64_t began_ms;
 } mr_session;
 
+typedef struct mr_trier { /* who has shown a wrong token */
+    unsigned char address[16];
+    uint64_t paid_ms; /* each failure adds MR_GUARD_TRY_MS to it; past: all is forgotten */
+} mr_trier;
+
 typedef struct mr_guard {
     const char *token; /* "": none, nobody gets in */
     const char *hosts; /* comma-separated names, besides addresses and localhost */
     mr_session sessions[MR_GUARD_SESSIONS];
+    mr_trier triers[MR_GUARD_TRIERS];
 } mr_guard;
 
 typedef struct mr_shown { /* headers of a request; NULL: absent */
@@ -50,6 +62,13 @@ bool mr_guard_is_token(const mr_guard *g, const char *text, size_t n);
 /* MR_EINTERNAL: no random bytes. *out is valid until the next login. */
 mr_status mr_guard_login(mr_guard *g, uint64_t now_ms, const mr_session **out);
 void mr_guard_logout(mr_guard *g, const mr_session *s);
+
+/* The request shows a token. */
+bool mr_guard_is_try(const mr_shown *r);
+/* 0: a token that comes from this address may be looked at; else ms until one may. */
+uint64_t mr_guard_wait_ms(const mr_guard *g, const unsigned char address[16], uint64_t now_ms);
+/* The token was wrong. */
+void mr_guard_failed(mr_guard *g, const unsigned char address[16], uint64_t now_ms);
 
 /* *s: the session, for SESSION. now_ms: monotonic. */
 mr_access mr_guard_access(const mr_guard *g, const mr_shown *r, uint64_t now_ms,

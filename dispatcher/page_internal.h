@@ -28,6 +28,7 @@ struct mr_page {
     uv_timer_t timer; /* once a second */
     mr_guard guard;
     char cookie[192]; /* of the newest login, while it is answered */
+    char wait[24];    /* seconds, while a refusal is answered */
     mr_board *board;
     mr_roll *roll;
     mr_redis *redis, *subscriber; /* subscriber NULL: no token */

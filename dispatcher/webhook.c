@@ -125,21 +125,17 @@ static bool make_of_result(mr_webhooks *w, mr_webhook_event *e, const mr_kafka_m
     return true;
 }
 
-static void take_result(mr_webhooks *w, mr_webhook_event *e, const mr_kafka_msg *m) {
+/* header: of the callback, NULL when the job has none. */
+static void take_result(mr_webhooks *w, mr_webhook_event *e, const mr_kafka_msg *m,
+                        const void *header, size_t len) {
     mr_result r;
     mr_callback own;
     mr_format format;
     mr_arena arena;
     mr_err err;
-    size_t len = 0, type_len = 0;
-    const void *header = mr_kafka_msg_header(m, MR_HEADER_CALLBACK, &len);
+    size_t type_len = 0;
     const char *type = mr_kafka_msg_header(m, "content-type", &type_len);
 
-    if (!m->value || (!header && !w->conf.any_tenant(w->conf.rules_owner))) {
-        ignore(w, e->at);
-        mr_webhook_event_free(e);
-        return;
-    }
     mr_arena_init(&arena, RESULT_LIMIT);
     const bool known = mr_format_of(type, type_len, m->value, m->len, &format) &&
                        mr_codec_result_decode(&r, format, m->value, m->len, &arena, &err) == MR_OK;
@@ -200,6 +196,12 @@ static void take_owed(mr_webhooks *w, mr_webhook_event *e, const mr_kafka_msg *m
         go_on(e);
 }
 
+static uint64_t tier_ms_of(const mr_webhooks *w, const char *topic) {
+    int tier = MR_WEBHOOK_TIER_N - 1;
+    while (tier > 0 && strcmp(w->conf.names->webhooks[tier], topic) != 0) tier--;
+    return mr_webhook_tier_ms[tier];
+}
+
 static void on_ignored(void *owner, void *arg, mr_status st, const char *why, int64_t offset) {
     (void)owner, (void)arg, (void)st, (void)why, (void)offset;
 }
@@ -248,23 +250,30 @@ static void resume(mr_webhooks *w) {
 
 /* ---- the consumer ---- */
 
+/* Most results have nobody to tell: nothing is made of them, and they are not even read. */
+static bool is_for_nobody(const mr_webhooks *w, const mr_kafka_msg *m, const void *header) {
+    return !m->value || (!header && !w->conf.any_tenant(w->conf.rules_owner));
+}
+
 static void on_msg(void *owner, const mr_kafka_msg *m) {
     mr_webhooks *w = owner;
     const int part = mr_parts_find(w->parts, m->topic, m->partition);
+    const bool is_result = strcmp(m->topic, w->conf.names->results) == 0;
+    const void *header = NULL;
+    mr_webhook_event *e = NULL;
     mr_origin at;
+    size_t len = 0;
 
     if (part < 0 || mr_parts_begin(w->parts, part, m->offset, &at) != MR_OK) return;
-    mr_webhook_event *e = mr_webhook_event_make(w, at);
-    if (!e) {
+    if (is_result) header = mr_kafka_msg_header(m, MR_HEADER_CALLBACK, &len);
+    if (is_result && is_for_nobody(w, m, header))
+        ignore(w, at);
+    else if ((e = mr_webhook_event_make(w, at)) == NULL)
         mr_commit_lost(w->commit, "a record");
-        return;
-    }
-    int tier = MR_WEBHOOK_TIER_N;
-    while (--tier >= 0 && strcmp(w->conf.names->webhooks[tier], m->topic) != 0) continue;
-    if (tier < 0)
-        take_result(w, e, m);
+    else if (is_result)
+        take_result(w, e, m, header, len);
     else
-        take_owed(w, e, m, mr_webhook_tier_ms[tier]);
+        take_owed(w, e, m, tier_ms_of(w, m->topic));
     pause_where_full(w, part);
 }
 

@@ -134,9 +134,12 @@ void mr_webhook_host_end(mr_webhook_host *x, bool trouble, uint64_t pause_ms, ui
     x->open_until_ms = now_ms + x->open_ms;
 }
 
+/* A receiver that got better is believed sooner than one that got worse: what was put off for its
+ * sake has waited long enough. */
 void mr_webhook_host_took(mr_webhook_host *x, uint32_t ms) {
     const uint32_t now = ms < UINT32_MAX / 32 ? 16 * ms + 1 : UINT32_MAX / 2;
-    x->took_16ths = x->took_16ths ? x->took_16ths - x->took_16ths / 8 + now / 8 : now;
+    const uint32_t part = now < x->took_16ths ? 2 : 8;
+    x->took_16ths = x->took_16ths ? x->took_16ths - x->took_16ths / part + now / part : now;
 }
 
 uint64_t mr_webhook_host_line_ms(const mr_webhook_host *x, uint32_t per_host) {

@@ -4,8 +4,9 @@
 # Debian packages. build: to compile and run; test: what the tests need besides.
 packages_build="gcc libc6-dev cmake ninja-build pkg-config librdkafka-dev libhiredis-dev libmsgpack-dev
  libuv1-dev libjansson-dev libyaml-dev libmicrohttpd-dev libcurl4-openssl-dev libsodium-dev redis-server python3"
-packages_test="chromium clang libclang-rt-dev libcmocka-dev maven default-jre-headless npm openssl kcat man-db
- python3-numpy python3-confluent-kafka python3-redis python3-msgpack python3-yaml systemd prometheus"
+packages_test="chromium clang iproute2 libclang-rt-dev libcmocka-dev maven default-jre-headless npm openssl kcat
+ man-db python3-numpy python3-confluent-kafka python3-redis python3-msgpack python3-yaml systemd
+ prometheus"
 
 say() { printf '\n== %s\n' "$*" >&2; }
 

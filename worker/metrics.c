@@ -81,7 +81,8 @@ typedef struct view {
     mr_gpu_stats gpu;
     const mr_histogram *step_tokens, *step_seconds;
     double kv_usage, step_s;
-    uint64_t kv_tokens, jobs_in_hand, job_slots, partitions;
+    uint64_t kv_tokens, jobs_in_hand, job_slots, partitions, prefilled;
+    uint64_t none; /* what vLLM counts and we have not */
     bool loaded, suspects;
 } view;
 
@@ -101,6 +102,9 @@ typedef struct view {
 #define V_OLDER(name_, kind_, older_, member, help_)                                               \
     {.name = name_, .kind = MR_METRIC_##kind_, .flags = MR_METRIC_VLLM, .older = older_,           \
      MR_METRIC_AT(view, member), .help = help_}
+/* Only vLLM has it, or means something else by it. */
+#define FOREIGN(name, kind, labels, member, help)                                                  \
+    HEAD(name, kind, labels, MR_METRIC_FOREIGN, member, help)
 /* Another sample of the family above. */
 #define MORE(labels_, member) {.labels = labels_, MR_METRIC_AT(view, member)}
 
@@ -110,6 +114,9 @@ static const mr_metric rows[] = {
     V_GAUGE("num_requests_waiting", runner.waiting,
             "Jobs that wait for a seat or for KV blocks."),
     GAUGE("num_requests_blocked", runner.blocked, "Of these, jobs that wait for KV blocks."),
+    FOREIGN("num_requests_waiting_by_reason", GAUGE, "reason=\"capacity\"", runner.waiting,
+            "Jobs that wait for a seat or for KV blocks; nothing is deferred."),
+    MORE("reason=\"deferred\"", none),
     V_OLDER("kv_cache_usage_perc", GAUGE, "gpu_cache_usage_perc", kv_usage,
             "Share of the KV cache that is set aside, 0 to 1."),
     GAUGE("kv_cache_tokens", kv_tokens, "Room of the KV cache in tokens."),
@@ -150,8 +157,14 @@ static const mr_metric rows[] = {
     COUNTER("engine_out_of_memory_total", runner.ooms, "Steps and starts that found no memory."),
     V_COUNTER("num_preemptions_total", runner.preemptions,
               "Times that a job of lane low left its seat to one of lane high."),
-    V_COUNTER("prompt_tokens_total", runner.prompt_tokens,
-              "Tokens computed before a new one: prompts, and what was taken over or displaced."),
+    COUNTER("prompt_tokens_total", runner.prompt_tokens,
+            "Tokens computed before a new one: prompts, and what was taken over or displaced."),
+    FOREIGN("prompt_tokens_total", COUNTER, NULL, prefilled,
+            "Tokens before a new one, those of the prefix cache included."),
+    FOREIGN("prompt_tokens_by_source_total", COUNTER, "source=\"local_compute\"",
+            runner.prompt_tokens, "Tokens before a new one, by where they came from."),
+    MORE("source=\"local_cache_hit\"", runner.prefix_hits),
+    MORE("source=\"external_kv_transfer\"", none),
     V_COUNTER("generation_tokens_total", runner.generated_tokens, "Tokens generated."),
     COUNTER("wasted_tokens_total", m.wasted_tokens,
             "Of both, tokens computed again after preemptions and by later attempts."),
@@ -221,6 +234,7 @@ static void fill(view *v, const mr_metrics *m, const mr_metrics_input *in) {
         .jobs_in_hand = in->jobs_in_hand,
         .job_slots = in->job_slots,
         .partitions = in->partitions,
+        .prefilled = in->runner.prompt_tokens + in->runner.prefix_hits,
         .loaded = in->engine != NULL,
         .suspects = in->suspects,
     };

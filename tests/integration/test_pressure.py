@@ -75,8 +75,8 @@ class Pressure(unittest.TestCase):
     def faults(cls, name: str):
         return cls.rig.dir / f"{name}.faults"
 
-    def fail(self, name: str = "one", seqs: int = 0, rows: int = 0, none: int = 0, bad: int = 0,
-             lost: int = 0) -> None:
+    def set_faults(self, name: str = "one", seqs: int = 0, rows: int = 0, none: int = 0, bad: int = 0,
+                   lost: int = 0) -> None:
         path = self.faults(name)
         path.with_suffix(".new").write_text(f"{seqs} {rows} {none} {bad} {lost}\n")
         path.with_suffix(".new").rename(path)
@@ -119,12 +119,12 @@ class Pressure(unittest.TestCase):
         undisturbed_s = self.seconds_for(60)
         began = time.monotonic()
         ids = self.produce(100)
-        self.fail(none=1)
+        self.set_faults(none=1)
         ids += self.produce(100)  # whatever has become of the others, these are hit
         servers.wait_for("jobs go back", lambda: self.returns("one", "oom") > 0)
         first = self.metric("one", "engine_out_of_memory_total")
         self.assertGreater(first, 0)
-        self.fail(seqs=2, rows=16)
+        self.set_faults(seqs=2, rows=16)
         servers.wait_for("some memory is not enough", lambda: self.metric("one", "engine_out_of_memory_total") > first)
         time.sleep(3)
         storm_s = time.monotonic() - began
@@ -140,7 +140,7 @@ class Pressure(unittest.TestCase):
 
     def test_b_jobs_leave_a_worker_without_memory(self) -> None:
         self.start_second()
-        self.fail("two", none=1)
+        self.set_faults("two", none=1)
         ids = self.produce(100)
         got = self.results.wait(ids)
         self.check(ids, got)
@@ -148,7 +148,7 @@ class Pressure(unittest.TestCase):
         print(f"\nof 100 jobs {self.returns('two', 'oom'):.0f} times one came back from the worker without memory")
 
     def test_c_a_sequence_that_always_fails_ends_as_a_dead_letter(self) -> None:
-        self.fail(bad=BAD)
+        self.set_faults(bad=BAD)
         bad = [make_job(model="demo", input={"tokens": [BAD, 5, 6, i]}) for i in range(3)]
         ids = [produce(self.producer, b) for b in bad]
         good = self.produce(40)
@@ -172,7 +172,7 @@ class Pressure(unittest.TestCase):
         self.start_second()
         ids = self.produce(24, max_tokens=400)
         servers.wait_for("two runs", lambda: self.metric("two", "num_requests_running") > 0)
-        self.fail("two", lost=1)
+        self.set_faults("two", lost=1)
         servers.wait_for("two ends", lambda: self.rig.processes["two"].poll() is not None)
         self.assertEqual(self.rig.processes.pop("two").returncode, 75)
         self.check(ids, self.results.wait(ids))

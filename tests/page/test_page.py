@@ -243,7 +243,27 @@ class Page(unittest.TestCase):
                            env=env, timeout=3 * servers.HANG_S)
         self.assertEqual(p.returncode, 0)
 
-    def test_7_without_a_token(self) -> None:
+    def test_7_guessing(self) -> None:
+        """For a while nobody from this address is heard any more, but who has a session is."""
+        status, body, headers = self.post("session", TOKEN)
+        self.assertEqual(status, 200)
+        cookie = {"Cookie": headers["Set-Cookie"].split(";")[0]}
+        job, codes = str(uuid.uuid4()), []
+        for n in range(30):
+            wrong = self.post("session", f"guess {n}") if n % 2 else \
+                self.post(f"jobs/{job}/cancel", Authorization=f"Bearer guess {n}")
+            codes.append(wrong[0])
+        first = codes.index(429)
+        self.assertEqual(set(codes[:first]), {401})
+        self.assertGreaterEqual(first, 5)  # others of these tests have failed from here, too
+        status, answer, headers = self.post("session", TOKEN)
+        if status == 429:
+            self.assertEqual(answer["error"]["code"], "too_many_tries")
+            self.assertGreater(int(headers["Retry-After"]), 0)
+        self.assertEqual(self.get("session", **cookie)[1]["csrf"], body["csrf"])
+        servers.wait_for("a pause later the token is heard", lambda: self.post("session", TOKEN)[0] == 200, step_s=0.5)
+
+    def test_8_without_a_token(self) -> None:
         """Numbers and states, no texts, no actions."""
         self.assertEqual(self.rig.stop("dispatcher"), 0)
         type(self).port = servers.free_ports(1)[0]

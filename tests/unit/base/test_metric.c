@@ -16,7 +16,7 @@ typedef struct view {
     double share;
     bool up;
     mr_histogram wait;
-    const mr_histogram *steps;
+    const mr_histogram *steps, *batches;
     mr_process process;
 } view;
 
@@ -33,7 +33,11 @@ static const mr_metric rows[] = {
     {.name = "wait_seconds", .kind = MR_METRIC_HISTOGRAM, MR_METRIC_AT(view, wait),
      .help = "Wait."},
     {.name = "steps", .kind = MR_METRIC_HISTOGRAM, MR_METRIC_AT(view, steps), .help = "Steps."},
+    {.name = "batches", .kind = MR_METRIC_HISTOGRAM, .flags = MR_METRIC_FOREIGN,
+     MR_METRIC_AT(view, batches), .help = "Batches."},
 };
+
+static const mr_buckets whole = {.per_unit = 1, .n = 2, .bounds = {1, 100000}};
 
 static view a_view(void) {
     view v = {.jobs = {18446744073709551615u, 0}, .running = 3, .share = 0.1, .up = true};
@@ -126,6 +130,27 @@ TEST(vllms_names_follow_our_own) {
     free(text);
 }
 
+TEST(what_only_vllm_has_is_under_its_name_alone) {
+    view v = a_view();
+    mr_histogram batches;
+    char *text;
+
+    mr_histogram_init(&batches, &whole);
+    mr_histogram_add(&batches, 1);
+    v.batches = &batches;
+    text = text_of(&v, (mr_metric_style){.vllm = true});
+    CHECK(strstr(text, "# HELP vllm:batches Batches.\n"
+                       "# TYPE vllm:batches histogram\n"
+                       "vllm:batches_bucket{engine=\"0\",le=\"1.0\"} 1\n"
+                       "vllm:batches_bucket{engine=\"0\",le=\"100000.0\"} 1\n"
+                       "vllm:batches_bucket{engine=\"0\",le=\"+Inf\"} 1\n"));
+    CHECK(!strstr(text, "millrace_batches"));
+    free(text);
+    text = text_of(&v, (mr_metric_style){.vllm = false});
+    CHECK(!strstr(text, "batches"));
+    free(text);
+}
+
 TEST(the_page_names_each_family_once) {
     char *text = NULL;
     size_t len = 0;
@@ -136,6 +161,7 @@ TEST(the_page_names_each_family_once) {
     CHECK(strstr(text, "| `millrace_jobs_total` | counter | lane: high, low | Jobs. |\n"
                        "| `millrace_running` * | gauge |  | Running. |\n"));
     CHECK(strstr(text, "| `up` | gauge |  | Up. |\n"));
+    CHECK(!strstr(text, "batches"));
     free(text);
 }
 

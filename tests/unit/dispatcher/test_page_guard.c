@@ -71,6 +71,54 @@ TEST(the_oldest_session_makes_room) {
     CHECK_I64(access_of(NULL, cookie, 100), MR_ACCESS_NONE);
 }
 
+TEST(wrong_tokens_cost_time) {
+    const unsigned char a[16] = {[10] = 0xff, [11] = 0xff, 10, 0, 0, 1},
+                        b[16] = {[10] = 0xff, [11] = 0xff, 10, 0, 0, 2};
+    mr_guard_init(&guard, TOKEN, "");
+    for (int i = 0; i < MR_GUARD_TRIES; i++) {
+        CHECK_I64(mr_guard_wait_ms(&guard, a, 1000), 0);
+        mr_guard_failed(&guard, a, 1000);
+    }
+    CHECK_I64(mr_guard_wait_ms(&guard, a, 1000), MR_GUARD_TRY_MS);
+    CHECK_I64(mr_guard_wait_ms(&guard, a, 999 + MR_GUARD_TRY_MS), 1);
+    CHECK_I64(mr_guard_wait_ms(&guard, b, 1000), 0); /* another one has done nothing */
+    CHECK_I64(mr_guard_wait_ms(&guard, a, 1000 + MR_GUARD_TRY_MS), 0);
+    mr_guard_failed(&guard, a, 1000 + MR_GUARD_TRY_MS);
+    CHECK_I64(mr_guard_wait_ms(&guard, a, 1000 + MR_GUARD_TRY_MS), MR_GUARD_TRY_MS);
+    const uint64_t later = 1000 + (MR_GUARD_TRIES + 2) * MR_GUARD_TRY_MS; /* all is forgotten */
+    for (int i = 0; i < MR_GUARD_TRIES; i++) {
+        CHECK_I64(mr_guard_wait_ms(&guard, a, later), 0);
+        mr_guard_failed(&guard, a, later);
+    }
+    CHECK(mr_guard_wait_ms(&guard, a, later) > 0);
+}
+
+TEST(a_network_of_ipv6_is_one) {
+    unsigned char a[16] = {0x26, 0x20, 0, 0xfe, 1, 2, 3, 4, 5, 6, 7, 8};
+    mr_guard_init(&guard, TOKEN, "");
+    for (int i = 0; i < MR_GUARD_TRIES; i++) {
+        a[15] = (unsigned char)i;
+        mr_guard_failed(&guard, a, 1000);
+    }
+    a[15] = 99;
+    CHECK(mr_guard_wait_ms(&guard, a, 1000) > 0);
+    a[7] = 5;
+    CHECK_I64(mr_guard_wait_ms(&guard, a, 1000), 0);
+}
+
+/* Who has failed often is not forgotten for those who failed once. */
+TEST(triers_have_a_bound) {
+    unsigned char a[16] = {[10] = 0xff, [11] = 0xff, 10}, other[16] = {[10] = 0xff, [11] = 0xff, 11};
+    mr_guard_init(&guard, TOKEN, "");
+    for (int i = 0; i < MR_GUARD_TRIES; i++) mr_guard_failed(&guard, a, 1000);
+    for (int i = 0; i < 4 * MR_GUARD_TRIERS; i++) {
+        other[14] = (unsigned char)(i >> 8);
+        other[15] = (unsigned char)i;
+        mr_guard_failed(&guard, other, 1000 + (uint64_t)i);
+    }
+    CHECK(mr_guard_wait_ms(&guard, a, 1000) > 0);
+}
+
 TEST(a_name_must_be_ours) {
     static const char *const good[] = {"localhost",       "LOCALHOST:9464", "127.0.0.1:9464",
                                        "192.168.1.7",     "[::1]:9464",     "[::1]",

@@ -4,6 +4,7 @@
  * path that it is asked for. */
 #include "base/fetch.h"
 
+#include <malloc.h>
 #include <strings.h>
 
 #include "../../test.h"
@@ -51,6 +52,15 @@ static void say(peer *p, const char *text) {
     CHECK_I64(uv_try_write((uv_stream_t *)&p->tcp, &b, 1), strlen(text));
 }
 
+/* Just more than may be. */
+static void say_headers(peer *p) {
+    char line[1024] = "X: ";
+    memset(line + 3, 'x', sizeof line - 6);
+    memcpy(line + sizeof line - 3, "\r\n", 3);
+    say(p, "HTTP/1.1 200 OK\r\n");
+    for (size_t i = 0; i * (sizeof line - 1) <= MR_FETCH_MAX_HEAD; i++) say(p, line);
+}
+
 static void reply(peer *p) {
     char path[64] = "";
     sscanf(p->text, "%*s %63s", path);
@@ -62,6 +72,8 @@ static void reply(peer *p) {
         say(p, "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n");
     else if (!strcmp(path, "/long"))
         say(p, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n01234567890123456789");
+    else if (!strcmp(path, "/head"))
+        say_headers(p);
     else if (!strcmp(path, "/half")) {
         say(p, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n0123");
         drop(p);
@@ -255,6 +267,16 @@ TEST(a_long_body_is_cut_and_a_cut_answer_is_none) {
     stop();
 }
 
+TEST(headers_have_an_end) {
+    char url[128];
+    start();
+    const mr_fetch_request r = request_to("127.0.0.1", "/head", url);
+    ask(&r);
+    CHECK(LAST.status != MR_OK);
+    CHECK(strstr(LAST.why, "headers"));
+    stop();
+}
+
 TEST(silence_ends_with_the_time_and_absence_at_once) {
     char url[128];
     start();
@@ -318,6 +340,38 @@ TEST(a_pin_is_not_moved_by_another_call) {
         CHECK_I64(answers[i].code, answers[i].arg == &here ? 200 : 0);
         if (answers[i].arg == &away) CHECK(strstr(answers[i].why, "checked"));
     }
+    stop();
+}
+
+/* So many names that a table of them would be seen in the heap, each asked for once. Where the
+ * allocator is a sanitizer's, which mallinfo2 does not know, this tests nothing. */
+TEST(pinned_names_are_forgotten) {
+    enum { NAMES = 2000, TABLE = NAMES * 100 };
+    char host[32], url[128];
+    const char *here[] = {"127.0.0.1"};
+    size_t before = 0, grown = SIZE_MAX;
+
+    start();
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(host, sizeof host, "host-%d.example.test", i);
+        mr_fetch_request r = request_to(host, "/hang-up", url);
+        r.pin = here;
+        r.n_pin = 1;
+        r.timeout_ms = 900; /* and the names as long */
+        n_answers = 0;
+        ask(&r);
+        if (i == NAMES / 10) before = mallinfo2().uordblks;
+    }
+    for (int i = 0; i < 100 && grown > TABLE; i++) { /* each call looks at the table */
+        CHECK(!run_until(&loop, NULL, NULL, 100));
+        mr_fetch_request r = request_to("127.0.0.1", "/hang-up", url);
+        r.timeout_ms = 900;
+        n_answers = 0;
+        ask(&r);
+        const size_t now = mallinfo2().uordblks;
+        grown = now > before ? now - before : 0;
+    }
+    CHECK(grown <= TABLE);
     stop();
 }
 
