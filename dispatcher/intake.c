@@ -349,6 +349,13 @@ size_t mr_intake_held(const mr_intake *in) {
     return mr_delay_len(in->delay);
 }
 
+bool mr_intake_waits_for(const mr_intake *in, const char *model) {
+    const mr_entry *e = mr_entries_next(in->entries, NULL);
+    while (e && !(e->job.model && strcmp(e->job.model, model) == 0))
+        e = mr_entries_next(in->entries, e);
+    return e != NULL;
+}
+
 size_t mr_intake_parts(const mr_intake *in, size_t *paused) {
     size_t n = 0;
     *paused = 0;

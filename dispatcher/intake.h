@@ -76,6 +76,8 @@ void mr_intake_drop(mr_intake *in, mr_entry *e);
 void mr_intake_refuse(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why);
 /* Ends the job if it is held; if it is not here yet, its cancel is remembered, see recent.h. */
 void mr_intake_cancel(mr_intake *in, const char *job_id);
+/* A job that is held here, or on its way, names this model. Looks at all of them. */
+bool mr_intake_waits_for(const mr_intake *in, const char *model);
 /* mr_keys_ask answers for this partition of keyed now. */
 void mr_intake_keys_loaded(mr_intake *in, int32_t partition);
 /* Change the bounds and waits of conf from now on. */

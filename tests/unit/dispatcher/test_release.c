@@ -644,6 +644,29 @@ TEST(a_release_into_the_void_stops_nobody) {
               1); /* tried again; its offset stays open */
 }
 
+/* Models come and go, 64 of them; one that a job waits for is kept, and so is the job. */
+TEST(a_model_that_a_job_waits_for_does_not_give_way) {
+    const uint64_t now_ms = mr_clock_mono_ms(), later_ms = now_ms + 60001;
+    const size_t queued = n_queued;
+    char name[16];
+    beat(release, "waited", "waited", 0, NULL, 0, now_ms);
+    beat(release, "other", "other", 0, NULL, 0, now_ms + 1);
+    produce_job(producer, names.jobs[1], 900, ",\"model\":\"waited\"");
+    wait_queued(queued + 1);
+    for (int i = 0; i < MR_MAX_MODELS - 2; i++) { /* with m there is one too many */
+        snprintf(name, sizeof name, "x%d", i);
+        beat(release, name, name, 0, NULL, 0, later_ms + 1);
+    }
+    CHECK(!mr_placement_knows(mr_release_placement(release), "other")); /* no job is */
+    mr_release_sweep(release, later_ms + 1);
+    CHECK(mr_placement_knows(mr_release_placement(release), "waited"));
+    CHECK(mr_window_has(window, "waited"));
+    char id[MR_JOB_ID_LEN + 1];
+    job_id(id, 900);
+    mr_intake_cancel(intake, id);
+    expect_result(900, "\"cancelled\"", "");
+}
+
 TEST(closing_with_a_release_on_its_way) {
     const part there[] = {{0, 100}};
     const size_t queued = n_queued;
