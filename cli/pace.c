@@ -1,9 +1,9 @@
-/* pace.c - see pace.h. What a caller that looks only now and then was late by, it may catch up with:
- * CATCH_UP_US at most. */
+/* pace.c - see pace.h. What a caller that looks only now and then was late by, it may catch up
+ * with: CATCH_UP_US at most. */
 #include "cli/pace.h"
 
 enum {
-    LEAST_PART = 32, /* behind a refusal the pause is this part of the time that was told, at least, */
+    LEAST_PART = 32, /* behind a refusal the pause is at least this part of the time told, */
     RISE = 2,        /* and has gained this part; */
     EASE = 8,        /* it loses this part with a job, */
     EASE_MS = 500,   /* when jobs have gone for so long without one; */

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/probes.h"
+#include "base/signals.h"
 #include "dispatcher/cancels.h"
 #include "dispatcher/feed.h"
 #include "dispatcher/follower.h"
@@ -234,6 +235,7 @@ static void on_signal(uv_signal_t *h, int signum) {
     mr_log(MR_LOG_INFO, "app", "stopping", "signal=%s", signum == SIGTERM ? "SIGTERM" : "SIGINT");
     uv_signal_stop(&a->sigterm);
     uv_signal_stop(&a->sigint);
+    mr_signals_end();
     mr_notify_stopping(&a->notify);
     uv_stop(&a->loop);
 }
