@@ -2,7 +2,7 @@
  * theirs, once; a job for nobody, or for no record, is answered, early when it can be known and
  * late when it cannot; one that must wait for a certain worker holds up nobody else, and can be
  * ended meanwhile. Method: the rules of names on entries made by hand; then intake, window and
- * committer on the embedded broker, with heartbeats by hand, jobs that go on put into attempts, a
+ * committer on the embedded broker, with heartbeats by hand, jobs that go on put into ready, a
  * reader of the work topic, and a second member of the group that comes and goes. */
 #include "dispatcher/release.h"
 
@@ -285,8 +285,8 @@ static void v_has_no_room(uint32_t holds) {
     mr_release_heartbeat(release, &h, mr_clock_mono_ms());
 }
 
-/* A job that has come back from worker `last` (NULL: none) and goes on, in a partition of attempts.
- */
+/* A job that has come back from worker `last` (NULL: none) and waits for its turn again, in a
+ * partition of ready. */
 static void go_on(unsigned n, int32_t partition, const char *last, uint32_t need_tokens,
                   uint64_t expires_ms) {
     const mr_past past = {1, MR_ATTEMPT_OOM, last ? last : "", "", 1};
@@ -308,7 +308,8 @@ static void go_on(unsigned n, int32_t partition, const char *last, uint32_t need
     j.n_history = last ? 1 : 0;
     mr_arena_init(&arena, 0);
     CHECK_I64(mr_codec_job_encode(&j, MR_FORMAT_MSGPACK, true, &arena, &bytes, &len), MR_OK);
-    produce_to(producer, names.attempts, partition, "application/msgpack", bytes, len);
+    produce_to(producer, names.ready[MR_PRIORITY_NORMAL], partition, "application/msgpack", bytes,
+               len);
     mr_arena_drop(&arena);
 }
 
@@ -578,7 +579,7 @@ static bool has_all(void *arg) {
 /* Jobs of partitions that go are dropped, those set aside, too, and those that stay are read again;
  * when the partitions come back so do their jobs, and each is released once. */
 TEST(partitions_go_and_come_back) {
-    const char *topics[] = {names.jobs[0], names.jobs[1], names.jobs[2], names.attempts, NULL};
+    const char *topics[] = {names.jobs[1], names.ready[1], NULL};
     const size_t n = 40, all = n + PARTS;
     size_t n_all = all, n_other = 0, before = work.n;
     mr_kafka_consumer *other = NULL;
