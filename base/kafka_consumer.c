@@ -483,7 +483,10 @@ rd_kafka_topic_partition_list_t *mr_kafka_list_of(const mr_kafka_tp *tp, size_t 
         e->offset = tp[i].offset;
         if (!tp[i].metadata || tp[i].metadata_len == 0) continue;
         e->metadata = malloc(tp[i].metadata_len); /* the list frees it */
-        MR_CHECK(e->metadata);                    /* as librdkafka, which aborts too */
+        if (!e->metadata) {
+            rd_kafka_topic_partition_list_destroy(list);
+            return NULL;
+        }
         memcpy(e->metadata, tp[i].metadata, tp[i].metadata_len);
         e->metadata_size = tp[i].metadata_len;
     }
@@ -501,6 +504,7 @@ mr_status mr_kafka_assign(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n,
                            tp[i].topic ? tp[i].topic : "", (int)tp[i].partition,
                            (long long)tp[i].offset);
     rd_kafka_topic_partition_list_t *list = mr_kafka_list_of(tp, n);
+    if (!list) return mr_fail(err, MR_ENOMEM, "kafka assign: no memory");
     end_pauses(c, c->held); /* a new assignment delivers everything */
     const rd_kafka_resp_err_t e = rd_kafka_assign(c->rk, list);
     if (!e) {
@@ -575,6 +579,7 @@ mr_status mr_kafka_resume(mr_kafka_consumer *c, const char *topic, int32_t parti
 mr_status mr_kafka_commit(mr_kafka_consumer *c, const mr_kafka_tp *tp, size_t n, mr_err *err) {
     if (n == 0) return MR_OK;
     rd_kafka_topic_partition_list_t *list = mr_kafka_list_of(tp, n);
+    if (!list) return mr_fail(err, MR_ENOMEM, "kafka commit: no memory");
     const rd_kafka_resp_err_t e = rd_kafka_commit(c->rk, list, 1 /* asynchronous */);
     rd_kafka_topic_partition_list_destroy(list);
     if (e) return mr_fail(err, mr_kafka_status(e), "kafka commit: %s", rd_kafka_err2str(e));
@@ -593,6 +598,7 @@ mr_status mr_kafka_commit_sync(mr_kafka_consumer *c, const mr_kafka_tp *tp, size
                                int timeout_ms, mr_err *err) {
     if (n == 0) return MR_OK;
     rd_kafka_topic_partition_list_t *list = mr_kafka_list_of(tp, n);
+    if (!list) return mr_fail(err, MR_ENOMEM, "kafka commit: no memory");
     rd_kafka_queue_t *q = rd_kafka_queue_new(c->rk);
     /* Its own queue, because rd_kafka_commit would wait without a limit. */
     rd_kafka_resp_err_t e = rd_kafka_commit_queue(c->rk, list, q, NULL, NULL);
@@ -610,10 +616,11 @@ mr_status mr_kafka_commit_sync(mr_kafka_consumer *c, const mr_kafka_tp *tp, size
 mr_status mr_kafka_committed(mr_kafka_consumer *c, mr_kafka_tp *tp, size_t n, int timeout_ms,
                              char **text, mr_err *err) {
     rd_kafka_topic_partition_list_t *list = mr_kafka_list_of(tp, n);
-    rd_kafka_resp_err_t e = rd_kafka_committed(c->rk, list, timeout_ms);
     size_t bytes = 1;
 
     *text = NULL;
+    if (!list) return mr_fail(err, MR_ENOMEM, "committed offsets: no memory");
+    rd_kafka_resp_err_t e = rd_kafka_committed(c->rk, list, timeout_ms);
     for (int i = 0; !e && i < list->cnt; i++) {
         e = list->elems[i].err;
         bytes += list->elems[i].metadata_size;

@@ -33,7 +33,7 @@ mr_status mr_kafka_headers_new(rd_kafka_headers_t **out, const mr_kafka_header *
 
 /* ---- kafka_consumer.c, for the committer ---- */
 
-/* A copy with offsets and metadata; to be destroyed. */
+/* A copy with offsets and metadata; to be destroyed. NULL: no memory for metadata. */
 rd_kafka_topic_partition_list_t *mr_kafka_list_of(const mr_kafka_tp *tp, size_t n);
 /* What binds a transaction to the group as it is now; NULL: the group does not count us in. To be
  * destroyed. Loop. */

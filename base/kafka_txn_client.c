@@ -347,6 +347,10 @@ static mr_txn_outcome send_offsets(mr_txn_client *t, const mr_txn_work *w) {
     if (!t->id) return commit_plain(t, w);
     if (w->n_tp == 0) return MR_TXN_OK;
     rd_kafka_topic_partition_list_t *list = mr_kafka_list_of(w->after, w->n_tp);
+    if (!list) {
+        note_cause(t, "no memory for the offsets");
+        return MR_TXN_RETRIABLE;
+    }
     rd_kafka_error_t *error =
         rd_kafka_send_offsets_to_transaction(t->rk, list, w->group, call_ms(t));
     rd_kafka_topic_partition_list_destroy(list);

@@ -38,6 +38,9 @@ void mr_bar_show(mr_bar *b, uint64_t now_ms, bool force) {
     fprintf(b->f, "%s[%s] %zu/%zu jobs  %.0f tokens/s  ETA %s", b->terminal ? "\r\033[K" : "", bar,
             b->done, b->total, seconds > 0 ? (double)b->tokens / seconds : 0.0, eta);
     if (b->failed) fprintf(b->f, "  %zu failed", b->failed);
+    if (b->held) fprintf(b->f, "  %zu refused for now", b->held);
+    if (b->held && b->held_ms > now_ms)
+        fprintf(b->f, ", again in %llu s", (unsigned long long)(b->held_ms - now_ms + 999) / 1000);
     if (!b->terminal) fputc('\n', b->f);
     fflush(b->f);
 }

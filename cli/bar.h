@@ -10,9 +10,10 @@ typedef struct mr_bar {
     FILE *f;
     bool terminal;
     size_t total, done, failed;
+    size_t held; /* refused for now */
     size_t done_before; /* by earlier runs: they do not count for speed */
     uint64_t tokens;    /* generated in this run */
-    uint64_t begin_ms, shown_ms;
+    uint64_t begin_ms, shown_ms, held_ms; /* held_ms: until when nothing is sent */
 } mr_bar;
 
 void mr_bar_init(mr_bar *b, FILE *f, size_t total, size_t done_before, uint64_t now_ms);

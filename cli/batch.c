@@ -7,7 +7,9 @@
  * twice is written once.
  *
  * Jobs that the brokers did not take (away for longer than librdkafka waits) are sent again, under
- * the same id, at most MAX_SENDS times. */
+ * the same id, at most MAX_SENDS times. A job that was refused for now, by its tenant's limits, is
+ * submitted again when it may come back (pace.h), under a new id, since a job id has one result.
+ * The journal then has the request twice, and the last entry counts. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,7 @@
 #include "cli/flights.h"
 #include "cli/latency.h"
 #include "cli/net.h"
+#include "cli/pace.h"
 
 enum {
     POLL_MS = 200,
@@ -30,13 +33,15 @@ enum {
     MAX_SENDS = 10,
     FETCH_MS = 10000,       /* for one result whose place is known */
     SLACK_MS = 3600 * 1000, /* our clock and the brokers' may differ by this */
-    MAX_IN_FLIGHT = 65536
+    MAX_IN_FLIGHT = 65536,
+    MAX_RETRIES = 1000000
 };
 
 static const mr_opt opts[] = {
     {"output", 'o', "OUT.jsonl", NULL, "where results go; an existing one is continued", NULL},
     {"in-flight", 0, "N", "256", "jobs that may be on their way at one time", NULL},
     {"in-flight-kb", 0, "N", "4096", "and their size in KiB", NULL},
+    {"retries", 0, "N", "100", "times to submit a job again that is refused for now", NULL},
     MR_CLI_JOB_OPTS,
     {"json", 0, NULL, NULL, "print a summary as JSON at the end", NULL},
     {"quiet", 'q', NULL, NULL, "no progress", NULL},
@@ -52,11 +57,12 @@ typedef struct batch {
     char journal_path[4096];
     mr_idset done, seen; /* in the output; in the input */
     mr_flights flights;
-    int64_t max_flights, max_bytes;
+    int64_t max_flights, max_bytes, max_retries;
     uint64_t not_before_ms; /* the same for all lines, whenever they are read */
     mr_bar bar;
-    size_t n_ok, n_failed, n_before, n_failed_before;
-    uint64_t prompt_tokens, completion_tokens, heard_ms, resend_ms;
+    mr_pace pace;
+    size_t n_ok, n_failed, n_before, n_failed_before, n_retries;
+    uint64_t prompt_tokens, completion_tokens, heard_ms, resend_ms, told_ms;
     bool redis_away;                 /* found out while settling: not asked again */
     mr_latency *first_token, *total; /* of jobs that succeeded */
     mr_status st;                    /* of what ends the run */
@@ -123,10 +129,38 @@ static bool was_not_taken(const mr_result *r) {
     return r->error.code && strcmp(r->error.code, "not_submitted") == 0;
 }
 
+/* Its tenant's limits are in the way, and it may come back. */
+static bool is_for_now(const batch *b, const mr_flight *f, const mr_result *r) {
+    return r->status == MR_STATUS_REJECTED && r->error.retry_after_ms &&
+           f->n_refused < b->max_retries;
+}
+
+static void send_later(batch *b, mr_flight *f, const mr_result *r) {
+    const uint64_t now_ms = mr_clock_mono_ms(), after_ms = r->error.retry_after_ms;
+
+    mr_pace_refused(&b->pace, f->sent_ms, after_ms, now_ms);
+    if (now_ms >= b->told_ms) {
+        mr_bar_clear(&b->bar);
+        fprintf(stderr, "millrace batch: refused for now, submitting again in %.1f s: %s\n",
+                (double)after_ms / 1000, r->error.message ? r->error.message : "");
+        b->told_ms = now_ms + QUIET_MS;
+    }
+    f->n_refused++;
+    f->spent = true;
+    b->bar.held++;
+    b->heard_ms = now_ms;
+    mr_flights_set_need(&b->flights, f, MR_FLIGHT_SEND);
+}
+
 static void on_result(void *owner, const mr_result *r) {
     batch *b = owner;
     mr_flight *f = mr_flights_find_job(&b->flights, r->job_id);
     if (!f || b->st != MR_OK) return; /* another producer's, or a second copy */
+    if (f->spent) return; /* the same */
+    if (is_for_now(b, f, r)) {
+        send_later(b, f, r);
+        return;
+    }
     if (!was_not_taken(r) || f->n_sent >= MAX_SENDS) {
         write_result(b, f, r);
         return;
@@ -143,20 +177,29 @@ static void on_result(void *owner, const mr_result *r) {
 
 /* ---- waiting ---- */
 
+/* Until the next look at what may be sent, at most. */
+static int poll_ms(const batch *b) {
+    const uint64_t now_us = mr_clock_mono_ms() * 1000, next_us = b->pace.next_us;
+    return next_us > now_us && next_us - now_us < POLL_MS * 1000
+               ? (int)((next_us - now_us) / 1000) + 1
+               : POLL_MS;
+}
+
 /* One turn of waiting. False: the run ends. */
 static bool wait_a_little(batch *b) {
     mr_err err;
-    const mr_status st = mr_poll(b->c, POLL_MS, &err);
+    const mr_status st = mr_poll(b->c, poll_ms(b), &err);
     if (st != MR_OK && st != MR_ETIMEOUT && st != MR_ECANCELED && b->st == MR_OK) {
         b->err = err;
         fail(b, st);
     }
     const uint64_t now_ms = mr_clock_mono_ms();
+    b->bar.held_ms = b->pace.next_us / 1000;
     if (!mr_args_flag(b->a, "quiet")) mr_bar_show(&b->bar, now_ms, false);
-    if (b->flights.n && now_ms - b->heard_ms > QUIET_MS) {
+    if (b->flights.n > b->bar.held && now_ms - b->heard_ms > QUIET_MS) {
         mr_bar_clear(&b->bar);
         fprintf(stderr, "millrace batch: no result for %d s, %zu jobs wait; is a worker running?\n",
-                QUIET_MS / 1000, b->flights.n);
+                QUIET_MS / 1000, b->flights.n - b->bar.held);
         b->heard_ms = now_ms;
     }
     return may_go_on(b);
@@ -170,6 +213,11 @@ static bool has_room(const batch *b, size_t bytes) {
 
 /* ---- submitting ---- */
 
+static bool may_send(const batch *b) {
+    const uint64_t now_ms = mr_clock_mono_ms();
+    return now_ms >= b->resend_ms && mr_pace_may_send(&b->pace, now_ms);
+}
+
 /* f is of this line; it may be gone when this returns. */
 static bool submit(batch *b, mr_batch_line *l, mr_flight *f) {
     mr_job_spec *j = &l->job;
@@ -182,6 +230,8 @@ static bool submit(batch *b, mr_batch_line *l, mr_flight *f) {
         return no_memory(b); /* checked at the start */
     j->not_before_ms = b->not_before_ms;
     f->n_sent++;
+    f->sent_ms = mr_clock_mono_ms();
+    mr_pace_sent(&b->pace, f->sent_ms);
     while ((st = mr_submit_async(b->c, j, &err)) == MR_ELIMIT || st == MR_EUNAVAIL)
         if (!wait_a_little(b)) return false;
     if (st == MR_OK || st == MR_ECANCELED) return st == MR_OK;
@@ -194,15 +244,34 @@ static bool submit(batch *b, mr_batch_line *l, mr_flight *f) {
     return write_refusal(b, j->job_id, l->custom_id, "rejected", err.text);
 }
 
-static bool submit_new(batch *b, mr_batch_line *l) {
+/* A refused request gets its next job id; who finds it in the journal knows no other. */
+static bool renew(batch *b, mr_flight *f) {
+    char job_id[MR_JOB_ID_LEN + 1];
+    mr_uuid_v7(job_id, mr_clock_wall_ms());
+    const mr_status st = mr_batch_journal_add(b->journal, f->custom_id, job_id, &b->err);
+    if (st != MR_OK) return fail(b, st);
+    mr_flights_set_job(&b->flights, f, job_id);
+    f->spent = false;
+    f->n_sent = 0;
+    b->bar.held--;
+    b->n_retries++;
+    return true;
+}
+
+typedef struct place { /* of a line; the reader may be at another one meanwhile */
+    off_t at;
+    size_t line_no, bytes;
+} place;
+
+static bool submit_new(batch *b, mr_batch_line *l, const place *p) {
     char job_id[MR_JOB_ID_LEN + 1];
     mr_uuid_v7(job_id, mr_clock_wall_ms());
     const mr_status st = mr_batch_journal_add(b->journal, l->custom_id, job_id, &b->err);
     if (st != MR_OK) return fail(b, st);
-    mr_flight *f = mr_flights_add(&b->flights, l->custom_id, job_id, b->in.n);
+    mr_flight *f = mr_flights_add(&b->flights, l->custom_id, job_id, p->bytes);
     if (!f) return no_memory(b);
-    f->at = b->in.at;
-    f->line_no = b->in.line_no;
+    f->at = p->at;
+    f->line_no = p->line_no;
     return submit(b, l, f);
 }
 
@@ -223,7 +292,7 @@ static bool submit_again(batch *b, mr_flight *f) {
     if (!ok)
         fail(b, mr_fail(&b->err, MR_EINVAL, "line %zu of the input has changed while it was read",
                         f->line_no));
-    ok = ok && submit(b, &l, f);
+    ok = ok && (!f->spent || renew(b, f)) && submit(b, &l, f);
     mr_batch_line_drop(&l);
     if ((st = mr_batch_in_seek(&b->in, back_at, back_line, &b->err)) != MR_OK) return fail(b, st);
     return ok;
@@ -256,23 +325,24 @@ static bool settle(batch *b, mr_flight *f) {
 static bool work_off(batch *b) {
     mr_flight *f;
     while ((f = b->flights.first) != NULL && f->need != MR_FLIGHT_WAIT) {
-        if (f->need == MR_FLIGHT_SEND && mr_clock_mono_ms() < b->resend_ms) break;
+        if (f->need == MR_FLIGHT_SEND && !may_send(b)) break;
         if (!(f->need == MR_FLIGHT_SETTLE ? settle(b, f) : submit_again(b, f))) return false;
     }
     return may_go_on(b);
 }
 
 static bool take_line(batch *b, mr_batch_line *l) {
+    const place p = {b->in.at, b->in.line_no, b->in.n};
     char id[32];
     if (mr_idset_has(&b->done, l->custom_id) || mr_flights_find_custom(&b->flights, l->custom_id))
         return true;
     if (l->code[0]) {
-        snprintf(id, sizeof id, "line-%zu", b->in.line_no);
+        snprintf(id, sizeof id, "line-%zu", p.line_no);
         return write_refusal(b, id, l->custom_id, l->code, l->message);
     }
-    while (!has_room(b, b->in.n))
+    while (!has_room(b, p.bytes) || !mr_pace_may_send(&b->pace, mr_clock_mono_ms()))
         if (!wait_a_little(b) || !work_off(b)) return false;
-    return submit_new(b, l);
+    return submit_new(b, l, &p);
 }
 
 /* What an earlier run left, then the input, then all of what is in flight. */
@@ -294,9 +364,11 @@ static void run_all(batch *b) {
 
 static void on_journal(void *owner, const char *custom_id, const char *job_id) {
     batch *b = owner;
-    if (mr_idset_has(&b->done, custom_id) || mr_flights_find_custom(&b->flights, custom_id)) return;
-    mr_flight *f = mr_flights_add(&b->flights, custom_id, job_id, 0);
+    if (mr_idset_has(&b->done, custom_id)) return;
+    mr_flight *f = mr_flights_find_custom(&b->flights, custom_id);
     if (f)
+        mr_flights_set_job(&b->flights, f, job_id); /* it was refused under the other one */
+    else if ((f = mr_flights_add(&b->flights, custom_id, job_id, 0)) != NULL)
         mr_flights_set_need(&b->flights, f, MR_FLIGHT_SETTLE);
     else
         no_memory(b);
@@ -376,6 +448,9 @@ static int report(batch *b) {
             "%.1f s\n",
             b->n_ok, b->n_failed, b->n_before, (unsigned long long)b->prompt_tokens,
             (unsigned long long)b->completion_tokens, seconds);
+    if (b->n_retries)
+        fprintf(stderr, "%zu times a job was submitted again that was refused for now\n",
+                b->n_retries);
     if (b->n_ok)
         fprintf(stderr,
                 "%.0f tokens/s generated, %.0f in and out; per job, queue included: first token "
@@ -393,12 +468,13 @@ static int report(batch *b) {
         printf("{\"succeeded\":%zu,\"failed\":%zu,\"done_before\":%zu,\"in_flight\":%zu,"
                "\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"seconds\":%.3f,\"first_token_"
                "ms\":{\"p50\":%u,"
-               "\"p95\":%u},\"total_ms\":{\"p50\":%u,\"p95\":%u},\"finished\":%s}\n",
+               "\"p95\":%u},\"total_ms\":{\"p50\":%u,\"p95\":%u},\"retries\":%zu,"
+               "\"finished\":%s}\n",
                b->n_ok, b->n_failed, b->n_before, b->flights.n,
                (unsigned long long)b->prompt_tokens, (unsigned long long)b->completion_tokens,
                seconds, mr_latency_percentile(b->first_token, 50),
                mr_latency_percentile(b->first_token, 95), mr_latency_percentile(b->total, 50),
-               mr_latency_percentile(b->total, 95), over ? "true" : "false");
+               mr_latency_percentile(b->total, 95), b->n_retries, over ? "true" : "false");
     if (b->st != MR_OK) return mr_status_exit_code(b->st);
     if (mr_cli_interrupted()) return 130;
     return b->n_failed || b->n_failed_before ? EX_DATAERR : EX_OK;
@@ -423,7 +499,8 @@ static bool options_ok(const mr_args *a, batch *b) {
     int64_t kb;
 
     if (!mr_args_int(a, "in-flight", 1, MAX_IN_FLIGHT, &b->max_flights) ||
-        !mr_args_int(a, "in-flight-kb", 1, 1 << 20, &kb))
+        !mr_args_int(a, "in-flight-kb", 1, 1 << 20, &kb) ||
+        !mr_args_int(a, "retries", 0, MAX_RETRIES, &b->max_retries))
         return false;
     b->max_bytes = kb * 1024;
     mr_job_defaults(&j);

@@ -1,7 +1,6 @@
 /* flights.c - see flights.h. */
 #include "cli/flights.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,13 +99,23 @@ void mr_flights_set_need(mr_flights *fl, mr_flight *f, mr_flight_need need) {
     link_in(fl, f, need != MR_FLIGHT_WAIT);
 }
 
-void mr_flights_drop(mr_flights *fl, mr_flight *f) {
+static void take_out(mr_flights *fl, mr_flight *f) {
     mr_flight **j = &fl->jobs[bucket_of(f->job_id, fl->n_buckets)];
     mr_flight **c = &fl->customs[bucket_of(f->custom_id, fl->n_buckets)];
     while (*j != f) j = &(*j)->next_of_job;
     while (*c != f) c = &(*c)->next_of_custom;
     *j = f->next_of_job;
     *c = f->next_of_custom;
+}
+
+void mr_flights_set_job(mr_flights *fl, mr_flight *f, const char *job_id) {
+    take_out(fl, f);
+    memcpy(f->job_id, job_id, sizeof f->job_id);
+    put(fl, f);
+}
+
+void mr_flights_drop(mr_flights *fl, mr_flight *f) {
+    take_out(fl, f);
     link_out(fl, f);
     fl->n--;
     fl->n_bytes -= f->bytes;

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "millrace/job.h"
@@ -24,7 +25,10 @@ typedef struct mr_flight {
     mr_flight_need need;
     off_t at; /* of its line in the input; -1: not seen there */
     size_t line_no, bytes;
-    unsigned n_sent;
+    unsigned n_sent;    /* under this job id */
+    unsigned n_refused; /* with the time to come back */
+    bool spent;         /* its job id has a result: it needs another one to be sent */
+    uint64_t sent_ms;
     struct mr_flight *next, *prev, *next_of_job, *next_of_custom;
 } mr_flight;
 
@@ -39,6 +43,8 @@ typedef struct mr_flights { /* zeroed: empty */
 mr_flight *mr_flights_add(mr_flights *fl, const char *custom_id, const char *job_id, size_t bytes);
 mr_flight *mr_flights_find_job(const mr_flights *fl, const char *job_id);
 mr_flight *mr_flights_find_custom(const mr_flights *fl, const char *custom_id);
+/* It goes on under another job id. */
+void mr_flights_set_job(mr_flights *fl, mr_flight *f, const char *job_id);
 /* Moves it to the front, or to the end of the list for MR_FLIGHT_WAIT. */
 void mr_flights_set_need(mr_flights *fl, mr_flight *f, mr_flight_need need);
 void mr_flights_drop(mr_flights *fl, mr_flight *f);

@@ -6,6 +6,7 @@
 #include <sysexits.h>
 
 #include "base/log.h"
+#include "base/signals.h"
 #include "cli/args.h"
 
 /* What was printed must have arrived: a full disk is an error, a reader that had enough is none to
@@ -19,6 +20,7 @@ static int close_stdout(int rc) {
 }
 
 int main(int argc, char **argv) {
+    mr_signals_end();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, with an exit code */
     /* What the libraries warn about is not what a command has to say; its own errors are. */
     mr_log_setup("error", false);

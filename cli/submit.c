@@ -98,6 +98,10 @@ static int finish(const mr_args *a, mr_client *c, const char *job_id, int timeou
     if (r->duplicate_of)
         fprintf(stderr, "millrace submit: job %s rejected: duplicate of %s\n", job_id,
                 r->duplicate_of);
+    else if (r->error.retry_after_ms)
+        fprintf(stderr, "millrace submit: job %s %s for now: %s; submit it again in %.1f s\n",
+                job_id, mr_job_status_name(r->status), r->error.message ? r->error.message : "",
+                (double)r->error.retry_after_ms / 1000);
     else if (r->status != MR_STATUS_SUCCEEDED)
         fprintf(stderr, "millrace submit: job %s %s: %s\n", job_id, mr_job_status_name(r->status),
                 r->error.message ? r->error.message : "");

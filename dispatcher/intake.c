@@ -349,6 +349,13 @@ size_t mr_intake_held(const mr_intake *in) {
     return mr_delay_len(in->delay);
 }
 
+bool mr_intake_waits_for(const mr_intake *in, const char *model) {
+    const mr_entry *e = mr_entries_next(in->entries, NULL);
+    while (e && !(e->job.model && strcmp(e->job.model, model) == 0))
+        e = mr_entries_next(in->entries, e);
+    return e != NULL;
+}
+
 size_t mr_intake_parts(const mr_intake *in, size_t *paused) {
     size_t n = 0;
     *paused = 0;
@@ -367,7 +374,8 @@ uint64_t mr_intake_lag(const mr_intake *in, mr_priority lane) {
         if (!mr_parts_assigned(in->parts, i)) continue;
         const char *topic = mr_parts_topic(in->parts, i);
         if (!mr_names_ingress_of(in->conf.names, topic, &what)) continue;
-        if (what.kind != MR_FROM_JOBS || what.lane != lane) continue;
+        const bool of_a_lane = what.kind == MR_FROM_JOBS || what.kind == MR_FROM_READY;
+        if (!of_a_lane || what.lane != lane) continue;
         const int64_t end = mr_kafka_end(in->consumer, topic, mr_parts_partition(in->parts, i));
         const int64_t next = mr_parts_commit(in->parts, i, NULL, 0);
         if (next >= 0 && end > next) lag += (uint64_t)(end - next);

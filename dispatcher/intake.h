@@ -2,15 +2,18 @@
  * fate becomes visible in the transaction that commits the record's offset.
  *
  *   jobs.*    decoded and vetted; then to keyed when it has an idempotency key, to a delay topic
- * when it is not due, or into the window keyed     its key is new: index record and job go on
- * together, the job to attempts; or the same job once more: no answer; or another job's: rejected
- *   attempts  a job that came back: retried later, at once, or dead; one that goes on: as above
- *   delay.*   held here until it is due or its time in that topic is over; then into the window, or
- *             another hop
+ *             when it is not due, or into the window
+ *   keyed     its key is new: index record and job go on together; or the same job once more: no
+ *             answer; or another job's: rejected
+ *   attempts  a job that came back: retried later, at once, or dead; one that goes on: as below
+ *   delay.*   held here until it is due or its time in that topic is over; then another hop, or to
+ *             ready
+ *   ready.*   into the window
  *
  * What is undecodable becomes a rejected result, or, when not even a job id can be read, a dead
  * letter. A cancel or a deadline ends a job wherever it is held. A partition with too many waiting
- * jobs is paused alone. Thread: loop. */
+ * jobs is paused alone; since each topic whose jobs wait for their turn has those of one lane, no lane
+ * holds up another. Thread: loop. */
 #ifndef MR_DISPATCHER_INTAKE_H
 #define MR_DISPATCHER_INTAKE_H
 
@@ -31,8 +34,10 @@ typedef struct mr_intake_counts {
     uint64_t received[MR_PRIORITY_N];       /* records of jobs.* */
     uint64_t attempts, notes;               /* records of attempts: jobs, notes for people */
     uint64_t delayed[MR_TIER_N], keyed;     /* records of delay.*, of keyed */
+    uint64_t ready;                         /* records of ready.* */
     uint64_t retries[MR_INTAKE_OUTCOMES];   /* jobs that came back, by outcome */
     uint64_t hops[MR_TIER_N], to_keyed;     /* records sent on */
+    uint64_t to_ready[MR_PRIORITY_N];
     uint64_t new_keys, repeats, duplicates; /* answers of the index */
     uint64_t limited;                       /* rejected by a tenant's rate or backlog */
     uint64_t dead;                          /* dead letters */
@@ -76,6 +81,8 @@ void mr_intake_drop(mr_intake *in, mr_entry *e);
 void mr_intake_refuse(mr_intake *in, mr_entry *e, mr_job_status status, const mr_job_error *why);
 /* Ends the job if it is held; if it is not here yet, its cancel is remembered, see recent.h. */
 void mr_intake_cancel(mr_intake *in, const char *job_id);
+/* A job that is held here, or on its way, names this model. Looks at all of them. */
+bool mr_intake_waits_for(const mr_intake *in, const char *model);
 /* mr_keys_ask answers for this partition of keyed now. */
 void mr_intake_keys_loaded(mr_intake *in, int32_t partition);
 /* Change the bounds and waits of conf from now on. */

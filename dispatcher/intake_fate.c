@@ -6,6 +6,10 @@
  * any topic. Whenever a wait is chosen it ends with the deadline at the latest: an expired job
  * comes up by itself.
  *
+ * Who waits for its turn may do so for long, and what lies behind it in its partition with it. So
+ * only a topic of its own lane is a place to wait for that: elsewhere a job that could be released
+ * goes on to ready.<lane>, and no lane holds up another.
+ *
  * How a job in attempts came there is told by its history: when the newest entry is that of the
  * present attempt, it came back and what follows is decided here, once: the attempt is raised with
  * it. Otherwise it goes on.
@@ -166,6 +170,16 @@ static void send_on(mr_intake *in, mr_entry *e, const char *topic, int32_t parti
     mr_onward_send(in->onward, e, topic, partition, index);
 }
 
+/* The tier that its wait begins in; -1: what is left of it is waited where it is. */
+static int tier_of(const mr_job_spec *j, uint64_t now_ms) {
+    return j->due_ms > now_ms ? mr_delay_tier(j->due_ms - now_ms) : -1;
+}
+
+static const char *behind_key(const mr_intake *in, const mr_job_spec *j, uint64_t now_ms) {
+    const int tier = tier_of(j, now_ms);
+    return tier < 0 ? in->conf.names->ready[j->priority] : in->conf.names->delay[tier];
+}
+
 static void take_key(mr_intake *in, mr_entry *e, int32_t partition, uint64_t now_ms) {
     static const mr_kafka_header type = {"content-type", "application/json", 16};
     mr_commit_record index = {
@@ -178,7 +192,7 @@ static void take_key(mr_intake *in, mr_entry *e, int32_t partition, uint64_t now
     }
     in->counts.new_keys++;
     e->job.key_held = true;
-    send_on(in, e, in->conf.names->attempts, MR_KAFKA_ANY_PARTITION, &index);
+    send_on(in, e, behind_key(in, &e->job, now_ms), MR_KAFKA_ANY_PARTITION, &index);
 }
 
 static void end_duplicate(mr_intake *in, mr_entry *e, const char *other) {
@@ -222,7 +236,7 @@ static void send_to_keyed(mr_intake *in, mr_entry *e) {
 }
 
 static void wait_until_due(mr_intake *in, mr_entry *e, uint64_t now_ms) {
-    const int tier = mr_delay_tier(e->job.due_ms - now_ms);
+    const int tier = tier_of(&e->job, now_ms);
 
     if (e->from == MR_FROM_JOBS || e->from == MR_FROM_ATTEMPTS)
         in->conf.on_delayed(in->conf.owner, e);
@@ -269,6 +283,12 @@ static void enter_window(mr_intake *in, mr_entry *e) {
     }
 }
 
+/* To the topic where jobs of its lane, and no others, wait for their turn. */
+static void send_home(mr_intake *in, mr_entry *e) {
+    in->counts.to_ready[e->lane]++;
+    send_on(in, e, in->conf.names->ready[e->lane], MR_KAFKA_ANY_PARTITION, NULL);
+}
+
 void mr_intake_tell(mr_intake *in) {
     mr_entry *e;
     while ((e = mr_entries_take_untold(in->entries)) != NULL)
@@ -289,6 +309,8 @@ void mr_intake_route(mr_intake *in, mr_entry *e, uint64_t now_ms) {
         send_to_keyed(in, e);
     else if (j->due_ms > now_ms)
         wait_until_due(in, e, now_ms);
+    else if (!e->at_home)
+        send_home(in, e);
     else
         enter_window(in, e);
 }
@@ -374,6 +396,8 @@ static void admit(mr_intake *in, mr_entry *e, const mr_kafka_msg *m, const mr_in
 
     mr_entries_index(in->entries, e);
     e->lane = j->priority;
+    e->at_home = (from->kind == MR_FROM_JOBS || from->kind == MR_FROM_READY) &&
+                 from->lane == j->priority;
     e->cost = mr_cost(j);
     if (j->expires_ms && j->expires_ms < in->next_expiry_ms) in->next_expiry_ms = j->expires_ms;
     if (j->expires_ms && j->expires_ms <= now_ms) {
@@ -452,6 +476,7 @@ static void count_record(mr_intake *in, const mr_ingress *from) {
     in->counts.attempts += from->kind == MR_FROM_ATTEMPTS;
     in->counts.delayed[from->tier] += from->kind == MR_FROM_DELAY;
     in->counts.keyed += from->kind == MR_FROM_KEYED;
+    in->counts.ready += from->kind == MR_FROM_READY;
 }
 
 static void take_job(mr_intake *in, const mr_kafka_msg *m, mr_origin at, const mr_ingress *from,

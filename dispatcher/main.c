@@ -5,6 +5,7 @@
 #include <sysexits.h>
 
 #include "base/log.h"
+#include "base/signals.h"
 #include "dispatcher/app.h"
 
 int main(int argc, char **argv) {
@@ -12,6 +13,7 @@ int main(int argc, char **argv) {
     mr_err err;
     bool exit_now = false;
 
+    mr_signals_end();
     signal(SIGPIPE, SIG_IGN);
     if (mr_settings_load(&s, MR_PROGRAM_DISPATCHER, argc, argv, &exit_now, &err) != MR_OK) {
         fprintf(stderr, "millrace-dispatcher: %s\n", err.text);

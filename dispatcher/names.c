@@ -34,6 +34,9 @@ mr_status mr_names_init(mr_names *n, const char *topic_prefix, const char *redis
     for (int l = 0; l < MR_PRIORITY_N; l++)
         snprintf(n->jobs[l], sizeof n->jobs[l], "%s.jobs.%s", topic_prefix,
                  mr_priority_name((mr_priority)l));
+    for (int l = 0; l < MR_PRIORITY_N; l++)
+        snprintf(n->ready[l], sizeof n->ready[l], "%s.ready.%s", topic_prefix,
+                 mr_priority_name((mr_priority)l));
     for (int t = 0; t < MR_TIER_N; t++)
         snprintf(n->delay[t], sizeof n->delay[t], "%s.delay.%s", topic_prefix, tier_names[t]);
     for (int t = 0; t < MR_WEBHOOK_TIER_N; t++)
@@ -65,6 +68,7 @@ void mr_names_ingress(const mr_names *n, const char *topics[MR_INGRESS_TOPICS + 
     topics[i++] = n->attempts;
     for (int t = 0; t < MR_TIER_N; t++) topics[i++] = n->delay[t];
     topics[i++] = n->keyed;
+    for (int l = 0; l < MR_PRIORITY_N; l++) topics[i++] = n->ready[l];
     topics[i] = NULL;
 }
 
@@ -72,6 +76,8 @@ bool mr_names_ingress_of(const mr_names *n, const char *topic, mr_ingress *out) 
     *out = (mr_ingress){.kind = MR_FROM_N};
     for (int l = 0; l < MR_PRIORITY_N; l++)
         if (strcmp(n->jobs[l], topic) == 0) *out = (mr_ingress){MR_FROM_JOBS, (mr_priority)l, 0};
+    for (int l = 0; l < MR_PRIORITY_N; l++)
+        if (strcmp(n->ready[l], topic) == 0) *out = (mr_ingress){MR_FROM_READY, (mr_priority)l, 0};
     for (int t = 0; t < MR_TIER_N; t++)
         if (strcmp(n->delay[t], topic) == 0) *out = (mr_ingress){MR_FROM_DELAY, 0, t};
     if (strcmp(n->attempts, topic) == 0) out->kind = MR_FROM_ATTEMPTS;

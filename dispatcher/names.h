@@ -17,6 +17,7 @@ extern const uint64_t mr_webhook_tier_ms[MR_WEBHOOK_TIER_N];
 typedef struct mr_names {
     char jobs[MR_PRIORITY_N][MR_NAME_MAX];
     char attempts[MR_NAME_MAX], delay[MR_TIER_N][MR_NAME_MAX];
+    char ready[MR_PRIORITY_N][MR_NAME_MAX];
     char keyed[MR_NAME_MAX], keys[MR_NAME_MAX]; /* idempotency keys: see keys.h */
     char workers[MR_NAME_MAX], dispatchers[MR_NAME_MAX];
     char webhooks[MR_WEBHOOK_TIER_N][MR_NAME_MAX], deliveries[MR_NAME_MAX]; /* see webhook.h */
@@ -30,16 +31,17 @@ typedef enum mr_ingress_kind {
     MR_FROM_ATTEMPTS, /* came back from a worker, or goes on */
     MR_FROM_DELAY,    /* waits until it is due; one per tier */
     MR_FROM_KEYED,    /* is asked for its idempotency key */
+    MR_FROM_READY,    /* waits for its turn; one per lane */
     MR_FROM_N
 } mr_ingress_kind;
 
 typedef struct mr_ingress {
     mr_ingress_kind kind;
-    mr_priority lane; /* JOBS */
+    mr_priority lane; /* JOBS, READY */
     int tier;         /* DELAY */
 } mr_ingress;
 
-#define MR_INGRESS_TOPICS (MR_PRIORITY_N + 1 + MR_TIER_N + 1)
+#define MR_INGRESS_TOPICS (MR_PRIORITY_N + 1 + MR_TIER_N + 1 + MR_PRIORITY_N)
 
 /* MR_EINVAL: a prefix is longer than 63 bytes, or has a byte that a topic name must not have. */
 mr_status mr_names_init(mr_names *n, const char *topic_prefix, const char *redis_prefix,

@@ -35,13 +35,14 @@ typedef struct part { /* one partition of one work topic */
 
 typedef struct model {
     char name[MR_JOB_MAX_NAME + 1];
+    uint64_t seen_ms;
     part *parts; /* [n_parts] */
     size_t n_parts;
 } model;
 
 typedef struct worker {
     char id[129];
-    int model;
+    int model; /* -1: it gave way to another one */
     uint64_t seen_ms;
     bool leaving;
     uint32_t free_slots, max_slots, displaceable;
@@ -60,6 +61,8 @@ struct mr_placement {
     uint32_t lookahead;
     uint64_t timeout_ms;
     size_t n_dispatchers;
+    bool (*waits)(void *owner, const char *model); /* NULL: not asked */
+    void *owner;
     uint64_t turn;
     model models[MR_MAX_MODELS];
     size_t n_models;
@@ -75,6 +78,12 @@ mr_status mr_placement_open(mr_placement **out, uint32_t lookahead, uint64_t tim
     (*out)->timeout_ms = timeout_ms;
     (*out)->n_dispatchers = 1;
     return MR_OK;
+}
+
+void mr_placement_ask(mr_placement *p, bool (*waits)(void *owner, const char *model),
+                      void *owner) {
+    p->waits = waits;
+    p->owner = owner;
 }
 
 void mr_placement_set(mr_placement *p, uint32_t lookahead, uint64_t timeout_ms) {
@@ -128,31 +137,44 @@ static int find_model(const mr_placement *p, const char *name) {
     return -1;
 }
 
-static bool long_gone(const mr_placement *p, const worker *w, uint64_t now_ms) {
-    return w->seen_ms + 100 * p->timeout_ms < now_ms;
+static bool live(const mr_placement *p, const worker *w, uint64_t now_ms) {
+    return !w->leaving && w->seen_ms + p->timeout_ms >= now_ms;
 }
 
-/* A model whose workers are all long gone, and to whom nothing is on the way; -1: none. */
+/* It has a live worker, something is on its way to it, or jobs wait for it. */
+static bool is_used(const mr_placement *p, int m, uint64_t now_ms) {
+    for (size_t i = 0; i < p->n_workers; i++)
+        if (p->workers[i].model == m && live(p, &p->workers[i], now_ms)) return true;
+    for (size_t i = 0; i < p->models[m].n_parts; i++)
+        if (p->models[m].parts[i].unacked > 0) return true;
+    return p->waits && p->waits(p->owner, p->models[m].name);
+}
+
+/* The one that was heard of least lately; -1: all are used. */
 static int unused_model(const mr_placement *p, uint64_t now_ms) {
-    for (size_t i = 0; i < p->n_models; i++) {
-        bool used = false;
-        for (size_t k = 0; k < p->n_workers && !used; k++)
-            used = p->workers[k].model == (int)i && !long_gone(p, &p->workers[k], now_ms);
-        for (size_t k = 0; k < p->models[i].n_parts && !used; k++)
-            used = p->models[i].parts[k].unacked > 0;
-        if (!used) return (int)i;
+    int oldest = -1;
+    for (int i = 0; i < (int)p->n_models; i++) {
+        if (oldest >= 0 && p->models[i].seen_ms >= p->models[oldest].seen_ms) continue;
+        if (!is_used(p, i, now_ms)) oldest = i;
     }
-    return -1;
+    return oldest;
+}
+
+static void give_way(mr_placement *p, int m) {
+    forget_parts(p, &p->models[m]);
+    for (size_t i = 0; i < p->n_workers; i++)
+        if (p->workers[i].model == m) p->workers[i].model = -1;
 }
 
 static int need_model(mr_placement *p, const char *name, uint64_t now_ms) {
     int i = find_model(p, name);
     if (i >= 0) return i;
     if (!name[0] || strlen(name) > MR_JOB_MAX_NAME) return -1;
-    i = p->n_models < MR_MAX_MODELS ? (int)p->n_models++ : unused_model(p, now_ms);
-    if (i < 0) return -1;
-    forget_parts(p, &p->models[i]);
-    strcpy(p->models[i].name, name);
+    if (p->n_models < MR_MAX_MODELS)
+        i = (int)p->n_models++;
+    else if ((i = unused_model(p, now_ms)) >= 0)
+        give_way(p, i);
+    if (i >= 0) strcpy(p->models[i].name, name);
     return i;
 }
 
@@ -162,22 +184,24 @@ static void forget_owner(mr_placement *p, int who) {
             if (p->models[i].parts[k].owner == who) give(p, &p->models[i].parts[k], -1);
 }
 
-/* A worker that reports under a known id keeps its row; the row of one long gone is used again. */
+/* A worker that reports under a known id keeps its row. What is known of partitions is theirs, so a
+ * silent one whose row was given away loses nothing. */
 static int need_worker(mr_placement *p, const char *id, uint64_t now_ms) {
-    int free_row = -1;
+    int row = -1; /* of the one that was heard of least lately, of those that do not live */
     for (size_t i = 0; i < p->n_workers; i++) {
-        if (strcmp(p->workers[i].id, id) == 0) return (int)i;
-        if (long_gone(p, &p->workers[i], now_ms)) free_row = (int)i;
+        const worker *w = &p->workers[i];
+        if (strcmp(w->id, id) == 0) return (int)i;
+        if (!live(p, w, now_ms) && (row < 0 || w->seen_ms < p->workers[row].seen_ms)) row = (int)i;
     }
     if (!id[0] || strlen(id) >= sizeof p->workers[0].id) return -1;
-    if (free_row < 0) {
+    if (row < 0) {
         if (p->n_workers == MR_MAX_WORKERS) return -1;
-        free_row = (int)p->n_workers++;
+        row = (int)p->n_workers++;
     }
-    forget_owner(p, free_row);
-    memset(&p->workers[free_row], 0, sizeof p->workers[0]);
-    strcpy(p->workers[free_row].id, id);
-    return free_row;
+    forget_owner(p, row);
+    memset(&p->workers[row], 0, sizeof p->workers[0]);
+    strcpy(p->workers[row].id, id);
+    return row;
 }
 
 static part *need_part(model *m, int32_t partition) {
@@ -258,6 +282,7 @@ mr_status mr_placement_report(mr_placement *p, const mr_heartbeat *h, uint64_t n
     if (m < 0 || w < 0) return MR_ELIMIT;
 
     forget_owner(p, w);
+    p->models[m].seen_ms = now_ms;
     note_worker(&p->workers[w], h, m, now_ms);
     for (size_t i = 0; i < h->n_parts; i++) {
         part *t = need_part(&p->models[m], h->parts[i].partition);
@@ -268,10 +293,6 @@ mr_status mr_placement_report(mr_placement *p, const mr_heartbeat *h, uint64_t n
         if (!h->leaving) give(p, t, w);
     }
     return MR_OK;
-}
-
-static bool live(const mr_placement *p, const worker *w, uint64_t now_ms) {
-    return !w->leaving && w->seen_ms + p->timeout_ms >= now_ms;
 }
 
 static int64_t smaller(int64_t a, int64_t b) {

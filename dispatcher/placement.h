@@ -17,8 +17,9 @@
  * without room.
  *
  * Pure: now_ms is an argument. Bounds: MR_MAX_MODELS models, MR_MAX_WORKERS workers, MR_MAX_PARTS
- * partitions each; the row of a model or a worker that has been silent for 100 timeouts is used
- * again when it is needed. */
+ * partitions each. With all rows taken the model gives way whose workers have been gone for
+ * longest, unless jobs wait for it or are on their way to it. A worker that is silent or leaving
+ * gives its row to the next new one. */
 #ifndef MR_DISPATCHER_PLACEMENT_H
 #define MR_DISPATCHER_PLACEMENT_H
 
@@ -49,11 +50,14 @@ typedef struct mr_place {
 mr_status mr_placement_open(mr_placement **out, uint32_t lookahead, uint64_t timeout_ms,
                             mr_err *err);
 void mr_placement_close(mr_placement *p);
+/* Asked before a model gives way: do jobs wait for it? NULL, as at first: nobody is asked. */
+void mr_placement_ask(mr_placement *p, bool (*waits)(void *owner, const char *model), void *owner);
 void mr_placement_set(mr_placement *p, uint32_t lookahead, uint64_t timeout_ms); /* as open */
 /* So many dispatchers share the workers. */
 void mr_placement_share(mr_placement *p, size_t n_dispatchers);
 
-/* A heartbeat arrived at now_ms (monotonic). MR_ELIMIT: too many workers or models; it is ignored.
+/* A heartbeat arrived at now_ms (monotonic). MR_ELIMIT: too many workers that live, or models that
+ * have some or are waited for; it is ignored.
  * MR_EINVAL: a partition outside 0..MR_MAX_PARTS-1, or a position below 0. */
 mr_status mr_placement_report(mr_placement *p, const mr_heartbeat *h, uint64_t now_ms);
 /* Lanes (bits, see window.h) of the model that somebody has room for now; 0: none. */
@@ -66,7 +70,7 @@ void mr_placement_failed(mr_placement *p, const char *model, int32_t partition);
 
 /* Tokens that the largest live worker of the model can hold for one job; 0: no live worker. */
 uint32_t mr_placement_largest(const mr_placement *p, const char *model, uint64_t now_ms);
-/* True once a worker has reported this model, also if it is silent now. */
+/* True once a worker has reported this model, also if it is silent now, until it gives way. */
 bool mr_placement_knows(const mr_placement *p, const char *model);
 /* The only model reported so far; NULL: none, or several. */
 const char *mr_placement_only_model(const mr_placement *p);

@@ -2,8 +2,9 @@
  *
  * A model is known when the setting `models` names it or a worker has reported it. Until
  * model_grace_ms after the start, and as long as no worker at all has reported and `models` is
- * empty, an unknown one may still turn up: its jobs wait. A job without a model waits under the
- * empty name until the only reported model tells which one it is.
+ * empty, an unknown one may still turn up: its jobs wait. A reported one that jobs wait for stays
+ * known. A job without a model waits under the empty name until the only reported model tells which
+ * one it is.
  *
  * A work record whose topic or partition is not there keeps its place in its worker's room and is
  * handed over again every RETRY_MS: the worker owns the partition, so it exists, and what our
@@ -114,8 +115,13 @@ void mr_release_share(mr_release *r, size_t n_dispatchers) {
     mr_placement_share(r->placement, n_dispatchers);
 }
 
+static bool waits_for(void *owner, const char *model) {
+    return mr_intake_waits_for(owner, model);
+}
+
 void mr_release_attach(mr_release *r, mr_intake *in) {
     r->intake = in;
+    mr_placement_ask(r->placement, waits_for, in);
 }
 
 static bool named(const char *list, const char *name) {

@@ -50,6 +50,7 @@ struct mr_entry {                  /* one accepted job, from decode until its fa
     uint32_t cost;        /* tokens it will probably use: prompt and answer; at least 1 */
     mr_entry_place place; /* who has linked it: window, delay, or nobody */
     unsigned from;        /* owner's: kind of its topic, see names.h */
+    bool at_home;         /* owner's: its topic is one where only its lane waits for its turn */
     bool cancelled;       /* ends with the owner's next tick */
     bool counted;         /* in the backlog of its tenant */
     bool sent;            /* on its way to Kafka, or it was and failed */

@@ -1,5 +1,5 @@
-/* app_internal.h - the worker's state, shared by app.c (phases, who is connected to whom) and
- * app_report.c (what it tells of itself). */
+/* app_internal.h - the worker's state, shared by app.c (phases), app_parts.c (who is connected to
+ * whom) and app_report.c (what it tells of itself). */
 #ifndef MR_WORKER_APP_INTERNAL_H
 #define MR_WORKER_APP_INTERNAL_H
 
@@ -80,6 +80,22 @@ typedef struct mr_app {
     uint64_t rate_from_ms, rate_tokens;
     float tokens_per_s;
 } mr_app;
+
+/* ---- app.c ---- */
+
+/* Nothing more can be done here: the process stops. May be the on_fatal of any part. */
+void mr_app_fatal(void *app, mr_status status, const char *text);
+/* Nothing is in hand any more; while draining that is what was waited for. */
+void mr_app_drained(mr_app *a);
+
+/* ---- app_parts.c ---- */
+
+/* Looks topics up, or makes them; blocks. A thread of uv's pool. */
+mr_status mr_app_find_topics(mr_app *a, int32_t *n_control, mr_err *err);
+/* All but the runner, which has its model. What was opened when it fails is left to close. */
+mr_status mr_app_open_all(mr_app *a, int32_t n_control, mr_err *err);
+
+/* ---- app_report.c ---- */
 
 /* mr_heartbeat_conf.on_fill. */
 void mr_app_fill_heartbeat(void *app, mr_heartbeat *h);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/signals.h"
 #include "schemas/settings.h"
 #include "worker/app.h"
 
@@ -19,6 +20,7 @@ int main(int argc, char **argv) {
     bool exit_now = false;
     int code;
 
+    mr_signals_end();
     signal(SIGPIPE, SIG_IGN); /* a peer that hangs up is an error code, not the end */
     if (mr_settings_load(&s, MR_PROGRAM_WORKER, argc, argv, &exit_now, &err) != MR_OK) {
         fprintf(stderr, "millrace-worker: %s\n", err.text);

@@ -135,6 +135,7 @@ class Chaos:
         for topic in (self.results, self.dead):
             topic.read_to_end(TRANSACTION_S * 3 + 60)
         ingress = [f"millrace.jobs.{x}" for x in load.LANES] + ["millrace.attempts", "millrace.keyed"]
+        ingress += [f"millrace.ready.{x}" for x in load.LANES]
         ingress += [f"millrace.delay.{x}" for x in ("1s", "5s", "30s", "5m", "30m")]
         left = topics.left_over(self.rig.brokers, "millrace-dispatcher", ingress)
         left += topics.left_over(self.rig.brokers, "millrace-dispatcher-follower", ["millrace.results"])

@@ -391,7 +391,10 @@ class Batch(unittest.TestCase):
     def setUpClass(cls) -> None:
         cls.rig = servers.Rig().__enter__()
         cls.addClassCleanup(cls.rig.__exit__, None, None, None)
-        cls.rig.start_dispatcher()
+        tenants = cls.rig.dir / "tenants.yaml"
+        tenants.write_text("tenants:\n  slow: {jobs_per_s: 5, over: reject}\n  narrow: {backlog: 3}\n"
+                           "  idle: {tokens_per_min: 1, over: reject}\n")
+        cls.rig.start_dispatcher(tenants_file=tenants)
         cls.start_worker()
         cls.results = None
         servers.wait_for("topics", lambda: cls.rig.millrace("status", NOBODY, check=False).returncode == 66)
@@ -537,6 +540,51 @@ class Batch(unittest.TestCase):
         self.assertIn("line 7", rows["line-7"]["error"]["message"])
         self.assertEqual(rows["doc-0"]["response"]["body"]["choices"][0]["finish_reason"], "length")
         self.assertEqual(run(self.argv(), env=self.rig.env()).returncode, 65)  # they are still there
+
+    def test_what_is_refused_for_now_is_submitted_again(self) -> None:
+        """Each job has one result under its last id, and one that says when to come back under those before."""
+        for tenant, n in (("slow", 20), ("narrow", 15)):
+            with self.subTest(tenant=tenant):
+                ids = self.write(n)
+                self.output.unlink(missing_ok=True)
+                begin = time.monotonic()
+                p = run(self.argv("--tenant", tenant, "--json"), env=self.rig.env())
+                self.assertEqual(p.returncode, 0, p.stderr)
+                self.assertIn(f"{n} succeeded, 0 failed", p.stderr)
+                self.assertIn("refused for now, submitting again in", p.stderr)
+                self.assertGreater(json.loads(p.stdout)["retries"], 0)
+                print(f"  {tenant}: {n} jobs, {json.loads(p.stdout)['retries']} submitted again, "
+                      f"{time.monotonic() - begin:.1f} s", flush=True)
+                self.assertEqual(set(self.ran(self.check_output(ids)).values()), {1})
+                if tenant == "slow":
+                    self.assertGreater(time.monotonic() - begin, (n - 5 - 1) / 5)  # a second's jobs go at once
+
+    def test_interrupted_while_it_is_refused(self) -> None:
+        """The place is kept: the next run goes on with what was refused, under ids that have no result."""
+        ids = self.write(12)
+        p = self.start("--tenant", "slow")
+        servers.wait_for("it is refused", lambda: "refused for now" in p.stderr.readline(), step_s=0)
+        p.send_signal(signal.SIGINT)
+        _, err = p.communicate(timeout=servers.HANG_S)
+        self.assertEqual(p.returncode, 130, err)
+        self.assertIn("the same command goes on", err)
+        p = run(self.argv("--tenant", "slow"), env=self.rig.env())
+        self.assertEqual(p.returncode, 0, p.stderr)
+        rows = self.check_output(ids)
+        self.assertEqual({len(rows[i]["response"]["body"]["choices"]) for i in ids}, {1})
+        self.assertEqual(set(self.ran(rows).values()), {1})
+
+    def test_refused_jobs_are_not_submitted_again_for_ever(self) -> None:
+        ids = self.write(2)
+        self.rig.millrace("submit", "--wait", "-n", "8", "--tenant", "idle", TEXT)  # minutes' worth of tokens
+        p = run(self.argv("--tenant", "idle", "--retries", "0"), env=self.rig.env())
+        self.assertEqual(p.returncode, 65, p.stderr)
+        self.assertIn("0 succeeded, 2 failed", p.stderr)
+        rows = self.check_output(ids, set(ids))
+        self.assertEqual(rows["doc-0"]["error"]["code"], "rate_limited")
+        p = self.rig.millrace("submit", "--wait", "--tenant", "idle", TEXT, check=False)
+        self.assertEqual(p.returncode, 65)
+        self.assertRegex(p.stderr, r"rejected for now: tenant .idle. is limited to 1 tokens .*; submit it again in [0-9]+")
 
     def test_what_is_refused_before_anything_is_sent(self) -> None:
         self.write(3)

@@ -285,6 +285,13 @@ static void note_late(plant *p, uint64_t due_ms) {
     p->late_ms[p->n_late++] = p->s.now > due_ms ? p->s.now - due_ms : 0;
 }
 
+static void on_ready(void *self, uint64_t arg) {
+    plant_job *j = self;
+    (void)arg;
+    note_late(j->plant, j->e.job.due_ms);
+    enter_window(j->plant, j);
+}
+
 static void go_on(plant *p, plant_job *j) {
     const int tier = j->tier;
     if (tier >= 0 && --p->tiers[tier].held == WINDOW_JOBS / 2 && p->tiers[tier].paused)
@@ -292,9 +299,9 @@ static void go_on(plant *p, plant_job *j) {
     j->tier = -1;
     if (j->e.job.due_ms > p->s.now) {
         wait_until_due(p, j);
-    } else {
-        note_late(p, j->e.job.due_ms);
-        enter_window(p, j);
+    } else { /* to the topic of its lane */
+        const uint64_t ms = plant_commit_ms(&p->s, &p->commit) + plant_fetch_ms(&p->s);
+        sim_after(&p->s, ms, on_ready, j, 0);
     }
 }
 

@@ -45,6 +45,22 @@ TEST(both_ids_find_what_is_there_and_nothing_else) {
     mr_flights_deinit(&fl);
 }
 
+TEST(one_goes_on_under_another_job_id) {
+    mr_flights fl = {0};
+    for (int i = 0; i < 600; i++) CHECK(mr_flights_add(&fl, custom_of(i), job_of(i), 1) != NULL);
+    for (int i = 0; i < 600; i++) {
+        mr_flight *f = mr_flights_find_job(&fl, job_of(i));
+        mr_flights_set_job(&fl, f, job_of(1000 + i));
+    }
+    for (int i = 0; i < 600; i++) {
+        const mr_flight *f = mr_flights_find_job(&fl, job_of(1000 + i));
+        CHECK(mr_flights_find_job(&fl, job_of(i)) == NULL);
+        CHECK(f != NULL && f == mr_flights_find_custom(&fl, custom_of(i)));
+    }
+    CHECK_I64(fl.n, 600);
+    mr_flights_deinit(&fl);
+}
+
 TEST(what_is_to_be_done_stands_in_front) {
     mr_flights fl = {0};
     for (int i = 0; i < 5; i++) CHECK(mr_flights_add(&fl, custom_of(i), job_of(i), 0) != NULL);

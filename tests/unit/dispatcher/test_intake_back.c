@@ -6,11 +6,12 @@
 #include "dispatcher/history.h"
 #include "intake_world.h"
 
-static reader hops[MR_TIER_N];
+static reader hops[MR_TIER_N], ready[MR_PRIORITY_N];
 
 TEST(opening) {
     world_open(100, 64 << 20);
     for (int t = 0; t < MR_TIER_N; t++) reader_open(&hops[t], names.delay[t], INGRESS_PARTS);
+    for (int l = 0; l < MR_PRIORITY_N; l++) reader_open(&ready[l], names.ready[l], INGRESS_PARTS);
 }
 
 /* A job as a dispatcher released it: attempt 1, no history. */
@@ -221,6 +222,7 @@ static void produce_later(unsigned n, uint64_t wait_ms, const char *more) {
 TEST(a_long_wait_is_a_chain_of_hops) {
     static const int tiers[] = {2, 1, 0};
     static const uint64_t left_ms[] = {40000, 9000, 3500}; /* when the hop is chosen */
+    const size_t n_ready = ready[MR_PRIORITY_NORMAL].n;
     uint64_t due_ms = 0;
     mr_arena arena;
     begin_test();
@@ -240,7 +242,8 @@ TEST(a_long_wait_is_a_chain_of_hops) {
     CHECK_I64(n_queued, n_known);
     mr_intake_tick(intake, due_ms);
     CHECK_I64(mr_intake_held(intake), 0);
-    CHECK_I64(n_queued, n_known + 1);
+    read_n(&ready[MR_PRIORITY_NORMAL], n_ready + 1);
+    CHECK_I64(n_queued, n_known); /* who reads it there has a clock of its own, and waits on */
     cancel_job(10);
     expect_result(10, "cancelled", "cancelled");
     nothing_is_left();
@@ -254,6 +257,53 @@ TEST(a_short_wait_is_waited_here) {
     CHECK(queued_ms >= sent_ms + 700 - 1);
     cancel_job(11);
     expect_result(11, "cancelled", "cancelled");
+}
+
+/* Twice as many low jobs as a partition may hold come up in one partition and find no worker: the
+ * high one behind them gets its turn. */
+static void hold_up_nobody(const char *topic, unsigned first, const mr_job_spec *like) {
+    enum { LOW = 200 };
+    char id[MR_JOB_ID_LEN + 1];
+    mr_job_spec j = *like;
+    begin_test();
+    for (unsigned i = 0; i <= LOW; i++) {
+        job_id(j.job_id, first + i);
+        j.priority = i < LOW ? MR_PRIORITY_LOW : MR_PRIORITY_HIGH;
+        send_job(topic, &j);
+    }
+    wait_queued(n_known + 100 + 1); /* window_jobs low ones, and it */
+    job_id(id, first + LOW);
+    CHECK(mr_window_has_lane(window, "m", MR_PRIORITY_HIGH));
+    CHECK_I64(mr_window_len(window, MR_PRIORITY_LOW), 100);
+    for (unsigned i = 0; i <= LOW; i++) cancel_job(first + i);
+    mr_intake_tick(intake, mr_clock_wall_ms()); /* there is room for the others */
+    read_n(&results, results.n + LOW + 1);
+    nothing_is_left();
+}
+
+TEST(due_low_jobs_hold_up_no_high_one) {
+    mr_job_spec j = released(0);
+    j.due_ms = mr_clock_wall_ms() + 1500;
+    hold_up_nobody(names.delay[0], 1000, &j);
+}
+
+TEST(neither_do_low_jobs_that_go_on) {
+    const mr_job_spec j = released(0);
+    hold_up_nobody(names.attempts, 2000, &j);
+}
+
+/* Who puts a low job into the high lane's topic holds up nobody there. */
+TEST(nor_low_jobs_in_a_high_topic) {
+    begin_test();
+    for (unsigned i = 0; i < 200; i++)
+        produce_job(producer, names.jobs[MR_PRIORITY_HIGH], 3000 + i, ",\"priority\":\"low\"");
+    produce_job(producer, names.jobs[MR_PRIORITY_HIGH], 3200, ",\"priority\":\"high\"");
+    wait_queued(n_known + 100 + 1);
+    CHECK(mr_window_has_lane(window, "m", MR_PRIORITY_HIGH));
+    for (unsigned i = 0; i <= 200; i++) cancel_job(3000 + i);
+    mr_intake_tick(intake, mr_clock_wall_ms());
+    read_n(&results, results.n + 201);
+    nothing_is_left();
 }
 
 /* Memory is short, and many jobs wait for an hour: one that is due soon is held all the same. */
@@ -453,6 +503,7 @@ TEST(a_restart_finds_what_was_held) {
 
 TEST(closing) {
     for (int t = 0; t < MR_TIER_N; t++) reader_close(&hops[t]);
+    for (int l = 0; l < MR_PRIORITY_N; l++) reader_close(&ready[l]);
     world_close();
 }
 

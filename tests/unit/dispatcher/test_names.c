@@ -17,6 +17,7 @@ TEST(each_ingress_topic_is_known_again) {
     for (size_t i = 0; i < MR_INGRESS_TOPICS; i++) {
         CHECK(mr_names_ingress_of(&n, topics[i], &from));
         if (from.kind == MR_FROM_JOBS) CHECK_STR(topics[i], n.jobs[from.lane]);
+        if (from.kind == MR_FROM_READY) CHECK_STR(topics[i], n.ready[from.lane]);
         if (from.kind == MR_FROM_DELAY) CHECK_STR(topics[i], n.delay[from.tier]);
         of_kind[from.kind]++;
     }
@@ -25,6 +26,7 @@ TEST(each_ingress_topic_is_known_again) {
     CHECK_I64(of_kind[MR_FROM_ATTEMPTS], 1);
     CHECK_I64(of_kind[MR_FROM_DELAY], MR_TIER_N);
     CHECK_I64(of_kind[MR_FROM_KEYED], 1);
+    CHECK_I64(of_kind[MR_FROM_READY], MR_PRIORITY_N);
 }
 
 TEST(others_are_not) {

@@ -206,15 +206,25 @@ TEST(nonsense_in_a_heartbeat) {
     mr_placement_close(p);
 }
 
-TEST(rows_of_models_long_gone_are_used_again) {
+static bool is_waited_for(void *owner, const char *model) {
+    return strcmp(owner, model) == 0;
+}
+
+/* 64 models, each with a worker of the same name: m0 heard of at 0, m1 at 1 and so on. */
+static mr_placement *full_of_models(void) {
     mr_placement *p = NULL;
     char name[16];
     CHECK_I64(mr_placement_open(&p, 0, 1000, NULL), MR_OK);
     for (int i = 0; i < MR_MAX_MODELS; i++) {
         const part parts[] = {{0, 5}};
         snprintf(name, sizeof name, "m%d", i);
-        beat(p, name, name, 1, parts, 1, 0);
+        beat(p, name, name, 1, parts, 1, (uint64_t)i);
     }
+    return p;
+}
+
+TEST(a_new_model_takes_the_place_of_the_one_that_is_gone_for_longest) {
+    mr_placement *p = full_of_models();
     const part parts[] = {{0, 0}};
     const mr_heartbeat h = {.worker = "new",
                             .model = "new",
@@ -222,14 +232,55 @@ TEST(rows_of_models_long_gone_are_used_again) {
                             .n_parts = 1,
                             .free_slots = 1,
                             .max_slots = 2};
+    mr_placement_ask(p, is_waited_for, "m1");
     CHECK_I64(take(p, "m0", 0), 0);
-    CHECK_I64(mr_placement_report(p, &h, 100000), MR_ELIMIT);
-    CHECK_I64(mr_placement_report(p, &h, 100001), MR_OK);
+    CHECK_I64(mr_placement_report(p, &h, 1002), MR_ELIMIT); /* m2 lives */
+    CHECK_I64(mr_placement_report(p, &h, 1003), MR_OK);
     CHECK(mr_placement_knows(p, "m0")); /* a release of its is on the way */
-    CHECK(!mr_placement_knows(p, "m1"));
-    CHECK_I64(take(p, "new", 100001), 0);
+    CHECK(mr_placement_knows(p, "m1")); /* a job waits for it */
+    CHECK(!mr_placement_knows(p, "m2"));
+    CHECK_I64(take(p, "new", 1003), 0);
+    mr_placement_set(p, 0, 100000); /* who is back is not taken for a worker of the new one */
+    CHECK_I64(mr_placement_largest(p, "new", 1003), UINT32_MAX);
+    CHECK_I64(mr_placement_room(p, 1003), MR_MAX_MODELS - 2);
     mr_placement_released(p, "m0", 0, 5);
     mr_placement_failed(p, "new", 0);
+    mr_placement_close(p);
+}
+
+TEST(a_leaving_model_gives_way_at_once) {
+    mr_placement *p = full_of_models();
+    const mr_heartbeat leaving = {.worker = "m9", .model = "m9", .leaving = true},
+                       h = {.worker = "new", .model = "new"};
+    CHECK_I64(mr_placement_report(p, &h, 100), MR_ELIMIT);
+    CHECK_I64(mr_placement_report(p, &leaving, 100), MR_OK);
+    CHECK_I64(mr_placement_report(p, &h, 100), MR_OK);
+    CHECK(mr_placement_knows(p, "m8") && !mr_placement_knows(p, "m9"));
+    mr_placement_close(p);
+}
+
+TEST(a_worker_whose_row_was_given_away_loses_nothing) {
+    mr_placement *p = NULL;
+    char id[16];
+    const part parts[] = {{0, 0}};
+    CHECK_I64(mr_placement_open(&p, 2, 1000, NULL), MR_OK);
+    beat(p, "old", "m", 1, parts, 1, 0);
+    CHECK_I64(take(p, "m", 0), 0);
+    mr_placement_released(p, "m", 0, 0);
+    for (int i = 0; i < MR_MAX_WORKERS; i++) { /* the first has its row */
+        snprintf(id, sizeof id, "w%d", i);
+        beat(p, id, "m", 0, NULL, 0, 1001);
+    }
+    CHECK_I64(mr_placement_live(p, 1001), MR_MAX_WORKERS);
+    const mr_heartbeat back = {.worker = "old",
+                               .model = "m",
+                               .parts = parts,
+                               .n_parts = 1,
+                               .free_slots = 1,
+                               .max_slots = 2};
+    CHECK_I64(mr_placement_report(p, &back, 1002), MR_ELIMIT); /* all of them live */
+    CHECK_I64(mr_placement_report(p, &back, 2002), MR_OK);
+    CHECK_I64(mr_placement_room(p, 2002), 2); /* of three one is taken */
     mr_placement_close(p);
 }
 

@@ -2,7 +2,7 @@
  * theirs, once; a job for nobody, or for no record, is answered, early when it can be known and
  * late when it cannot; one that must wait for a certain worker holds up nobody else, and can be
  * ended meanwhile. Method: the rules of names on entries made by hand; then intake, window and
- * committer on the embedded broker, with heartbeats by hand, jobs that go on put into attempts, a
+ * committer on the embedded broker, with heartbeats by hand, jobs that go on put into ready, a
  * reader of the work topic, and a second member of the group that comes and goes. */
 #include "dispatcher/release.h"
 
@@ -285,8 +285,8 @@ static void v_has_no_room(uint32_t holds) {
     mr_release_heartbeat(release, &h, mr_clock_mono_ms());
 }
 
-/* A job that has come back from worker `last` (NULL: none) and goes on, in a partition of attempts.
- */
+/* A job that has come back from worker `last` (NULL: none) and waits for its turn again, in a
+ * partition of ready. */
 static void go_on(unsigned n, int32_t partition, const char *last, uint32_t need_tokens,
                   uint64_t expires_ms) {
     const mr_past past = {1, MR_ATTEMPT_OOM, last ? last : "", "", 1};
@@ -308,7 +308,8 @@ static void go_on(unsigned n, int32_t partition, const char *last, uint32_t need
     j.n_history = last ? 1 : 0;
     mr_arena_init(&arena, 0);
     CHECK_I64(mr_codec_job_encode(&j, MR_FORMAT_MSGPACK, true, &arena, &bytes, &len), MR_OK);
-    produce_to(producer, names.attempts, partition, "application/msgpack", bytes, len);
+    produce_to(producer, names.ready[MR_PRIORITY_NORMAL], partition, "application/msgpack", bytes,
+               len);
     mr_arena_drop(&arena);
 }
 
@@ -578,7 +579,7 @@ static bool has_all(void *arg) {
 /* Jobs of partitions that go are dropped, those set aside, too, and those that stay are read again;
  * when the partitions come back so do their jobs, and each is released once. */
 TEST(partitions_go_and_come_back) {
-    const char *topics[] = {names.jobs[0], names.jobs[1], names.jobs[2], names.attempts, NULL};
+    const char *topics[] = {names.jobs[1], names.ready[1], NULL};
     const size_t n = 40, all = n + PARTS;
     size_t n_all = all, n_other = 0, before = work.n;
     mr_kafka_consumer *other = NULL;
@@ -642,6 +643,29 @@ TEST(a_release_into_the_void_stops_nobody) {
     read_n(&work, before + 1);
     CHECK_I64(mr_parts_pending(mr_commit_parts(commit)),
               1); /* tried again; its offset stays open */
+}
+
+/* Models come and go, 64 of them; one that a job waits for is kept, and so is the job. */
+TEST(a_model_that_a_job_waits_for_does_not_give_way) {
+    const uint64_t now_ms = mr_clock_mono_ms(), later_ms = now_ms + 60001;
+    const size_t queued = n_queued;
+    char name[16];
+    beat(release, "waited", "waited", 0, NULL, 0, now_ms);
+    beat(release, "other", "other", 0, NULL, 0, now_ms + 1);
+    produce_job(producer, names.jobs[1], 900, ",\"model\":\"waited\"");
+    wait_queued(queued + 1);
+    for (int i = 0; i < MR_MAX_MODELS - 2; i++) { /* with m there is one too many */
+        snprintf(name, sizeof name, "x%d", i);
+        beat(release, name, name, 0, NULL, 0, later_ms + 1);
+    }
+    CHECK(!mr_placement_knows(mr_release_placement(release), "other")); /* no job is */
+    mr_release_sweep(release, later_ms + 1);
+    CHECK(mr_placement_knows(mr_release_placement(release), "waited"));
+    CHECK(mr_window_has(window, "waited"));
+    char id[MR_JOB_ID_LEN + 1];
+    job_id(id, 900);
+    mr_intake_cancel(intake, id);
+    expect_result(900, "\"cancelled\"", "");
 }
 
 TEST(closing_with_a_release_on_its_way) {
