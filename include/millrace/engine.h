@@ -35,6 +35,8 @@ typedef struct mr_engine_options {
                             * "cuda:1" */
     float gpu_memory;      /* part of the GPU's free memory to take; 0: 0.9 */
     const char *chat_template; /* NULL: recognise */
+    const char *kv_type;   /* of keys and values in the cache: NULL or "f16"; "q8_0", a little more than
+                            * half the memory, on the processor only */
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
 } mr_engine_options;
 
@@ -91,6 +93,7 @@ const char *mr_engine_device(const mr_engine *e, const char **why);
 /* The GPU's place on the PCI bus, "00000000:1b:00.0"; NULL: it computes on the processor. */
 const char *mr_engine_pci(const mr_engine *e);
 int mr_engine_n_threads(const mr_engine *e);
+const char *mr_engine_kv_type(const mr_engine *e);
 size_t mr_engine_kv_bytes(const mr_engine *e);
 
 /* Start a sequence. tokens[n] is copied; nothing is computed yet. n_generated: how many of the last
