@@ -421,7 +421,7 @@ static int run_bench(const mr_args *a) {
     return st == MR_OK ? EX_OK : mr_cli_fail(a, &err);
 }
 
-static const char *const isas[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
+static const char *const isas[] = {"auto", "ref", "avx2", "avxvnni", "avx512", "amx", NULL};
 static const char *const kv_types[] = {"f16", "q8_0", NULL};
 
 static const mr_opt options[] = {

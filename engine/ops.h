@@ -73,7 +73,7 @@ typedef struct mr_attn_args { /* rows of a sequence that follow each other, head
 #define MR_EXP_RUN 1024 /* values */
 
 typedef struct mr_ops {
-    const char *name; /* "ref", "avx2", "avx512", "amx" */
+    const char *name; /* "ref", "avx2", "avxvnni", "avx512", "amx" */
 
     bool reads_tiles; /* matmul wants w->tiles, not w->data */
     /* Rounds n_tok <= MR_TILE inputs of 32 n_blocks columns to 8 bits: out[n_blocks]. Lanes of
@@ -119,7 +119,8 @@ typedef struct mr_ops {
 
 size_t mr_attn_scratch(uint32_t n_rows, uint32_t group, uint32_t d_head);
 
-/* isa: NULL or "auto", "ref", "avx2", "avx512", "amx". NULL: this machine or build lacks it. */
+/* isa: NULL or "auto", "ref", "avx2", "avxvnni", "avx512", "amx". NULL: this machine or build lacks
+ * it. */
 const mr_ops *mr_ops_pick(const char *isa);
 
 /* Quantizers of `model synth` and the tests (plain C, round to nearest): n values -> row bytes. */

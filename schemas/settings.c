@@ -110,8 +110,8 @@ static const char *fits_compat(const char *text) {
 }
 
 static const char *fits_isa(const char *text) {
-    static const char *const names[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
-    return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avx512, amx";
+    static const char *const names[] = {"auto", "ref", "avx2", "avxvnni", "avx512", "amx", NULL};
+    return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avxvnni, avx512, amx";
 }
 
 static const char *fits_kv_type(const char *text) {
@@ -306,7 +306,8 @@ const mr_setting mr_setting_rows[] = {
     LIVE(step_timeout_ms, WRK, 60000, 1000, 3600000,
         "an engine step that takes longer ends the process, to be started again"),
     INT(max_deaths, WRK, 3, 1, 15, "workers that may die with the same job; then it is a dead letter"),
-    TEXT(isa, WRK, "auto", fits_isa, "kernels of the processor: auto, ref, avx2, avx512 or amx"),
+    TEXT(isa, WRK, "auto", fits_isa,
+         "kernels of the processor: auto, ref, avx2, avxvnni, avx512 or amx"),
     TEXT(device, WRK, "auto", fits_device,
          "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N"),
     INT(gpu_memory_percent, WRK, 90, 1, 100, "part of the GPU's free memory to take at start"),

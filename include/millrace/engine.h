@@ -30,7 +30,8 @@ typedef struct mr_engine_options {
                             * on a GPU at most what fits */
     uint32_t max_seqs;     /* 0: 32 */
     uint32_t max_step_tokens; /* rows of one step, prompt chunks and single tokens; 0: 512 */
-    const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512", "amx" */
+    const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avxvnni", "avx512",
+                            * "amx" */
     const char *device;    /* NULL or "auto": a GPU if there is one and isa is NULL; "cpu", "cuda",
                             * "cuda:1" */
     float gpu_memory;      /* part of the GPU's free memory to take; 0: 0.9 */

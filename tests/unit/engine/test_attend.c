@@ -112,6 +112,7 @@ TEST(cuts_do_not_show) {
     check_isa("ref", MR_KV_F16);
     for (mr_kv_type type = MR_KV_F16; type <= MR_KV_Q8_0; type++) {
         check_isa("avx2", type);
+        check_isa("avxvnni", type);
         check_isa("avx512", type);
     }
 }
