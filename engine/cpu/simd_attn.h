@@ -141,9 +141,8 @@ INLINE void value_tile(const attn_tile *s, uint32_t d, uint32_t i0, uint32_t i1,
         for (uint32_t i = 0; i < MR_KV_BLOCK_LEN; i += LANES)
             v_store(scale + i, v_f16(scales_of(s, v, d, i)));
     }
-    for (uint32_t i = i0; i < i1; i++, later += line_of(type)) {
-        const size_t from = (size_t)(i % MR_KV_BLOCK_LEN) * s->d_head + d;
-
+    size_t from = (size_t)in * s->d_head + d;
+    for (uint32_t i = i0; i < i1; i++, from += s->d_head, later += line_of(type)) {
         __builtin_prefetch(later, 0, TO_L2);
         UNROLL
         for (int j = 0; j < n_vec; j++) { /* behind bytes lie scales: 16 may be read, n are used */
