@@ -2,6 +2,8 @@
  * Method: small pools; every value of every position is written with its own number and read back.
  */
 #include <math.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "engine/kv.h"
 #include "engine/memory.h"
@@ -306,6 +308,37 @@ TEST(available_memory_is_a_plausible_number) {
     const uint64_t bytes = mr_memory_available();
 
     CHECK(bytes > 16u << 20); /* or this test could not run */
+}
+
+TEST(lists_of_nodes_are_read) {
+    CHECK_I64(mr_memory_nodes_of("0\n"), 1);
+    CHECK_I64(mr_memory_nodes_of("0-1"), 3);
+    CHECK_I64(mr_memory_nodes_of("0-1,4,6-7\n"), 0xd3);
+    CHECK(mr_memory_nodes_of("63") == (uint64_t)1 << 63);
+    CHECK_I64(mr_memory_nodes_of(""), 0);
+    CHECK_I64(mr_memory_nodes_of("64"), 0);
+    CHECK_I64(mr_memory_nodes_of("1-0"), 0);
+    CHECK_I64(mr_memory_nodes_of("0-"), 0);
+    CHECK_I64(mr_memory_nodes_of("0,"), 0);
+    CHECK_I64(mr_memory_nodes_of("0 1"), 0);
+    CHECK(mr_memory_nodes() < 2 || mr_memory_nodes() & 1);
+}
+
+/* What the kernel is asked for: of nodes that this machine lacks it takes those that there are. */
+TEST(pages_are_dealt_out_to_several_nodes_only) {
+    const size_t bytes = 1 << 20;
+    uint8_t *p = mr_pages_map(bytes);
+    int policy = -1;
+
+    CHECK(!mr_pages_interleave(p, bytes, 0));
+    CHECK(!mr_pages_interleave(p, bytes, 1));
+    if (mr_pages_interleave(p, bytes, 3) &&
+        syscall(SYS_get_mempolicy, &policy, NULL, 0, p, 2 /* MPOL_F_ADDR */) == 0)
+        CHECK_I64(policy & 0xff, 3); /* MPOL_INTERLEAVE */
+    else
+        print_message("the kernel takes no policy for node 1, or has none\n");
+    memset(p, 1, bytes);
+    mr_pages_unmap(p, bytes);
 }
 
 MR_TEST_MAIN
