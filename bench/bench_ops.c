@@ -1,6 +1,6 @@
 /* bench_ops.c - speed of the kernels on one thread, one JSON line per case.
  *
- *   bench_ops [--isa auto|ref|avx2|avx512|amx] [--type NAME] [--tokens N] [--mib N] [--reps N]
+ *   bench_ops [--isa auto|ref|avx2|avxvnni|avx512|amx] [--type NAME] [--tokens N] [--mib N] [--reps N]
  *
  * matmul: N MiB of f32-equivalent weights as a matrix of COLS columns, packed, given to the op in
  * ranges of RANGE_ROWS as a step does, so weights come from memory when N is beyond the caches.
@@ -187,30 +187,52 @@ typedef struct attn_case {
     mr_attn_args a;
 } attn_case;
 
-static void run_attn(void *arg) {
-    attn_case c = *(const attn_case *)arg;
-    for (c.a.kv_head = 0; c.a.kv_head < c.a.n_kv_head; c.a.kv_head++) c.o->attn(&c.a);
-}
-
 typedef struct attn_shape {
     uint32_t n_head, n_kv_head, d_head;
 } attn_shape;
 
+/* A cache of one layer, every position alike. */
+static uint8_t *fill_cache(const mr_ops *o, const attn_shape *s, mr_kv_type type,
+                           uint32_t n_blocks) {
+    const size_t head_bytes = 2 * mr_kv_half(type, s->d_head), n_heads = n_blocks * s->n_kv_head;
+    uint8_t *kv = alloc_or_die(n_heads * head_bytes);
+    void *scratch = alloc_or_die(2 * s->d_head);
+    float *x = values(s->d_head);
+
+    for (uint32_t i = 0; i < MR_KV_BLOCK_LEN; i++)
+        mr_kv_write(kv, type, o, i, x, x, s->d_head, scratch);
+    for (size_t i = 1; i < n_heads; i++) memcpy(kv + i * head_bytes, kv, head_bytes);
+    free(scratch);
+    free(x);
+    return kv;
+}
+
+static void run_attn(void *arg) {
+    attn_case c = *(const attn_case *)arg;
+    const uint8_t *kv = c.a.kv;
+
+    for (c.a.kv_head = 0; c.a.kv_head < c.a.n_kv_head; c.a.kv_head++) {
+        c.a.kv = kv + 2 * c.a.kv_head * mr_kv_half(c.a.kv_type, c.a.d_head);
+        c.o->attn(&c.a);
+    }
+}
+
 /* n_rows rows behind len positions: one, as in decode, or a block of a prompt. */
-static void bench_attn(const mr_ops *o, const attn_shape *s, uint32_t len, uint32_t n_rows,
-                       int reps) {
+static void bench_attn(const mr_ops *o, const attn_shape *s, mr_kv_type type, uint32_t len,
+                       uint32_t n_rows, int reps) {
     const uint32_t n_blocks = (len + n_rows + MR_KV_BLOCK_LEN - 1) / MR_KV_BLOCK_LEN;
-    const size_t n = (size_t)n_blocks * s->n_kv_head * MR_KV_BLOCK_LEN * s->d_head;
+    const size_t block_bytes = 2 * s->n_kv_head * mr_kv_half(type, s->d_head);
     const size_t n_query = (size_t)n_rows * s->n_head;
     const uint32_t group = s->n_head / s->n_kv_head;
-    float *x = values(n), *q = values(n_query * s->d_head);
-    mr_f16 *kv = alloc_or_die(2 * n * sizeof *kv);
+    float *q = values(n_query * s->d_head);
+    uint8_t *kv = fill_cache(o, s, type, n_blocks);
     int32_t *table = alloc_or_die(n_blocks * sizeof *table);
     attn_case c = {o,
                    {.part = alloc_or_die(n_query * MR_ATTN_RECORD(s->d_head) * sizeof(float)),
                     .q = q,
-                    .k = kv,
-                    .v = kv + n,
+                    .kv = kv,
+                    .block_bytes = block_bytes,
+                    .kv_type = type,
                     .table = table,
                     .pos = len,
                     .n_rows = n_rows,
@@ -222,16 +244,14 @@ static void bench_attn(const mr_ops *o, const attn_shape *s, uint32_t len, uint3
                     .scale = 0.088f,
                     .scratch = alloc_or_die(mr_attn_scratch(n_rows, group, s->d_head) * 4)}};
 
-    o->to_f16(kv, x, n);
-    o->to_f16(kv + n, x, n);
     for (uint32_t b = 0; b < n_blocks; b++) table[b] = (int32_t)(n_blocks - 1 - b);
     const timing t = measure(run_attn, &c, reps);
-    printf("{\"bench\":\"attn\",\"isa\":\"%s\",\"heads\":\"%u/%u x %u\",\"len\":%u,\"rows\":%u,"
-           "\"us\":%.1f,\"kv_gbs\":%.2f,\"gflops\":%.1f}\n",
-           o->name, s->n_head, s->n_kv_head, s->d_head, len, n_rows, t.median_s * 1e6,
-           2.0 * (double)n * sizeof *kv / t.median_s / 1e9,
-           4.0 * len * (double)n_query * s->d_head / t.median_s / 1e9);
-    free(x);
+    printf(
+        "{\"bench\":\"attn\",\"isa\":\"%s\",\"heads\":\"%u/%u x %u\",\"kv_type\":\"%s\",\"len\":%u,"
+        "\"rows\":%u,\"us\":%.1f,\"kv_gbs\":%.2f,\"gflops\":%.1f}\n",
+        o->name, s->n_head, s->n_kv_head, s->d_head, mr_kv_type_name(type), len, n_rows,
+        t.median_s * 1e6, (double)(n_blocks * block_bytes) / t.median_s / 1e9,
+        4.0 * len * (double)n_query * s->d_head / t.median_s / 1e9);
     free(q);
     free(kv);
     free(table);
@@ -244,10 +264,11 @@ static void bench_all_attn(const mr_ops *o, int reps) {
     static const uint32_t lens[] = {64, 1024, 8192};
 
     for (size_t i = 0; i < MR_COUNT(shapes); i++)
-        for (size_t k = 0; k < MR_COUNT(lens); k++) {
-            bench_attn(o, &shapes[i], lens[k], 1, reps);
-            bench_attn(o, &shapes[i], lens[k], 16, reps);
-        }
+        for (size_t k = 0; k < MR_COUNT(lens); k++)
+            for (mr_kv_type type = MR_KV_F16; type <= MR_KV_Q8_0; type++) {
+                bench_attn(o, &shapes[i], type, lens[k], 1, reps);
+                bench_attn(o, &shapes[i], type, lens[k], 16, reps);
+            }
 }
 
 /* only: of this type of weights; NULL: everything. n_tok: this batch; 0: several. */
@@ -298,7 +319,7 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--reps") == 0)
             reps = number(value, 1, MAX_REPS);
         else {
-            fprintf(stderr, "usage: bench_ops [--isa auto|ref|avx2|avx512|amx] [--type NAME] "
+            fprintf(stderr, "usage: bench_ops [--isa auto|ref|avx2|avxvnni|avx512|amx] [--type NAME] "
                             "[--tokens N] [--mib N] [--reps N]\n");
             return 64;
         }

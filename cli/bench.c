@@ -214,12 +214,12 @@ static double layer_ops(const mr_model *m) {
 /* What a step with one sequence reads: weights, of the embedding one row, keys and values. */
 static double decode_bytes(const bench *b) {
     const mr_model *m = mr_engine_model(b->e);
-    const mr_hparams *hp = &m->hp;
     const double embedding = m->tied ? 0 : (double)m->tok_embd.rows * (double)m->tok_embd.row_bytes;
     const double context = (double)(b->ctx > 0 ? b->ctx : b->pp) + (double)b->tg / 2;
 
     return (double)m->weight_bytes - embedding +
-           context * 2 * sizeof(uint16_t) * hp->n_layer * hp->n_kv_head * hp->d_head;
+           context * (double)mr_engine_kv_bytes(b->e) /
+               ((double)mr_engine_kv_blocks_total(b->e) * mr_engine_block_len(b->e));
 }
 
 /* Of 8-bit products that of vectors, whatever the kernels are: tiles may pass it. */
@@ -287,7 +287,8 @@ static void print_json(const bench *b, uint32_t batch, const rates *r) {
     printf(",\"repeat\":%zu,\"threads\":%d,\"isa\":\"%s\",\"device\":", n,
            mr_engine_n_threads(b->e), mr_engine_isa(b->e));
     mr_cli_json_string(stdout, device, strlen(device));
-    printf(",\"type\":\"%s\",\"model\":", weight_type(b));
+    printf(",\"type\":\"%s\",\"kv_type\":\"%s\",\"model\":", weight_type(b),
+           mr_engine_kv_type(b->e));
     mr_cli_json_string(stdout, model, strlen(model));
     printf("}\n");
     fflush(stdout);
@@ -409,7 +410,8 @@ static int run_bench(const mr_args *a) {
                                    .max_seqs = (uint32_t)b.max_batch,
                                    .max_step_tokens = (uint32_t)step_tokens,
                                    .device = mr_args_get(a, "device"),
-                                   .isa = mr_args_get(a, "isa")};
+                                   .isa = mr_args_get(a, "isa"),
+                                   .kv_type = mr_args_get(a, "kv-type")};
     const mr_status st = run_all(&b, &opt, mr_args_flag(a, "json"), &err);
     free(b.prompt);
     free(b.items);
@@ -419,7 +421,8 @@ static int run_bench(const mr_args *a) {
     return st == MR_OK ? EX_OK : mr_cli_fail(a, &err);
 }
 
-static const char *const isas[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
+static const char *const isas[] = {"auto", "ref", "avx2", "avxvnni", "avx512", "amx", NULL};
+static const char *const kv_types[] = {"f16", "q8_0", NULL};
 
 static const mr_opt options[] = {
     {"model", 'm', "FILE", NULL, "model, a GGUF file", NULL},
@@ -434,6 +437,8 @@ static const mr_opt options[] = {
     {"device", 0, "NAME", "auto",
      "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
+    {"kv-type", 0, "NAME", "f16", "keys and values in the cache; q8_0: on the processor only",
+     kv_types},
     {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",
      NULL},
     {"json", 0, NULL, NULL, "one JSON line per batch size", NULL},

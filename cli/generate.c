@@ -424,7 +424,7 @@ static int run_generate(const mr_args *a) {
     return rc;
 }
 
-static const char *const isas[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
+static const char *const isas[] = {"auto", "ref", "avx2", "avxvnni", "avx512", "amx", NULL};
 
 static const mr_opt options[] = {
     {"model", 'm', "FILE", NULL, "model, a GGUF file", NULL},

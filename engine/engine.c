@@ -73,6 +73,7 @@ struct mr_engine {
     int32_t *eog;
     size_t n_eog;
     uint32_t n_ctx, n_vocab, kv_tokens, max_seqs, max_step_tokens;
+    mr_kv_type kv_type;
     bool keeps_prefixes;
 
     seq *seqs; /* [max_seqs] */
@@ -114,6 +115,8 @@ static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *
                        MAX_THREADS);
 
     e->keeps_prefixes = !opt->no_prefix_cache;
+    if (opt->kv_type && !mr_kv_type_parse(opt->kv_type, &e->kv_type))
+        return mr_fail(err, MR_EINVAL, "kv_type: \"%s\" is neither f16 nor q8_0", opt->kv_type);
 
     /* Each sequence takes whole blocks. */
     const uint64_t all = (uint64_t)e->max_seqs * mr_kv_blocks_for(e->n_ctx) * MR_KV_BLOCK_LEN;
@@ -133,7 +136,8 @@ static mr_status check_memory(const mr_engine *e, const char *path, mr_err *err)
     const mr_room room = room_of(e);
     const uint64_t free_bytes = mr_memory_available();
     const uint64_t kv =
-        mr_kv_bytes_for(hp->n_layer, hp->n_kv_head, hp->d_head, mr_kv_blocks_for(e->kv_tokens));
+        mr_kv_bytes_for(e->kv_type, hp->n_layer, hp->n_kv_head, hp->d_head,
+                        mr_kv_blocks_for(e->kv_tokens));
     const uint64_t work = (uint64_t)e->max_seqs * e->n_vocab * sizeof(float) +
                           mr_cpu_backend_bytes(e->model, &room, mr_pool_size(e->pool));
     const uint64_t need = e->model->weight_bytes + kv + work;
@@ -205,8 +209,12 @@ static mr_status pick_device(mr_engine *e, const mr_engine_options *opt, mr_err 
 
     if (any && !is_auto(opt->isa)) return MR_OK; /* who names its kernels wants the processor */
     const mr_status st = mr_device_pick(&e->device, opt->device, &e->no_gpu);
-    if (st == MR_OK || (st == MR_EUNAVAIL && any)) return MR_OK;
-    return mr_fail(err, st, "%s", e->no_gpu.text);
+    if (st == MR_EUNAVAIL && any) return MR_OK;
+    if (st != MR_OK) return mr_fail(err, st, "%s", e->no_gpu.text);
+    if (!e->device || e->kv_type == MR_KV_F16) return MR_OK;
+    return mr_fail(err, MR_EUNSUPPORTED,
+                   "kv_type: %s was asked for, a GPU takes f16 only; take that, or device cpu",
+                   mr_kv_type_name(e->kv_type));
 }
 
 /* Everything that is read from the file or the machine; nothing large is reserved. */
@@ -234,7 +242,7 @@ static mr_status open_on_cpu(mr_engine *e, const char *path, mr_err *err) {
 
     if (st == MR_OK && e->ops->reads_tiles) st = mr_model_pack(e->model, e->pool, err);
     if (st == MR_OK)
-        st = mr_kv_init(&e->kv, hp->n_layer, hp->n_kv_head, hp->d_head,
+        st = mr_kv_init(&e->kv, e->kv_type, hp->n_layer, hp->n_kv_head, hp->d_head,
                         mr_kv_blocks_for(e->kv_tokens), err);
     if (st != MR_OK) return st;
     return mr_cpu_backend_open(&e->backend, e->model, e->ops, e->pool, &e->kv, &room, err);
@@ -333,6 +341,9 @@ const char *mr_engine_pci(const mr_engine *e) {
 }
 int mr_engine_n_threads(const mr_engine *e) {
     return mr_pool_size(e->pool);
+}
+const char *mr_engine_kv_type(const mr_engine *e) {
+    return mr_kv_type_name(e->kv_type);
 }
 size_t mr_engine_kv_bytes(const mr_engine *e) {
     return e->kv.bytes;

@@ -25,8 +25,9 @@
 
 #define NONE (-1)
 
-uint64_t mr_kv_bytes_for(uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head, uint32_t n_block) {
-    return 2 * sizeof(mr_f16) * (uint64_t)n_layer * n_kv_head * d_head * n_block * MR_KV_BLOCK_LEN;
+uint64_t mr_kv_bytes_for(mr_kv_type type, uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head,
+                         uint32_t n_block) {
+    return 2 * mr_kv_half(type, d_head) * (uint64_t)n_layer * n_kv_head * n_block;
 }
 
 uint32_t mr_kv_blocks_for(size_t n_tokens) {
@@ -43,8 +44,7 @@ mr_status mr_kv_init_lists(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint
     kv->n_layer = n_layer;
     kv->n_kv_head = n_kv_head;
     kv->d_head = d_head;
-    kv->layer_values = (size_t)n_block * n_kv_head * MR_KV_BLOCK_LEN * d_head;
-    kv->bytes = mr_kv_bytes_for(n_layer, n_kv_head, d_head, n_block);
+    kv->bytes = mr_kv_bytes_for(MR_KV_F16, n_layer, n_kv_head, d_head, n_block);
     for (kv->n_buckets = 1; kv->n_buckets < n_block;) kv->n_buckets *= 2;
     kv->empty = malloc(n_block * sizeof *kv->empty);
     kv->blocks = calloc(n_block, sizeof *kv->blocks);
@@ -63,24 +63,27 @@ mr_status mr_kv_init_lists(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint
     return MR_OK;
 }
 
-mr_status mr_kv_init(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head,
-                     uint32_t n_block, mr_err *err) {
+mr_status mr_kv_init(mr_kv *kv, mr_kv_type type, uint32_t n_layer, uint32_t n_kv_head,
+                     uint32_t d_head, uint32_t n_block, mr_err *err) {
     const mr_status st = mr_kv_init_lists(kv, n_layer, n_kv_head, d_head, n_block, err);
 
     if (st != MR_OK) return st;
-    kv->k = mr_pages_map(kv->bytes);
-    if (!kv->k) {
+    kv->type = type;
+    kv->head_bytes = 2 * mr_kv_half(type, d_head);
+    kv->block_bytes = n_kv_head * kv->head_bytes;
+    kv->bytes = mr_kv_bytes_for(type, n_layer, n_kv_head, d_head, n_block);
+    kv->data = mr_pages_map(kv->bytes);
+    if (!kv->data) {
         mr_fail(err, MR_ENOMEM, "kv cache: cannot reserve %zu MiB for %u tokens", kv->bytes >> 20,
                 n_block * MR_KV_BLOCK_LEN);
         mr_kv_deinit(kv);
         return MR_ENOMEM;
     }
-    kv->v = kv->k + n_layer * kv->layer_values;
     return MR_OK;
 }
 
 void mr_kv_deinit(mr_kv *kv) {
-    mr_pages_unmap(kv->k, kv->bytes);
+    mr_pages_unmap(kv->data, kv->bytes);
     free(kv->buckets);
     free(kv->blocks);
     free(kv->empty);
@@ -220,15 +223,10 @@ void mr_kv_make_known(mr_kv *kv, uint64_t salt, const int32_t *tokens, int32_t *
 }
 
 void mr_kv_put(const mr_kv *kv, const mr_ops *ops, uint32_t layer, const int32_t *table,
-               uint32_t pos, const float *k, const float *v, mr_f16 *scratch) {
-    const uint32_t d_head = kv->d_head, in = pos % MR_KV_BLOCK_LEN;
+               uint32_t pos, const float *k, const float *v, void *scratch) {
+    const size_t block = (size_t)table[pos / MR_KV_BLOCK_LEN], d_head = kv->d_head;
 
-    for (uint32_t h = 0; h < kv->n_kv_head; h++) {
-        const size_t at = mr_kv_at(kv, table, pos, h);
-        mr_f16 *key = mr_kv_k(kv, layer) + at + in;
-
-        ops->to_f16(scratch, k + (size_t)h * d_head, d_head);
-        for (uint32_t d = 0; d < d_head; d++) key[d * MR_KV_BLOCK_LEN] = scratch[d];
-        ops->to_f16(mr_kv_v(kv, layer) + at + in * d_head, v + (size_t)h * d_head, d_head);
-    }
+    for (uint32_t h = 0; h < kv->n_kv_head; h++)
+        mr_kv_write(mr_kv_at(kv, layer, block, h), kv->type, ops, pos % MR_KV_BLOCK_LEN,
+                    k + h * d_head, v + h * d_head, d_head, scratch);
 }

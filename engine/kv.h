@@ -1,11 +1,10 @@
 /* kv.h - keys and values of all sequences, in blocks that any sequence can take, and equal ones
  * share.
  *
- * Memory, f16, per layer: keys [n_block, n_kv_head, d_head, block_len], so that 16 positions are
- * one vector when scores are made; values [n_block, n_kv_head, block_len, d_head]. A sequence's
- * block table lists its blocks in order of position; one number stands for the same block in every
- * layer. After Kwon 2023, "PagedAttention", sec. 4.1. Owner: caller, init to deinit. Thread: one;
- * blocks are written by whoever computes the rows. */
+ * Memory: [n_layer, n_block, n_kv_head] of what kv_form.h describes. A sequence's block table lists
+ * its blocks in order of position; one number stands for the same block in every layer. After Kwon
+ * 2023, "PagedAttention", sec. 4.1. Owner: caller, init to deinit. Thread: one; blocks are written
+ * by whoever computes the rows. */
 #ifndef MR_ENGINE_KV_H
 #define MR_ENGINE_KV_H
 
@@ -27,9 +26,11 @@ typedef struct mr_kv_block {
 #define MR_KV_UNKNOWN (-2)
 
 typedef struct mr_kv {
-    mr_f16 *k, *v;       /* [n_layer] of the above */
-    size_t layer_values; /* values of one layer, keys or values */
-    size_t bytes;        /* of k and v together */
+    mr_kv_type type;
+    uint8_t *data;      /* NULL: a device has it */
+    size_t head_bytes;  /* of one head in one block */
+    size_t block_bytes; /* of one block in one layer */
+    size_t bytes;
     uint32_t n_layer, n_kv_head, d_head;
     uint32_t n_block;
     mr_kv_block *blocks;      /* [n_block] */
@@ -41,15 +42,16 @@ typedef struct mr_kv {
 } mr_kv;
 
 /* Reserves n_block blocks; MR_ENOMEM names the size. _lists: who holds which block, and no memory
- * for keys and values: a device has it. */
-mr_status mr_kv_init(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head,
-                     uint32_t n_block, mr_err *err);
+ * for keys and values: a device has it, as f16. */
+mr_status mr_kv_init(mr_kv *kv, mr_kv_type type, uint32_t n_layer, uint32_t n_kv_head,
+                     uint32_t d_head, uint32_t n_block, mr_err *err);
 mr_status mr_kv_init_lists(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head,
                            uint32_t n_block, mr_err *err);
 void mr_kv_deinit(mr_kv *kv); /* zeroed or half-made is allowed */
 
 /* Bytes of a cache of n_block blocks. */
-uint64_t mr_kv_bytes_for(uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head, uint32_t n_block);
+uint64_t mr_kv_bytes_for(mr_kv_type type, uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head,
+                         uint32_t n_block);
 /* Blocks that hold n_tokens positions. */
 uint32_t mr_kv_blocks_for(size_t n_tokens);
 /* Blocks that take would find: empty ones and idle ones. */
@@ -69,22 +71,14 @@ uint32_t mr_kv_find(mr_kv *kv, uint64_t salt, const int32_t *tokens, uint32_t n,
  * that and its own is given back. */
 void mr_kv_make_known(mr_kv *kv, uint64_t salt, const int32_t *tokens, int32_t *table, uint32_t i);
 
-/* Keys and values [n_kv_head, d_head] of one position. scratch: d_head values. */
+/* Keys and values [n_kv_head, d_head] of one position. scratch: d_head values of f16. */
 void mr_kv_put(const mr_kv *kv, const mr_ops *ops, uint32_t layer, const int32_t *table,
-               uint32_t pos, const float *k, const float *v, mr_f16 *scratch);
+               uint32_t pos, const float *k, const float *v, void *scratch);
 
-static inline mr_f16 *mr_kv_k(const mr_kv *kv, uint32_t layer) {
-    return kv->k + layer * kv->layer_values;
-}
-static inline mr_f16 *mr_kv_v(const mr_kv *kv, uint32_t layer) {
-    return kv->v + layer * kv->layer_values;
-}
-/* Index of the first value of one head in the block that holds a position, within a layer: key d of
- * position pos is d * MR_KV_BLOCK_LEN + pos % MR_KV_BLOCK_LEN further. */
-static inline size_t mr_kv_at(const mr_kv *kv, const int32_t *table, uint32_t pos, uint32_t head) {
-    const size_t block = (size_t)table[pos / MR_KV_BLOCK_LEN];
-
-    return (block * kv->n_kv_head + head) * MR_KV_BLOCK_LEN * kv->d_head;
+/* One head of a block. */
+static inline uint8_t *mr_kv_at(const mr_kv *kv, uint32_t layer, size_t block, uint32_t head) {
+    return kv->data + (layer * (size_t)kv->n_block + block) * kv->block_bytes +
+           head * kv->head_bytes;
 }
 
 #endif

@@ -320,6 +320,7 @@ mr_status mr_model_pack(mr_model *m, mr_pool *pool, mr_err *err) {
     if (!at)
         return mr_fail(err, MR_ENOMEM, "gguf %s: no memory for %zu MiB of weights",
                        mr_gguf_label(m->gguf), bytes >> 20);
+    (void)mr_pages_interleave(at, bytes, mr_memory_nodes());
     m->tiles = at;
     m->tiles_bytes = bytes;
     for (size_t i = 0; (w = matrix_at(m, i)); i++) {

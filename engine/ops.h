@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/kv_form.h"
 #include "engine/model.h"
 
 typedef uint16_t mr_f16; /* IEEE binary16 bits */
@@ -48,8 +49,7 @@ typedef struct mr_input { /* of a product: what of it the weights' type needs */
     size_t n_blocks;
 } mr_input;
 
-#define MR_KV_BLOCK_LEN 32  /* positions of a block of the cache */
-#define MR_ATTN_SPAN    256 /* positions that attention sums up at once: whole blocks */
+#define MR_ATTN_SPAN 256 /* positions that attention sums up at once: whole blocks */
 
 /* A record is one (row, head) summed over some spans: sum of e^(score - max) v, [d_head]; max; sum
  * of e^(score - max). */
@@ -59,8 +59,9 @@ typedef struct mr_attn_args { /* rows of a sequence that follow each other, head
     float *part;              /* [n_rows, n_head / n_kv_head] records: of all spans together, or */
     size_t step;              /* > 0: of the first span, those of the next one step further */
     const float *q;           /* [n_rows, n_head, d_head], rotated */
-    const mr_f16 *k;          /* [n_block, n_kv_head, d_head, MR_KV_BLOCK_LEN] of one layer */
-    const mr_f16 *v;          /* [n_block, n_kv_head, MR_KV_BLOCK_LEN, d_head] */
+    const uint8_t *kv;        /* the key head in block 0 of one layer, kv_form.h */
+    size_t block_bytes;       /* from there to the same head in the next block */
+    mr_kv_type kv_type;
     const int32_t *table;     /* block numbers in order of position */
     uint32_t pos, n_rows;     /* row i is at pos + i and attends to 0 .. pos + i; all in one span */
     uint32_t span0, span1;    /* ... to those in spans span0 .. span1 - 1, at most the rows' own */
@@ -72,7 +73,7 @@ typedef struct mr_attn_args { /* rows of a sequence that follow each other, head
 #define MR_EXP_RUN 1024 /* values */
 
 typedef struct mr_ops {
-    const char *name; /* "ref", "avx2", "avx512", "amx" */
+    const char *name; /* "ref", "avx2", "avxvnni", "avx512", "amx" */
 
     bool reads_tiles; /* matmul wants w->tiles, not w->data */
     /* Rounds n_tok <= MR_TILE inputs of 32 n_blocks columns to 8 bits: out[n_blocks]. Lanes of
@@ -118,7 +119,8 @@ typedef struct mr_ops {
 
 size_t mr_attn_scratch(uint32_t n_rows, uint32_t group, uint32_t d_head);
 
-/* isa: NULL or "auto", "ref", "avx2", "avx512", "amx". NULL: this machine or build lacks it. */
+/* isa: NULL or "auto", "ref", "avx2", "avxvnni", "avx512", "amx". NULL: this machine or build lacks
+ * it. */
 const mr_ops *mr_ops_pick(const char *isa);
 
 /* Quantizers of `model synth` and the tests (plain C, round to nearest): n values -> row bytes. */

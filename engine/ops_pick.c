@@ -1,6 +1,6 @@
 /* ops_pick.c - which table of kernels this machine runs; asked once, when a model is opened.
  *
- * The choice never changes a result between avx2, avx512 and amx, which add in the same order; but
+ * The choice never changes a result between avx2, avxvnni, avx512 and amx, which add in the same order; but
  * for F16 and BF16 weights, where amx has its own (cpu/amx_floats.h). */
 #include <string.h>
 
@@ -22,6 +22,13 @@ static bool has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+#ifdef MR_HAVE_AVXVNNI
+static bool has_avxvnni(void) { /* not a name that every compiler's __builtin_cpu_supports knows */
+    unsigned a, b, c, d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
 }
 #endif
 
@@ -56,6 +63,11 @@ static const struct choice {
 #endif
 #ifdef MR_HAVE_X86
     {&mr_ops_avx512, has_avx512},
+#endif
+#ifdef MR_HAVE_AVXVNNI
+    {&mr_ops_avxvnni, has_avxvnni},
+#endif
+#ifdef MR_HAVE_X86
     {&mr_ops_avx2, has_avx2},
 #endif
     {&mr_ops_ref, always},

@@ -99,17 +99,32 @@ static void ref_rope(float *x, const float *cos, const float *sin, size_t n_rot,
     }
 }
 
-/* First value of the block and key/value head that hold position i, in a->k as in a->v. */
-static size_t kv_offset(const mr_attn_args *a, uint32_t i) {
-    const size_t block = (size_t)a->table[i / MR_KV_BLOCK_LEN];
-    return (block * a->n_kv_head + a->kv_head) * MR_KV_BLOCK_LEN * a->d_head;
+/* Number at of the half of a block that has position in: value d of that position. */
+static double cached(const mr_attn_args *a, const uint8_t *half, size_t at, uint32_t d, size_t in) {
+    const mr_f16 *scales = (const mr_f16 *)(half + mr_kv_scales_at(a->d_head));
+
+    if (a->kv_type == MR_KV_F16) return mr_f16_to_f32(((const mr_f16 *)half)[at]);
+    return (double)((const int8_t *)half)[at] *
+           mr_f16_to_f32(scales[d / MR_KV_GROUP * MR_KV_BLOCK_LEN + in]);
+}
+
+static const uint8_t *block_of(const mr_attn_args *a, uint32_t i) {
+    return a->kv + (size_t)a->table[i / MR_KV_BLOCK_LEN] * a->block_bytes;
+}
+
+static double key(const mr_attn_args *a, uint32_t i, uint32_t d) {
+    const size_t in = i % MR_KV_BLOCK_LEN;
+    return cached(a, block_of(a, i), d * MR_KV_BLOCK_LEN + in, d, in);
+}
+
+static double value(const mr_attn_args *a, uint32_t i, uint32_t d) {
+    const size_t in = i % MR_KV_BLOCK_LEN;
+    return cached(a, block_of(a, i) + mr_kv_half(a->kv_type, a->d_head), in * a->d_head + d, d, in);
 }
 
 static double score(const mr_attn_args *a, const float *q, uint32_t i) {
-    const mr_f16 *k = a->k + kv_offset(a, i) + i % MR_KV_BLOCK_LEN;
     double sum = 0;
-    for (uint32_t d = 0; d < a->d_head; d++)
-        sum += (double)q[d] * mr_f16_to_f32(k[d * MR_KV_BLOCK_LEN]);
+    for (uint32_t d = 0; d < a->d_head; d++) sum += (double)q[d] * key(a, i, d);
     return sum * a->scale;
 }
 
@@ -125,10 +140,7 @@ static void attn_span(const mr_attn_args *a, const float *q, uint32_t i0, uint32
     for (uint32_t i = i0; i < i1; i++) total += p[i - i0] = exp(p[i - i0] - max);
     for (uint32_t d = 0; d < a->d_head; d++) {
         double sum = 0;
-        for (uint32_t i = i0; i < i1; i++) {
-            const mr_f16 *v = a->v + kv_offset(a, i) + i % MR_KV_BLOCK_LEN * a->d_head;
-            sum += p[i - i0] * mr_f16_to_f32(v[d]);
-        }
+        for (uint32_t i = i0; i < i1; i++) sum += p[i - i0] * value(a, i, d);
         record[d] = (float)sum;
     }
     record[a->d_head] = (float)max;

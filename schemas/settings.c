@@ -110,8 +110,13 @@ static const char *fits_compat(const char *text) {
 }
 
 static const char *fits_isa(const char *text) {
-    static const char *const names[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
-    return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avx512, amx";
+    static const char *const names[] = {"auto", "ref", "avx2", "avxvnni", "avx512", "amx", NULL};
+    return is_one_of(text, names) ? NULL : "one of auto, ref, avx2, avxvnni, avx512, amx";
+}
+
+static const char *fits_kv_type(const char *text) {
+    static const char *const names[] = {"f16", "q8_0", NULL};
+    return is_one_of(text, names) ? NULL : "one of f16, q8_0";
 }
 
 static const char *fits_commit_mode(const char *text) {
@@ -287,6 +292,8 @@ const mr_setting mr_setting_rows[] = {
     INT(threads, WRK, 0, 0, 1024, "engine threads; 0: one per core"),
     INT(n_ctx, WRK, 0, 0, 1048576, "longest sequence in tokens; 0: the model's own, at most 8192"),
     INT(kv_tokens, WRK, 0, 0, 67108864, "tokens of KV cache; 0: max_jobs * n_ctx, at most 65536"),
+    TEXT(kv_type, WRK, "f16", fits_kv_type,
+         "keys and values in the cache; q8_0: in half the memory, on the processor only"),
     INT(max_jobs, WRK, 16, 1, 1024, "jobs running at one time"),
     INT(max_preemptions, WRK, 2, 0, 100,
         "times that a job of lane low may lose its seat to one of lane high"),
@@ -299,7 +306,8 @@ const mr_setting mr_setting_rows[] = {
     LIVE(step_timeout_ms, WRK, 60000, 1000, 3600000,
         "an engine step that takes longer ends the process, to be started again"),
     INT(max_deaths, WRK, 3, 1, 15, "workers that may die with the same job; then it is a dead letter"),
-    TEXT(isa, WRK, "auto", fits_isa, "kernels of the processor: auto, ref, avx2, avx512 or amx"),
+    TEXT(isa, WRK, "auto", fits_isa,
+         "kernels of the processor: auto, ref, avx2, avxvnni, avx512 or amx"),
     TEXT(device, WRK, "auto", fits_device,
          "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N"),
     INT(gpu_memory_percent, WRK, 90, 1, 100, "part of the GPU's free memory to take at start"),

@@ -86,6 +86,7 @@ typedef struct mr_settings {
     int64_t threads;           /* 0: one per core */
     int64_t n_ctx;             /* 0: the model's own, at most 8192 */
     int64_t kv_tokens;         /* 0: max_jobs * n_ctx, at most 65536 */
+    const char *kv_type;       /* "f16" */
     int64_t max_jobs;          /* 16 running at one time */
     int64_t max_preemptions;   /* 2: times that a job of lane low may lose its seat */
     int64_t max_step_tokens;   /* 512 */

@@ -136,10 +136,10 @@ void mr_app_log_model(const mr_app *a) {
 
     mr_log(MR_LOG_INFO, "app", "model loaded",
            "model=%s file=" MR_Q " parameters=%" PRIu64 " weight_bytes=%" PRIu64
-           " device=" MR_Q " isa=%s threads=%d kv_bytes=%zu kv_tokens=%" PRIu64
+           " device=" MR_Q " isa=%s threads=%d kv_type=%s kv_bytes=%zu kv_tokens=%" PRIu64
            " n_ctx=%u max_jobs=%" PRId64 " tokenizer=%s chat_template=%s",
            a->label, slash ? slash + 1 : a->s->model_path, m->n_params, m->weight_bytes, m->device,
-           m->isa, m->n_threads, m->kv_bytes, m->kv_tokens, (unsigned)m->n_ctx, a->s->max_jobs,
-           m->tokenizer_kind, m->chat_name);
+           m->isa, m->n_threads, m->kv_type, m->kv_bytes, m->kv_tokens, (unsigned)m->n_ctx,
+           a->s->max_jobs, m->tokenizer_kind, m->chat_name);
     if (m->no_gpu) mr_log(MR_LOG_INFO, "app", "no GPU is used", "why=" MR_Q, m->no_gpu);
 }

@@ -88,6 +88,7 @@ typedef struct mr_runner_conf {
     const char *chat_template; /* "auto" */
     const char *isa;           /* "auto" */
     const char *device;        /* "auto" */
+    const char *kv_type;       /* NULL: "f16" */
     float gpu_memory;          /* part of the GPU's free memory to take */
     int n_threads;
     uint32_t n_ctx, kv_tokens, max_jobs, max_step_tokens;
@@ -103,6 +104,7 @@ typedef struct mr_runner_model { /* valid from MR_EVENT_READY until close */
     const char *device, *no_gpu; /* no_gpu: why the processor, where a GPU was looked for; or NULL */
     const char *pci; /* of the GPU; NULL: none */
     uint64_t n_params, weight_bytes;
+    const char *kv_type;
     size_t kv_bytes;
     uint64_t kv_tokens;
     uint32_t n_ctx, n_vocab;

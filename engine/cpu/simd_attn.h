@@ -12,7 +12,10 @@
  *
  * The cache is read in stretches of a few KiB that lie anywhere, and the hardware does not see the
  * next one coming. So it is asked for half a span early: scores fetch the values of their block,
- * values the keys of the same block of the next span. */
+ * values the keys of the same block of the next span.
+ *
+ * A cache of bytes is read as if it held the f32 numbers that byte and scale make (kv_form.h): the
+ * product is exact, so nothing but the numbers differs. */
 
 #define SPAN_BLOCKS (MR_ATTN_SPAN / MR_KV_BLOCK_LEN)
 #define TO_L2       2 /* of __builtin_prefetch: what is asked for waits there, a span fills the L1 */
@@ -21,12 +24,13 @@ _Static_assert(MR_KV_BLOCK_LEN % (ATTN_VECS * LANES) == 0, "a block of keys is w
 typedef struct attn_tile {
     _Alignas(64) float p[ATTN_TILE][MR_ATTN_SPAN]; /* scores, then e^(score - max) */
     float max[ATTN_TILE], total[ATTN_TILE];
-    uint32_t n[ATTN_TILE];      /* positions of the span that the query attends to, ascending */
-    size_t at[2 * SPAN_BLOCKS]; /* of a block's key head in a->k, of its value head in a->v; the
-                                 * second half is the next span, for prefetching only */
-    const float *q;             /* [d_head, width] scaled */
-    float *sum;                 /* [width, d_head] values of the span */
-    uint32_t d_head, first;     /* first: number of the tile's first query */
+    uint32_t n[ATTN_TILE]; /* positions of the span that the query attends to, ascending */
+    const uint8_t *at[2 * SPAN_BLOCKS]; /* the key head in a block; the second half is the next
+                                         * span, for prefetching only */
+    size_t half;                        /* bytes from a block's keys to its values */
+    const float *q;                     /* [d_head, width] scaled */
+    float *sum;                         /* [width, d_head] values of the span */
+    uint32_t d_head, first;             /* first: number of the tile's first query */
 } attn_tile;
 
 static void locate(attn_tile *s, const mr_attn_args *a, uint32_t span) {
@@ -34,35 +38,68 @@ static void locate(attn_tile *s, const mr_attn_args *a, uint32_t span) {
     const uint32_t last = (a->pos + a->n_rows - 1) / MR_KV_BLOCK_LEN;
 
     for (uint32_t b = 0; b < 2 * SPAN_BLOCKS; b++) {
-        const size_t block = (size_t)a->table[first + b < last ? first + b : last];
-        s->at[b] = (block * a->n_kv_head + a->kv_head) * MR_KV_BLOCK_LEN * a->d_head;
+        s->at[b] = a->kv + (size_t)a->table[first + b < last ? first + b : last] * a->block_bytes;
+    }
+}
+
+/* Bytes of MR_KV_BLOCK_LEN values: a line of f16, half a line of bytes. */
+INLINE size_t line_of(const mr_kv_type type) {
+    return type == MR_KV_F16 ? 2 * MR_KV_BLOCK_LEN : MR_KV_BLOCK_LEN;
+}
+
+/* 16 values of a half, number i and those behind it, without their scale. */
+INLINE vec v_cached(const uint8_t *half, size_t i, const mr_kv_type type) {
+    return type == MR_KV_F16 ? v_f16((const mr_f16 *)half + i) : v_i8(load_16_bytes(half + i));
+}
+
+/* Scales of the group that has value d, positions in .. of the block. */
+INLINE const mr_f16 *scales_of(const attn_tile *s, const uint8_t *half, uint32_t d, uint32_t in) {
+    return (const mr_f16 *)(half + mr_kv_scales_at(s->d_head)) + d / MR_KV_GROUP * MR_KV_BLOCK_LEN +
+           in;
+}
+
+/* Values d0 .. d1 of ATTN_VECS * 16 keys, from position in of the block on, into the scores. */
+INLINE void score_group(const attn_tile *s, const uint8_t *keys, uint32_t in, uint32_t d0,
+                        uint32_t d1, vec sum[ATTN_TILE][ATTN_VECS], const int width,
+                        const mr_kv_type type) {
+    const uint8_t *later = keys + s->half; /* the block's values */
+    const float *q = s->q + (size_t)d0 * (size_t)width;
+    vec k[ATTN_VECS], scale[ATTN_VECS];
+
+    if (type != MR_KV_F16) __builtin_prefetch(scales_of(s, later, d0, 0), 0, TO_L2);
+    UNROLL
+    for (int j = 0; j < ATTN_VECS; j++)
+        scale[j] =
+            type == MR_KV_F16 ? v_zero() : v_f16(scales_of(s, keys, d0, in + LANES * (uint32_t)j));
+    for (uint32_t d = d0; d < d1; d++, q += width) {
+        __builtin_prefetch(later + d * line_of(type), 0, TO_L2);
+        UNROLL
+        for (int j = 0; j < ATTN_VECS; j++) {
+            k[j] = v_cached(keys, d * MR_KV_BLOCK_LEN + in + LANES * (size_t)j, type);
+            if (type != MR_KV_F16) k[j] = v_mul(k[j], scale[j]);
+        }
+        UNROLL
+        for (int m = 0; m < width; m++) {
+            const vec qv = v_set1(q[m]);
+            UNROLL
+            for (int j = 0; j < ATTN_VECS; j++) sum[m][j] = v_fma(qv, k[j], sum[m][j]);
+        }
     }
 }
 
 /* Scores of ATTN_VECS * 16 positions from i on. */
-INLINE void score_tile(attn_tile *s, const mr_attn_args *a, uint32_t i, const int width) {
-    const size_t *at = s->at + i / MR_KV_BLOCK_LEN;
-    const mr_f16 *k = a->k + at[0] + i % MR_KV_BLOCK_LEN, *later = a->v + at[0];
-    vec sum[ATTN_TILE][ATTN_VECS], kv[ATTN_VECS];
-    const float *q = s->q;
+INLINE void score_tile(attn_tile *s, uint32_t i, const int width, const mr_kv_type type) {
+    const uint8_t *keys = s->at[i / MR_KV_BLOCK_LEN];
+    const uint32_t in = i % MR_KV_BLOCK_LEN, step = type == MR_KV_F16 ? s->d_head : MR_KV_GROUP;
+    vec sum[ATTN_TILE][ATTN_VECS];
 
     UNROLL
     for (int m = 0; m < width; m++) {
         UNROLL
         for (int j = 0; j < ATTN_VECS; j++) sum[m][j] = v_zero();
     }
-    for (uint32_t d = 0; d < s->d_head; d++, q += width) {
-        __builtin_prefetch(later + (size_t)d * MR_KV_BLOCK_LEN, 0, TO_L2);
-        UNROLL
-        for (int j = 0; j < ATTN_VECS; j++) kv[j] = v_f16(k + LANES * j);
-        k += MR_KV_BLOCK_LEN;
-        UNROLL
-        for (int m = 0; m < width; m++) {
-            const vec qv = v_set1(q[m]);
-            UNROLL
-            for (int j = 0; j < ATTN_VECS; j++) sum[m][j] = v_fma(qv, kv[j], sum[m][j]);
-        }
-    }
+    for (uint32_t d = 0; d < s->d_head; d += step)
+        score_group(s, keys, in, d, d + step < s->d_head ? d + step : s->d_head, sum, width, type);
     UNROLL
     for (int m = 0; m < width; m++) {
         UNROLL
@@ -90,19 +127,29 @@ static void softmax_span(attn_tile *s, int m) {
 
 /* Positions i0 .. i1 of one block, into the sums of queries first .. first + width for n_vec
  * vectors of values from d on; of a single one only n values. */
-INLINE void value_tile(const attn_tile *s, const mr_attn_args *a, uint32_t d, uint32_t i0,
-                       uint32_t i1, vec sum[ATTN_TILE][ATTN_VECS], int first, const int width,
-                       const int n_vec, size_t n) {
-    const size_t *at = s->at + i0 / MR_KV_BLOCK_LEN, in = i0 % MR_KV_BLOCK_LEN;
-    const mr_f16 *v = a->v + at[0] + in * s->d_head + d;
-    const mr_f16 *later = a->k + at[SPAN_BLOCKS] + (d + in) * MR_KV_BLOCK_LEN;
+INLINE void value_tile(const attn_tile *s, uint32_t d, uint32_t i0, uint32_t i1,
+                       vec sum[ATTN_TILE][ATTN_VECS], int first, const int width, const int n_vec,
+                       size_t n, const mr_kv_type type) {
+    const uint8_t *const *at = s->at + i0 / MR_KV_BLOCK_LEN, *v = at[0] + s->half;
+    const uint32_t in = i0 % MR_KV_BLOCK_LEN;
+    const uint8_t *later = at[SPAN_BLOCKS] + (d + in) * line_of(type);
+    float scale[MR_KV_BLOCK_LEN];
     vec x[ATTN_VECS];
 
-    for (uint32_t i = i0; i < i1; i++, v += s->d_head, later += MR_KV_BLOCK_LEN) {
+    if (type != MR_KV_F16) {
+        __builtin_prefetch(scales_of(s, at[SPAN_BLOCKS], d, 0), 0, TO_L2);
+        for (uint32_t i = 0; i < MR_KV_BLOCK_LEN; i += LANES)
+            v_store(scale + i, v_f16(scales_of(s, v, d, i)));
+    }
+    size_t from = (size_t)in * s->d_head + d;
+    for (uint32_t i = i0; i < i1; i++, from += s->d_head, later += line_of(type)) {
         __builtin_prefetch(later, 0, TO_L2);
         UNROLL
-        for (int j = 0; j < n_vec; j++)
-            x[j] = n < LANES ? v_f16_n(v + LANES * j, n) : v_f16(v + LANES * j);
+        for (int j = 0; j < n_vec; j++) { /* behind bytes lie scales: 16 may be read, n are used */
+            x[j] = type == MR_KV_F16 && n < LANES ? v_f16_n((const mr_f16 *)v + from, n)
+                                                  : v_cached(v, from + LANES * (size_t)j, type);
+            if (type != MR_KV_F16) x[j] = v_mul(x[j], v_set1(scale[i % MR_KV_BLOCK_LEN]));
+        }
         UNROLL
         for (int m = 0; m < width; m++) {
             const vec w = v_set1(s->p[first + m][i]);
@@ -114,8 +161,8 @@ INLINE void value_tile(const attn_tile *s, const mr_attn_args *a, uint32_t d, ui
 
 /* Positions i0 .. i1 of the span into s->sum, n_vec vectors of values from d on (of a single one
  * only n values). i0 0: the sums start there. */
-INLINE void add_values(attn_tile *s, const mr_attn_args *a, uint32_t d, uint32_t i0, uint32_t i1,
-                       int first, const int width, const int n_vec, size_t n) {
+INLINE void add_values(attn_tile *s, uint32_t d, uint32_t i0, uint32_t i1, int first,
+                       const int width, const int n_vec, size_t n, const mr_kv_type type) {
     vec sum[ATTN_TILE][ATTN_VECS];
     float *out = s->sum + (size_t)first * s->d_head + d;
 
@@ -130,7 +177,7 @@ INLINE void add_values(attn_tile *s, const mr_attn_args *a, uint32_t d, uint32_t
     for (uint32_t i = i0, end; i < i1; i = end) {
         const uint32_t block_end = (i / MR_KV_BLOCK_LEN + 1) * MR_KV_BLOCK_LEN;
         end = block_end < i1 ? block_end : i1;
-        value_tile(s, a, d, i, end, sum, first, width, n_vec, n);
+        value_tile(s, d, i, end, sum, first, width, n_vec, n, type);
     }
     UNROLL
     for (int m = 0; m < width; m++) {
@@ -145,20 +192,23 @@ INLINE void add_values(attn_tile *s, const mr_attn_args *a, uint32_t d, uint32_t
     }
 }
 
-INLINE void values(attn_tile *s, const mr_attn_args *a, uint32_t i0, uint32_t i1, int first,
-                   const int width) {
+INLINE void values(attn_tile *s, uint32_t i0, uint32_t i1, int first, const int width,
+                   const mr_kv_type type) {
     const uint32_t d_head = s->d_head;
     uint32_t d = 0;
 
     for (; d + ATTN_VECS * LANES <= d_head; d += ATTN_VECS * LANES)
-        add_values(s, a, d, i0, i1, first, width, ATTN_VECS, LANES);
-    for (; d + LANES <= d_head; d += LANES) add_values(s, a, d, i0, i1, first, width, 1, LANES);
-    if (d < d_head) add_values(s, a, d, i0, i1, first, width, 1, d_head - d);
+        add_values(s, d, i0, i1, first, width, ATTN_VECS, LANES, type);
+    for (; d + LANES <= d_head; d += LANES) add_values(s, d, i0, i1, first, width, 1, LANES, type);
+    if (d < d_head) add_values(s, d, i0, i1, first, width, 1, d_head - d, type);
 }
 
 /* The positions that only query m sees: a later row than the first of its tile. */
-static void rest_of_values(attn_tile *s, const mr_attn_args *a, uint32_t i0, int m) {
-    values(s, a, i0, s->n[m], m, 1);
+static void rest_of_values(attn_tile *s, uint32_t i0, int m, mr_kv_type type) {
+    if (type == MR_KV_F16)
+        values(s, i0, s->n[m], m, 1, MR_KV_F16);
+    else
+        values(s, i0, s->n[m], m, 1, MR_KV_Q8_0);
 }
 
 static float exp_1(float x) {
@@ -198,14 +248,15 @@ static void record_span(float *record, const float *sum, float max, float total,
 }
 
 /* One span of the tile's queries, into their records. */
-INLINE void attn_span(attn_tile *s, const mr_attn_args *a, uint32_t span, const int width) {
+INLINE void attn_span(attn_tile *s, const mr_attn_args *a, uint32_t span, const int width,
+                      const mr_kv_type type) {
     const uint32_t n_most = s->n[width - 1], n_all = s->n[0];
 
-    for (uint32_t i = 0; i < n_most; i += ATTN_VECS * LANES) score_tile(s, a, i, width);
+    for (uint32_t i = 0; i < n_most; i += ATTN_VECS * LANES) score_tile(s, i, width, type);
     for (int m = 0; m < width; m++) softmax_span(s, m);
-    values(s, a, 0, n_all, 0, width);
+    values(s, 0, n_all, 0, width, type);
     for (int m = 1; m < width; m++)
-        if (s->n[m] > n_all) rest_of_values(s, a, n_all, m);
+        if (s->n[m] > n_all) rest_of_values(s, n_all, m, type);
     for (int m = 0; m < width; m++) {
         float *record = a->part + (span - a->span0) * a->step +
                         (s->first + (uint32_t)m) * MR_ATTN_RECORD(s->d_head);
@@ -218,8 +269,11 @@ INLINE void attn_span(attn_tile *s, const mr_attn_args *a, uint32_t span, const 
 typedef void attn_fn(attn_tile *s, const mr_attn_args *a, uint32_t span);
 /* clang-format off */
 #define ATTN_WIDTH(n) \
-    static void attn_##n(attn_tile *s, const mr_attn_args *a, uint32_t span) { \
-        attn_span(s, a, span, n);                                              \
+    static void attn_f16_##n(attn_tile *s, const mr_attn_args *a, uint32_t span) {  \
+        attn_span(s, a, span, n, MR_KV_F16);                                        \
+    }                                                                               \
+    static void attn_q8_0_##n(attn_tile *s, const mr_attn_args *a, uint32_t span) { \
+        attn_span(s, a, span, n, MR_KV_Q8_0);                                       \
     }
 /* clang-format on */
 #if ATTN_TILE >= 8
@@ -232,14 +286,14 @@ ATTN_WIDTH(1)
 /* Widest first; the last one fits always. */
 static const struct attn_width {
     uint32_t n;
-    attn_fn *run;
+    attn_fn *run[2]; /* by type of the cache */
 } attn_widths[] = {
 #if ATTN_TILE >= 8
-    {8, attn_8},
+    {8, {attn_f16_8, attn_q8_0_8}},
 #endif
-    {4, attn_4},
-    {2, attn_2},
-    {1, attn_1},
+    {4, {attn_f16_4, attn_q8_0_4}},
+    {2, {attn_f16_2, attn_q8_0_2}},
+    {1, {attn_f16_1, attn_q8_0_1}},
 };
 
 static const struct attn_width *width_for(uint32_t n_queries) {
@@ -272,6 +326,7 @@ static void simd_attn(const mr_attn_args *a) {
 
     s.sum = a->scratch;
     s.d_head = a->d_head;
+    s.half = mr_kv_half(a->kv_type, a->d_head);
     pack_queries(packed, a);
     for (uint32_t span = a->span0; span < a->span1; span++) {
         const uint32_t begin = span * MR_ATTN_SPAN, end = begin + MR_ATTN_SPAN;
@@ -286,7 +341,7 @@ static void simd_attn(const mr_attn_args *a) {
                 const uint32_t len = a->pos + (s.first + m) / group + 1;
                 s.n[m] = (len < end ? len : end) - begin;
             }
-            w->run(&s, a, span);
+            w->run[a->kv_type](&s, a, span);
         }
     }
 }

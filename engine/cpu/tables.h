@@ -11,6 +11,9 @@ extern const mr_ops mr_ops_ref;
 #ifdef MR_HAVE_X86
 extern const mr_ops mr_ops_avx2, mr_ops_avx512;
 #endif
+#ifdef MR_HAVE_AVXVNNI
+extern const mr_ops mr_ops_avxvnni;
+#endif
 #ifdef MR_HAVE_AMX
 extern const mr_ops mr_ops_amx;
 #endif

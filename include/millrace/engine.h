@@ -30,11 +30,14 @@ typedef struct mr_engine_options {
                             * on a GPU at most what fits */
     uint32_t max_seqs;     /* 0: 32 */
     uint32_t max_step_tokens; /* rows of one step, prompt chunks and single tokens; 0: 512 */
-    const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512", "amx" */
+    const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avxvnni", "avx512",
+                            * "amx" */
     const char *device;    /* NULL or "auto": a GPU if there is one and isa is NULL; "cpu", "cuda",
                             * "cuda:1" */
     float gpu_memory;      /* part of the GPU's free memory to take; 0: 0.9 */
     const char *chat_template; /* NULL: recognise */
+    const char *kv_type;   /* of keys and values in the cache: NULL or "f16"; "q8_0", a little more than
+                            * half the memory, on the processor only */
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
 } mr_engine_options;
 
@@ -91,6 +94,7 @@ const char *mr_engine_device(const mr_engine *e, const char **why);
 /* The GPU's place on the PCI bus, "00000000:1b:00.0"; NULL: it computes on the processor. */
 const char *mr_engine_pci(const mr_engine *e);
 int mr_engine_n_threads(const mr_engine *e);
+const char *mr_engine_kv_type(const mr_engine *e);
 size_t mr_engine_kv_bytes(const mr_engine *e);
 
 /* Start a sequence. tokens[n] is copied; nothing is computed yet. n_generated: how many of the last

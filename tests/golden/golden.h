@@ -16,7 +16,7 @@ static const char *const golden_models[] = {
     "llama_partial_f16", "qwen2_f16",   "qwen3_q8_0",        "llama_k_quants",
 };
 
-static const char *const golden_isas[] = {"ref", "avx2", "avx512", "amx", "cuda"};
+static const char *const golden_isas[] = {"ref", "avx2", "avxvnni", "avx512", "amx", "cuda"};
 
 /* Whether this machine and build have it; says so once where there is no GPU. */
 static inline bool golden_has(const char *isa) {

@@ -197,4 +197,21 @@ TEST(a_device_that_is_lost_while_it_loads_is_no_engine) {
     CHECK_I64(gpu.n_reserved, 0);
 }
 
+TEST(a_device_takes_keys_and_values_as_f16_only) {
+    mr_engine_options opt = {.model_path = GOLDEN_DIR "qwen3_q8_0.gguf", .kv_type = "q8_0"};
+    mr_engine *e;
+    mr_err err;
+
+    gpu = twin_of(4);
+    CHECK_I64(mr_engine_open(&e, &opt, &err), MR_EUNSUPPORTED);
+    CHECK_ERR(err, "kv_type: q8_0 was asked for, a GPU takes f16 only");
+    CHECK_I64(gpu.n_reserved, 0);
+    opt.device = "cpu";
+    CHECK_OK(mr_engine_open(&e, &opt, &err), err);
+    mr_engine_close(e);
+    opt.kv_type = "q4_0";
+    CHECK_I64(mr_engine_open(&e, &opt, &err), MR_EINVAL);
+    CHECK_ERR(err, "kv_type: \"q4_0\" is neither f16 nor q8_0");
+}
+
 MR_TEST_MAIN

@@ -34,4 +34,32 @@ TEST(every_model_computes_what_the_float64_program_computed) {
             check_model(golden_models[m], golden_isas[i]);
 }
 
+/* What a cache of bytes costs, in the same models: attention is sharp in them, so this is much. */
+static void check_bytes(const char *name, const char *isa) {
+    expect x = read_expect(name);
+    mr_engine *e = golden_open(
+        name, (mr_engine_options){
+                  .isa = isa, .n_threads = 2, .max_seqs = 2, .device = "cpu", .kv_type = "q8_0"});
+    mr_engine *wide = golden_open(name, (mr_engine_options){.max_seqs = 2, .device = "cpu"});
+
+    CHECK_STR(mr_engine_kv_type(e), "q8_0");
+    CHECK(mr_engine_kv_bytes(e) < 0.6 * (double)mr_engine_kv_bytes(wide));
+    CHECK_I64(mr_engine_kv_blocks_total(e), mr_engine_kv_blocks_total(wide));
+    mr_engine_watch_rows(e, compare_row, &x);
+    const uint32_t seq = golden_add(e, x.prompt, (size_t)x.n_prompt, 0, 1, &(mr_sampling){0});
+    golden_step(e, seq, (uint32_t)x.n_prompt);
+    print_message("%s %s, kv q8_0: %.1e of max |logit|\n", name, isa, x.worst);
+    CHECK(x.worst > TOL); /* it is at work */
+    CHECK(x.worst < TOL_KV_BYTES);
+    mr_engine_close(wide);
+    mr_engine_close(e);
+    drop_expect(&x);
+}
+
+TEST(a_cache_of_bytes_costs_what_was_measured) {
+    for (size_t i = 0; i < MR_COUNT(golden_isas); i++)
+        for (size_t m = 0; m < MR_COUNT(golden_models) && mr_ops_pick(golden_isas[i]); m++)
+            check_bytes(golden_models[m], golden_isas[i]);
+}
+
 MR_TEST_MAIN

@@ -7,7 +7,7 @@
 #include "engine/ops.h"
 #include "tests/test.h"
 
-static const char *const isas[] = {"ref", "avx2", "avx512", "amx"};
+static const char *const isas[] = {"ref", "avx2", "avxvnni", "avx512", "amx"};
 
 /* For each variant that this machine runs. */
 #define FOR_EACH_OPS(o)                                                                            \

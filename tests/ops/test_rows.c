@@ -80,7 +80,7 @@ static void check_len(const struct row_op *op, size_t n) {
         op->run(o, got, n);
         check_row(o, got, want, n, op->tol);
         if (strcmp(o->name, "avx2") == 0) bits = copy_of(got, n);
-        if (strcmp(o->name, "avx512") == 0 && bits) assert_memory_equal(got, bits, n * sizeof *got);
+        if (strcmp(o->name, "ref") != 0) assert_memory_equal(got, bits, n * sizeof *got);
         free(got);
     }
     free(x);

@@ -40,14 +40,14 @@ static float random_value(void) {
 }
 
 /* The cache filled, and the last N_LAST rows of each sequence as a batch. */
-static void world_init(const char *isa) {
+static void world_init(const char *isa, mr_kv_type type) {
     float k[N_KV * D_HEAD], v[N_KV * D_HEAD];
     mr_f16 scratch[D_HEAD];
     uint32_t n = 0;
 
     w.ops = mr_ops_pick(isa);
     w.state = 1;
-    CHECK_I64(mr_kv_init(&w.kv, hp.n_layer, N_KV, D_HEAD, N_BLOCKS, NULL), MR_OK);
+    CHECK_I64(mr_kv_init(&w.kv, type, hp.n_layer, N_KV, D_HEAD, N_BLOCKS, NULL), MR_OK);
     for (uint32_t s = 0; s < N_SEQ; s++) {
         CHECK_I64(mr_kv_take(&w.kv, w.tables[s], mr_kv_blocks_for(lens[s]), NULL), MR_OK);
         for (uint32_t pos = 0; pos < lens[s]; pos++) {
@@ -83,13 +83,13 @@ static void init_attend(mr_attend *a, int n_threads) {
     CHECK_OK(mr_attend_init(a, &hp, w.ops, &w.kv, MR_COUNT(w.rows), lens[0], n_threads, &err), err);
 }
 
-static void check_isa(const char *isa) {
+static void check_isa(const char *isa, mr_kv_type type) {
     static const uint32_t cuts[] = {1, 5, 16, 19, 57};
     static const int threads[] = {1, 2, 8, 64};
     mr_attend a;
 
     if (!mr_ops_pick(isa)) return;
-    world_init(isa);
+    world_init(isa, type);
     init_attend(&a, 1);
     for (uint32_t i = 0; i < MR_COUNT(w.rows); i++)
         CHECK_I64(run(&a, i, 1, false, w.want), N_KV); /* one thread: nothing is split */
@@ -109,15 +109,18 @@ static void check_isa(const char *isa) {
 }
 
 TEST(cuts_do_not_show) {
-    check_isa("ref");
-    check_isa("avx2");
-    check_isa("avx512");
+    check_isa("ref", MR_KV_F16);
+    for (mr_kv_type type = MR_KV_F16; type <= MR_KV_Q8_0; type++) {
+        check_isa("avx2", type);
+        check_isa("avxvnni", type);
+        check_isa("avx512", type);
+    }
 }
 
 TEST(few_rows_with_much_to_read_are_split) {
     mr_attend a;
 
-    world_init("ref");
+    world_init("ref", MR_KV_F16);
     init_attend(&a, 8);
     mr_attend_plan(&a, w.rows + N_LAST - 1, w.live, 1); /* five spans */
     CHECK_I64(a.n_blocks, 1);
@@ -154,7 +157,7 @@ TEST(threads_share_the_pieces) {
     mr_pool *pool;
     mr_attend a;
 
-    world_init("auto");
+    world_init("auto", MR_KV_F16);
     s.a = &a;
     CHECK_I64(mr_pool_open(&pool, THREADS, NULL), MR_OK);
     init_attend(&a, 1);

@@ -211,7 +211,7 @@ TEST(every_part_of_a_large_row_is_drawn_from) {
 }
 
 TEST(all_variants_draw_the_same_tokens) {
-    static const char *const isas[] = {"avx2", "avx512", "amx"};
+    static const char *const isas[] = {"avx2", "avxvnni", "avx512", "amx"};
     static const mr_sampling ps[] = {{.temperature = 1},
                                      {.temperature = 0.7f, .top_p = 0.95f},
                                      {.temperature = 1.5f, .top_k = 50, .top_p = 0.9f},

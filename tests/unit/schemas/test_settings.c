@@ -79,7 +79,7 @@ TEST(wrong_files_are_told_with_their_line) {
         {"create_topics: yes\n", "create_topics: \"yes\" must be true or false"},
         {"log_level: loud\n", "log_level: \"loud\" must be one of error, warn, info, debug"},
         {"log_format: xml\n", "must be one of logfmt, json"},
-        {"isa: mmx\n", "must be one of auto, ref, avx2, avx512, amx"},
+        {"isa: mmx\n", "must be one of auto, ref, avx2, avxvnni, avx512, amx"},
         {"device: gpu\n", "device: \"gpu\" must be auto, cpu, cuda or cuda:N"},
         {"device: 'cuda:'\n", "must be auto, cpu, cuda or cuda:N"},
         {"device: cuda:1000\n", "must be auto, cpu, cuda or cuda:N"},
