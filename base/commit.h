@@ -43,6 +43,7 @@ typedef struct mr_commit_record { /* all of it is copied */
 typedef struct mr_commit_conf {
     mr_kafka_conf kafka;          /* texts are copied */
     const char *transactional_id; /* NULL: mode plain */
+    bool overlap; /* the next transaction begins before the last has ended; not in mode plain */
     uint32_t linger_ms;           /* a batch leaves so long after its first item, 1..1000 */
     uint32_t transaction_timeout_ms;
     size_t window; /* offsets a partition may run ahead of its oldest unfinished one */
