@@ -19,7 +19,7 @@
  * only after it went alone.
  *
  * Limits: CALL_MS per blocking call; a record waits in librdkafka for the transaction's time-out.
- * Thread: the committer's, but open, use and close. */
+ * Thread: its lane's, but open, use and close. */
 #include "base/kafka_txn.h"
 
 #include <stdio.h>
@@ -173,7 +173,7 @@ static void on_error(rd_kafka_t *rk, int e, const char *why, void *opaque) {
 }
 
 static void stop_client(mr_txn_client *t) {
-    while (t->n_topics > 0) rd_kafka_topic_destroy(t->topics[--t->n_topics]);
+    while (t->n_topics > 0) rd_kafka_topic_destroy(t->topics[--t->n_topics].topic);
     if (t->rk) rd_kafka_destroy(t->rk);
     t->rk = NULL;
     t->in_txn = false;
@@ -211,25 +211,32 @@ static rd_kafka_topic_t *learn_topic(mr_txn_client *t, const char *name, int32_t
         rd_kafka_topic_destroy(topic);
         return NULL;
     }
-    t->topics[t->n_topics++] = topic;
+    t->topics[t->n_topics++] = (mr_txn_known){topic, *n_partitions};
     return topic;
 }
 
-static rd_kafka_topic_t *find_topic(mr_txn_client *t, const char *name) {
-    int32_t n_partitions;
-    rd_kafka_resp_err_t e;
+static mr_txn_known *find_known(mr_txn_client *t, const char *name) {
     for (size_t i = 0; i < t->n_topics; i++)
-        if (strcmp(rd_kafka_topic_name(t->topics[i]), name) == 0) return t->topics[i];
-    return learn_topic(t, name, &n_partitions, &e);
+        if (strcmp(rd_kafka_topic_name(t->topics[i].topic), name) == 0) return &t->topics[i];
+    return NULL;
 }
 
 static void forget_topic(mr_txn_client *t, const char *name) {
-    for (size_t i = 0; i < t->n_topics; i++) {
-        if (strcmp(rd_kafka_topic_name(t->topics[i]), name) != 0) continue;
-        rd_kafka_topic_destroy(t->topics[i]);
-        t->topics[i] = t->topics[--t->n_topics];
-        return;
-    }
+    mr_txn_known *k = find_known(t, name);
+    if (!k) return;
+    rd_kafka_topic_destroy(k->topic);
+    *k = t->topics[--t->n_topics];
+}
+
+/* It may have been looked up by the other lane only, or have grown since it was here. */
+static rd_kafka_topic_t *find_topic(mr_txn_client *t, const char *name, int32_t partition) {
+    const mr_txn_known *k = find_known(t, name);
+    int32_t n_partitions;
+    rd_kafka_resp_err_t e;
+
+    if (k && (k->n_partitions < 0 || partition < k->n_partitions)) return k->topic;
+    forget_topic(t, name);
+    return learn_topic(t, name, &n_partitions, &e);
 }
 
 mr_txn_outcome mr_txn_client_look_up(mr_txn_client *t, mr_txn_work *w) {
@@ -263,7 +270,7 @@ static void flush(mr_txn_client *t) {
 
 static rd_kafka_resp_err_t hand_over(mr_txn_client *t, mr_txn_record *r) {
     const mr_commit_record *m = &r->out;
-    rd_kafka_topic_t *topic = find_topic(t, m->topic);
+    rd_kafka_topic_t *topic = find_topic(t, m->topic, m->partition);
     rd_kafka_headers_t *headers = NULL;
     rd_kafka_resp_err_t e;
 
@@ -480,11 +487,19 @@ static mr_status make_conf(mr_txn_client *t, const mr_commit_conf *conf, mr_err 
     return MR_OK;
 }
 
-mr_status mr_txn_client_open(mr_txn_client *t, const mr_commit_conf *conf, mr_err *err) {
+static char *join(const char *a, const char *b) {
+    const size_t n = strlen(a) + strlen(b) + 1;
+    char *to = malloc(n);
+    if (to) snprintf(to, n, "%s%s", a, b);
+    return to;
+}
+
+mr_status mr_txn_client_open(mr_txn_client *t, const mr_commit_conf *conf, const char *suffix,
+                             mr_err *err) {
     t->timeout_ms = conf->transaction_timeout_ms;
     atomic_init(&t->stop, false);
     atomic_init(&t->returned, 0);
-    if (conf->transactional_id && !(t->id = strdup(conf->transactional_id)))
+    if (conf->transactional_id && !(t->id = join(conf->transactional_id, suffix)))
         return mr_fail(err, MR_ENOMEM, "commit: no memory");
     const mr_status st = make_conf(t, conf, err);
     if (st != MR_OK) {
