@@ -384,7 +384,7 @@ static mr_status run_all(bench *b, const mr_engine_options *opt, bool json, mr_e
 static int run_bench(const mr_args *a) {
     bench b = {.a = a};
     const char *model = mr_args_get(a, "model");
-    int64_t n_threads, step_tokens;
+    int64_t n_threads, step_tokens, gpu_layers;
     mr_err err;
 
     if (!model) return mr_cli_usage(a, "--model is missing");
@@ -394,6 +394,7 @@ static int run_bench(const mr_args *a) {
         !mr_args_int(a, "shared-prefix", 0, MAX_LENGTH, &b.shared) ||
         !mr_args_int(a, "repeat", 1, MAX_REPEAT, &b.repeat) ||
         !mr_args_int(a, "threads", 0, 256, &n_threads) ||
+        !mr_args_int(a, "gpu-layers", 0, UINT32_MAX, &gpu_layers) ||
         !mr_args_int(a, "step-tokens", 1, 65536, &step_tokens) || !read_batches(&b))
         return EX_USAGE;
 
@@ -401,6 +402,7 @@ static int run_bench(const mr_args *a) {
                              .n_threads = (int)n_threads,
                              .max_step_tokens = (uint32_t)step_tokens,
                              .device = mr_args_get(a, "device"),
+                             .gpu_layers = (uint32_t)gpu_layers,
                              .isa = mr_args_get(a, "isa")};
     if (mr_args_get(a, "workload")) return mr_bench_workload(a, &opt);
     if (b.shared >= b.pp)
@@ -435,7 +437,8 @@ static const mr_opt options[] = {
     {"step-tokens", 0, "N", "512", "most tokens of one engine step", NULL},
     {"threads", 0, "N", "0", "0: one per core", NULL},
     {"device", 0, "NAME", "auto",
-     "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N", NULL},
+     "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N", NULL},
+    {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
     {"workload", 0, "INxOUT", NULL,
      "instead: requests of IN + OUT tokens through the scheduler, all queued at once", NULL},

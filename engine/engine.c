@@ -21,11 +21,11 @@
 #include <string.h>
 
 #include "engine/cpu/backend.h"
-#include "engine/cuda/backend.h"
 #include "engine/forward.h"
 #include "engine/kv.h"
 #include "engine/memory.h"
 #include "engine/model.h"
+#include "engine/places.h"
 #include "engine/sample.h"
 #include "engine/template.h"
 #include "engine/tokenizer.h"
@@ -63,9 +63,9 @@ struct mr_engine {
     mr_err tmpl_err; /* why tmpl is NULL */
     const mr_ops *ops;
     mr_pool *pool;
-    mr_device *device; /* NULL: the processor */
-    mr_err no_gpu;     /* why, where a GPU would have been taken */
-    mr_err lost;       /* MR_EUNAVAIL: the device, for good */
+    mr_places places;
+    mr_err no_gpu; /* why there is none in it, where one would have been taken */
+    mr_err lost;   /* MR_EUNAVAIL: the device, for good */
     mr_kv kv;
     mr_backend *backend;
     mr_sampler *samplers[MAX_THREADS]; /* one per thread: pages that none needs stay untouched */
@@ -124,7 +124,7 @@ static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *
 }
 
 static mr_room room_of(const mr_engine *e) {
-    return (mr_room){e->max_step_tokens, e->max_seqs, e->n_ctx};
+    return (mr_room){e->max_step_tokens, e->max_seqs, e->n_ctx, {0, e->model->hp.n_layer}};
 }
 
 /* Would it fit? Said before anything is reserved, with the numbers to change. */
@@ -204,7 +204,7 @@ static mr_status pick_device(mr_engine *e, const mr_engine_options *opt, mr_err 
     const bool any = is_auto(opt->device);
 
     if (any && !is_auto(opt->isa)) return MR_OK; /* who names its kernels wants the processor */
-    const mr_status st = mr_device_pick(&e->device, opt->device, &e->no_gpu);
+    const mr_status st = mr_places_pick(&e->places, opt->device, &e->no_gpu);
     if (st == MR_OK || (st == MR_EUNAVAIL && any)) return MR_OK;
     return mr_fail(err, st, "%s", e->no_gpu.text);
 }
@@ -232,7 +232,7 @@ static mr_status open_on_cpu(mr_engine *e, const char *path, mr_err *err) {
     const mr_room room = room_of(e);
     mr_status st = check_memory(e, path, err);
 
-    if (st == MR_OK && e->ops->reads_tiles) st = mr_model_pack(e->model, e->pool, err);
+    if (st == MR_OK && e->ops->reads_tiles) st = mr_model_pack(e->model, hp->n_layer, e->pool, err);
     if (st == MR_OK)
         st = mr_kv_init(&e->kv, hp->n_layer, hp->n_kv_head, hp->d_head,
                         mr_kv_blocks_for(e->kv_tokens), err);
@@ -240,21 +240,30 @@ static mr_status open_on_cpu(mr_engine *e, const char *path, mr_err *err) {
     return mr_cpu_backend_open(&e->backend, e->model, e->ops, e->pool, &e->kv, &room, err);
 }
 
-/* What the options leave open of the KV cache, the device's memory decides. */
-static mr_status open_on_device(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
-    const mr_hparams *hp = &e->model->hp;
-    const mr_room room = room_of(e);
+/* What the options leave open of the KV cache, the devices' memory decides. A device that was not
+ * named and has no room for a layer is as good as none. */
+static mr_status open_on_devices(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
     const uint32_t one = mr_kv_blocks_for(e->n_ctx);
     const uint32_t asked = mr_kv_blocks_for(opt->kv_tokens);
-    mr_device_share share = {.of_free = opt->gpu_memory,
-                             .least_blocks = asked ? asked : one,
-                             .most_blocks = asked ? asked : one * e->max_seqs};
-    const mr_status st =
-        mr_cuda_backend_open(&e->backend, e->device, e->model, e->pool, &room, &share, err);
+    const mr_places_conf conf = {.m = e->model,
+                                 .ops = e->ops,
+                                 .pool = e->pool,
+                                 .room = room_of(e),
+                                 .gpu_memory = opt->gpu_memory,
+                                 .gpu_layers = opt->gpu_layers,
+                                 .least_blocks = asked ? asked : one,
+                                 .most_blocks = asked ? asked : one * e->max_seqs};
+    mr_status st = mr_places_plan(&e->places, &conf, &e->no_gpu);
 
-    if (st != MR_OK) return st;
-    e->kv_tokens = share.n_blocks * MR_KV_BLOCK_LEN;
-    return mr_kv_init_lists(&e->kv, hp->n_layer, hp->n_kv_head, hp->d_head, share.n_blocks, err);
+    if (st == MR_ENOMEM && e->places.any && !opt->gpu_layers) {
+        mr_places_deinit(&e->places);
+        return MR_OK;
+    }
+    if (st != MR_OK) return mr_fail(err, st, "%s", e->no_gpu.text);
+    e->no_gpu = (mr_err){0};
+    st = mr_places_open(&e->places, &e->backend, &conf, &e->kv, err);
+    e->kv_tokens = e->kv.n_block * MR_KV_BLOCK_LEN;
+    return st;
 }
 
 mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *err) {
@@ -264,7 +273,8 @@ mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *
     *out = NULL;
     if (!e) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
     if ((st = open_parts(e, opt, err)) != MR_OK) goto fail;
-    st = e->device ? open_on_device(e, opt, err) : open_on_cpu(e, opt->model_path, err);
+    st = e->places.n > 0 ? open_on_devices(e, opt, err) : MR_OK;
+    if (st == MR_OK && e->places.n == 0) st = open_on_cpu(e, opt->model_path, err);
     if (st != MR_OK) goto fail;
     if ((st = open_samplers(e, err)) != MR_OK) goto fail;
     if ((st = open_seqs(e, err)) != MR_OK) goto fail;
@@ -287,7 +297,7 @@ void mr_engine_close(mr_engine *e) {
     for (int i = 0; i < e->n_samplers; i++) mr_sampler_close(e->samplers[i]);
     free(e->eog);
     if (e->backend) e->backend->steps->close(e->backend);
-    mr_device_close(e->device);
+    mr_places_deinit(&e->places);
     mr_kv_deinit(&e->kv);
     mr_pool_close(e->pool);
     mr_tokenizer_close(e->tokenizer);
@@ -326,16 +336,17 @@ const char *mr_engine_isa(const mr_engine *e) {
 }
 const char *mr_engine_device(const mr_engine *e, const char **why) {
     if (why) *why = e->no_gpu.text[0] ? e->no_gpu.text : NULL;
-    return e->device ? e->device->name : "cpu";
+    return e->places.n > 0 ? e->places.text : "cpu";
 }
 const char *mr_engine_pci(const mr_engine *e) {
-    return e->device && e->device->pci[0] ? e->device->pci : NULL;
+    return e->places.n > 0 && e->places.devices[0]->pci[0] ? e->places.devices[0]->pci : NULL;
 }
 int mr_engine_n_threads(const mr_engine *e) {
     return mr_pool_size(e->pool);
 }
 size_t mr_engine_kv_bytes(const mr_engine *e) {
-    return e->kv.bytes;
+    const mr_hparams *hp = &e->model->hp;
+    return mr_kv_bytes_for(hp->n_layer, hp->n_kv_head, hp->d_head, e->kv.n_block);
 }
 uint32_t mr_engine_kv_blocks_free(const mr_engine *e) {
     return mr_kv_n_free(&e->kv);

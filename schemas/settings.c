@@ -126,9 +126,15 @@ static const char *fits_assignor(const char *text) {
 
 static const char *fits_device(const char *text) {
     static const char *const names[] = {"auto", "cpu", "cuda", NULL};
-    const size_t digits = strncmp(text, "cuda:", 5) == 0 ? strspn(text + 5, "0123456789") : 0;
+    static const char *const what = "auto, cpu, cuda, cuda:N or cuda:N,N";
     if (is_one_of(text, names)) return NULL;
-    return digits > 0 && digits < 4 && !text[5 + digits] ? NULL : "auto, cpu, cuda or cuda:N";
+    if (strncmp(text, "cuda:", 5) != 0) return what;
+    for (text += 5;; text++) {
+        const size_t digits = strspn(text, "0123456789");
+        text += digits;
+        if (digits == 0 || digits > 3 || (*text && *text != ',')) return what;
+        if (!*text) return NULL;
+    }
 }
 
 static const char *fits_url(const char *text) {
@@ -301,7 +307,9 @@ const mr_setting mr_setting_rows[] = {
     INT(max_deaths, WRK, 3, 1, 15, "workers that may die with the same job; then it is a dead letter"),
     TEXT(isa, WRK, "auto", fits_isa, "kernels of the processor: auto, ref, avx2, avx512 or amx"),
     TEXT(device, WRK, "auto", fits_device,
-         "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N"),
+         "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N"),
+    INT(gpu_layers, WRK, 0, 0, 65536,
+        "the model's last so many layers go to GPUs, the others to the processor; 0: as device says"),
     INT(gpu_memory_percent, WRK, 90, 1, 100, "part of the GPU's free memory to take at start"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);

@@ -583,6 +583,7 @@ static mr_status open_runner(app *a, mr_err *err) {
                                  .chat_template = s->chat_template,
                                  .isa = s->isa,
                                  .device = s->device,
+                                 .gpu_layers = (uint32_t)s->gpu_layers,
                                  .gpu_memory = (float)s->gpu_memory_percent / 100,
                                  .n_threads = (int)s->threads,
                                  .n_ctx = (uint32_t)s->n_ctx,

@@ -88,6 +88,7 @@ typedef struct mr_runner_conf {
     const char *chat_template; /* "auto" */
     const char *isa;           /* "auto" */
     const char *device;        /* "auto" */
+    uint32_t gpu_layers;       /* see engine.h */
     float gpu_memory;          /* part of the GPU's free memory to take */
     int n_threads;
     uint32_t n_ctx, kv_tokens, max_jobs, max_step_tokens;

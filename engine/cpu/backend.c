@@ -380,6 +380,12 @@ static void step_down(mr_backend *b, uint32_t layer) {
     share(f, on_down, n_pieces(&f->layer->down), f->n * n_products(&f->layer->down));
 }
 
+static mr_status hand_out(mr_backend *b, const float **x, mr_err *err) {
+    (void)err;
+    *x = of(b)->x;
+    return MR_OK;
+}
+
 static mr_status step_head(mr_backend *b, uint32_t first, uint32_t n, float *logits, mr_err *err) {
     cpu *f = of(b);
     const mr_mat *w = &f->m->output;
@@ -497,6 +503,7 @@ static const mr_steps cpu_steps = {
     .attn_out = step_attn_out,
     .gate_up = step_gate_up,
     .down = step_down,
+    .hand_out = hand_out,
     .head = step_head,
     .reserve_logits = reserve_logits,
     .close = cpu_close,

@@ -45,9 +45,14 @@ struct mr_device { /* first member of each kind */
     char pci[24];     /* "00000000:1b:00.0": its place in the machine; "": none */
 };
 
+#define MR_DEVICES_MAX 8
+
 /* name: NULL, "auto" or "cuda": the first GPU; "cuda:N": that one; "cpu": *out NULL. MR_EUNAVAIL:
  * there is none, or it cannot be used, and why. */
 mr_status mr_device_pick(mr_device **out, const char *name, mr_err *err);
+/* The same, and "cuda:0,1", several in that order: out[MR_DEVICES_MAX] gets *n of them. All or
+ * none. */
+mr_status mr_device_pick_all(mr_device **out, uint32_t *n, const char *name, mr_err *err);
 void mr_device_close(mr_device *d); /* NULL is allowed */
 
 #endif

@@ -13,7 +13,7 @@
 /* ---- embeddings and angles ---- */
 
 typedef struct mr_embed {
-    float *x;             /* [n, w.cols] */
+    float *x;             /* [n, w.cols]; NULL: angles only */
     float *cos, *sin;     /* [n, half] */
     const int32_t *token; /* [n] */
     const uint32_t *pos;  /* [n] */
@@ -28,7 +28,7 @@ MR_BODY void mr_embed_row(const mr_embed *a, mr_coord block) {
     const uint32_t row = block.x, cols = a->w.cols;
 
     MR_THREADS (t, MR_ROW) {
-        for (uint32_t i = t; i < cols; i += MR_ROW)
+        for (uint32_t i = t; a->x && i < cols; i += MR_ROW)
             a->x[(size_t)row * cols + i] =
                 mr_mat_value(&a->w, (uint32_t)a->token[row], i) * a->scale;
         for (uint32_t i = t; i < a->half; i += MR_ROW) {

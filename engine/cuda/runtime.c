@@ -109,7 +109,9 @@ static void gpu_unpin(mr_device *d, void *p) {
     keep(of(d), cudaFreeHost(p), "giving host memory back");
 }
 
+/* Kernels need it to be the current device; a copy to it comes before any of them. */
 static void gpu_copy_in(mr_device *d, void *to, const void *from, size_t bytes) {
+    choose(of(d));
     keep(of(d), cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, of(d)->stream),
          "copying to the device");
 }

@@ -114,30 +114,59 @@ static mr_dev_layer place_layer(loader *l, const mr_layer *y) {
     };
 }
 
-/* speed: rope's, on the host. w->layers: may be NULL when only counting. */
-static void walk(loader *l, mr_dev_weights *w, const double *speed) {
-    const mr_hparams *hp = &l->m->hp;
+static const double *place_speed(loader *l, const double *speed) { /* rope's, on the host */
+    return place_bytes(l, speed, l->m->hp.n_rot / 2 * sizeof *speed);
+}
 
+static void place_head(loader *l, mr_dev_weights *w) {
     w->output = place_mat(l, &l->m->output);
-    w->tok_embd = l->m->tied ? w->output : place_mat(l, &l->m->tok_embd);
-    w->out_norm = place_floats(l, l->m->out_norm, hp->n_embd);
-    w->speed = place_bytes(l, speed, hp->n_rot / 2 * sizeof *speed);
-    for (uint32_t i = 0; i < hp->n_layer; i++) {
+    w->out_norm = place_floats(l, l->m->out_norm, l->m->hp.n_embd);
+}
+
+/* w->layers: NULL when only counting. */
+static void walk(loader *l, mr_dev_weights *w, mr_layers range, const double *speed) {
+    const bool first = range.first == 0, last = range.end == l->m->hp.n_layer;
+
+    if (last) place_head(l, w);
+    if (first) w->tok_embd = last && l->m->tied ? w->output : place_mat(l, &l->m->tok_embd);
+    w->speed = place_speed(l, speed);
+    for (uint32_t i = range.first; i < range.end; i++) {
         const mr_dev_layer y = place_layer(l, &l->m->layers[i]);
         if (w->layers) w->layers[i] = y;
     }
 }
 
-size_t mr_dev_weights_bytes(const mr_model *m) {
+size_t mr_dev_weights_sizes(const mr_model *m, uint64_t *layers, uint64_t *first, uint64_t *last) {
     const double speed = 0; /* only its being there counts */
     mr_dev_weights w = {0};
     loader l = {.m = m};
 
-    walk(&l, &w, &speed);
+    for (uint32_t i = 0; i < m->hp.n_layer; i++) {
+        l.used = 0;
+        place_layer(&l, &m->layers[i]);
+        layers[i] = l.used;
+    }
+    l.used = 0;
+    place_mat(&l, &m->tok_embd);
+    *first = l.used;
+    l.used = 0;
+    place_head(&l, &w);
+    *last = l.used;
+    l.used = 0;
+    place_speed(&l, &speed);
     return l.used;
 }
 
-static mr_status load(mr_dev_weights *w, loader *l, const double *speed) {
+static size_t bytes_of(const mr_model *m, mr_layers range) {
+    const double speed = 0;
+    mr_dev_weights w = {0};
+    loader l = {.m = m};
+
+    walk(&l, &w, range, &speed);
+    return l.used;
+}
+
+static mr_status load(mr_dev_weights *w, loader *l, mr_layers range, const double *speed) {
     mr_status st;
 
     for (int i = 0; i < 2; i++)
@@ -145,12 +174,12 @@ static mr_status load(mr_dev_weights *w, loader *l, const double *speed) {
             MR_OK)
             return st;
     l->memory = w->memory;
-    walk(l, w, speed);
+    walk(l, w, range, speed);
     return l->status == MR_OK ? l->d->calls->wait(l->d, l->err) : l->status;
 }
 
-mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m, mr_pool *pool,
-                              mr_err *err) {
+mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m, mr_layers range,
+                              mr_pool *pool, mr_err *err) {
     loader l = {.d = d, .pool = pool, .m = m, .err = err};
     double *speed = calloc(m->hp.n_rot / 2 + 1, sizeof *speed); /* + 1: never a calloc of 0 */
     mr_status st;
@@ -161,8 +190,8 @@ mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m
         st = mr_fail(err, MR_ENOMEM, "engine: out of memory");
     } else {
         w->rope_factor = mr_rope_speeds(&m->hp, speed);
-        st = d->calls->reserve(d, &w->memory, mr_dev_weights_bytes(m), "weights", err);
-        if (st == MR_OK) st = load(w, &l, speed);
+        st = d->calls->reserve(d, &w->memory, bytes_of(m, range), "weights", err);
+        if (st == MR_OK) st = load(w, &l, range, speed);
     }
     for (int i = 0; i < 2; i++) d->calls->unpin(d, l.stage[i]);
     free(speed);

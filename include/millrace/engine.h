@@ -31,9 +31,12 @@ typedef struct mr_engine_options {
     uint32_t max_seqs;     /* 0: 32 */
     uint32_t max_step_tokens; /* rows of one step, prompt chunks and single tokens; 0: 512 */
     const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avx512", "amx" */
-    const char *device;    /* NULL or "auto": a GPU if there is one and isa is NULL; "cpu", "cuda",
-                            * "cuda:1" */
-    float gpu_memory;      /* part of the GPU's free memory to take; 0: 0.9 */
+    const char *device;    /* NULL or "auto": GPUs if there are some and isa is NULL, as few as hold the
+                            * model; what they do not hold stays on the processor. "cpu", "cuda",
+                            * "cuda:1", "cuda:0,1": those alone, unless gpu_layers says otherwise */
+    uint32_t gpu_layers;   /* the model's last so many go to GPUs, the others to the processor; 0: as
+                            * device says */
+    float gpu_memory;      /* part of a GPU's free memory to take; 0: 0.9 */
     const char *chat_template; /* NULL: recognise */
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
 } mr_engine_options;
@@ -84,11 +87,11 @@ uint32_t mr_engine_n_ctx(const mr_engine *e);
 uint32_t mr_engine_n_vocab(const mr_engine *e);
 uint32_t mr_engine_max_seqs(const mr_engine *e);
 uint32_t mr_engine_max_step_tokens(const mr_engine *e);
-const char *mr_engine_isa(const mr_engine *e); /* kernels at work: one of the above, or "cuda" */
-/* Where it computes: "cpu", "cuda:0 NVIDIA ...". *why (may be NULL): why no GPU was taken where one
+const char *mr_engine_isa(const mr_engine *e); /* kernels at work: one of the above, "cuda", "amx+cuda" */
+/* Where it computes: "cpu", "cuda:0 NVIDIA ...", "cpu (layers 0-3) + cuda:0 ... (layers 4-27)". *why (may be NULL): why no GPU was taken where one
  * was looked for; else NULL. */
 const char *mr_engine_device(const mr_engine *e, const char **why);
-/* The GPU's place on the PCI bus, "00000000:1b:00.0"; NULL: it computes on the processor. */
+/* The (first) GPU's place on the PCI bus, "00000000:1b:00.0"; NULL: it computes on the processor. */
 const char *mr_engine_pci(const mr_engine *e);
 int mr_engine_n_threads(const mr_engine *e);
 size_t mr_engine_kv_bytes(const mr_engine *e);
