@@ -8,8 +8,8 @@
  * A model may be cut into parts, each with a backend of its own; chain.h makes them one.
  *
  * A step cannot fail by itself: a device that goes wrong says so when it is asked for something,
- * that is by begin, hand_out and head, with MR_EUNAVAIL: it is lost, and so say all later ones. Owner:
- * caller, open (of the kind of backend) to close. Thread: one at a time. */
+ * that is by begin, hand_out and head, with MR_EUNAVAIL: it is lost, and so say all later ones.
+ * Owner: caller, open (of the kind of backend) to close. Thread: one at a time. */
 #ifndef MR_ENGINE_BACKEND_H
 #define MR_ENGINE_BACKEND_H
 
@@ -28,8 +28,8 @@ typedef struct mr_row {
     bool want;            /* its logits will be asked for */
 } mr_row;
 
-/* Layers first .. end - 1 of a model. Who has the first one begins with tokens, who has the last one
- * ends with logits. */
+/* Layers first .. end - 1 of a model. Who has the first one begins with tokens, who has the last
+ * one ends with logits. */
 typedef struct mr_layers {
     uint32_t first, end;
 } mr_layers;
@@ -66,6 +66,14 @@ typedef struct mr_steps {
     void (*hand_in)(mr_backend *b, const float *x);
     /* logits[n, n_vocab] = norm(x) Wout of live rows first .. first + n, n <= max_head. */
     mr_status (*head)(mr_backend *b, uint32_t first, uint32_t n, float *logits, mr_err *err);
+    /* A block of the cache, all layers, to and from host memory: [block_bytes]. In line behind the
+     * passes so far, and before those to come; settle waits for all that is in line. */
+    void (*save)(mr_backend *b, int32_t block, void *host);
+    void (*load)(mr_backend *b, int32_t block, const void *host);
+    mr_status (*settle)(mr_backend *b, mr_err *err);
+    /* Host memory that save and load are fastest with; the backend's until close. Called once.
+     * NULL: the cache is in host memory. */
+    void *(*reserve_swap)(mr_backend *b, size_t bytes, mr_err *err);
     /* Host memory that head fills fastest, zeroed; the backend's until close. Called once. */
     float *(*reserve_logits)(mr_backend *b, size_t n_rows, mr_err *err);
     void (*close)(mr_backend *b);
@@ -73,8 +81,9 @@ typedef struct mr_steps {
 
 struct mr_backend { /* first member of each kind */
     const mr_steps *steps;
-    const char *name;  /* of its kernels: "avx2", "cuda" */
-    uint32_t max_rows; /* of one pass: those that were asked for, or fewer */
+    const char *name;   /* of its kernels: "avx2", "cuda" */
+    uint32_t max_rows;  /* of one pass: those that were asked for, or fewer */
+    size_t block_bytes; /* of the cache, its layers together, as save writes it */
 };
 
 #endif

@@ -108,6 +108,37 @@ static mr_status hand_out(mr_backend *b, const float **x, mr_err *err) {
     return last->steps->hand_out(last, x, err);
 }
 
+/* A block is the parts' blocks, one behind the other. */
+static void save(mr_backend *b, int32_t block, void *host) {
+    chain *c = of(b);
+    char *at = host;
+
+    for (uint32_t i = 0; i < c->n; at += c->parts[i++].backend->block_bytes)
+        c->parts[i].backend->steps->save(c->parts[i].backend, block, at);
+}
+
+static void load(mr_backend *b, int32_t block, const void *host) {
+    chain *c = of(b);
+    const char *at = host;
+
+    for (uint32_t i = 0; i < c->n; at += c->parts[i++].backend->block_bytes)
+        c->parts[i].backend->steps->load(c->parts[i].backend, block, at);
+}
+
+static mr_status settle(mr_backend *b, mr_err *err) {
+    chain *c = of(b);
+    mr_status st = MR_OK;
+
+    for (uint32_t i = 0; i < c->n && st == MR_OK; i++)
+        st = c->parts[i].backend->steps->settle(c->parts[i].backend, err);
+    return st;
+}
+
+static void *reserve_swap(mr_backend *b, size_t bytes, mr_err *err) {
+    mr_backend *last = of(b)->parts[of(b)->n - 1].backend;
+    return last->steps->reserve_swap(last, bytes, err);
+}
+
 static void chain_close(mr_backend *b) {
     chain *c = of(b);
 
@@ -126,6 +157,10 @@ static const mr_steps chain_steps = {
     .down = step_down,
     .hand_out = hand_out,
     .head = step_head,
+    .save = save,
+    .load = load,
+    .settle = settle,
+    .reserve_swap = reserve_swap,
     .reserve_logits = reserve_logits,
     .close = chain_close,
 };
@@ -137,12 +172,13 @@ mr_status mr_chain_open(mr_backend **out, const mr_part *parts, uint32_t n, mr_e
     *out = NULL;
     if (!c) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
     MR_CHECK(n > 1 && n <= MR_SPLIT_MAX && parts[0].layers.first == 0);
-    c->base = (mr_backend){&chain_steps, c->name, parts[0].backend->max_rows};
+    c->base = (mr_backend){&chain_steps, c->name, parts[0].backend->max_rows, 0};
     c->n = n;
     for (uint32_t i = 0; i < n; i++) {
         MR_CHECK(i == 0 || (parts[i].backend->steps->hand_in &&
                             parts[i].layers.first == parts[i - 1].layers.end));
         c->parts[i] = parts[i];
+        c->base.block_bytes += parts[i].backend->block_bytes;
         if (parts[i].backend->max_rows < c->base.max_rows)
             c->base.max_rows = parts[i].backend->max_rows;
         if (len < sizeof c->name) /* "amx+cuda" */

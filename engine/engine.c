@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/cpu/backend.h"
 #include "engine/forward.h"
 #include "engine/kv.h"
@@ -27,6 +28,7 @@
 #include "engine/model.h"
 #include "engine/places.h"
 #include "engine/sample.h"
+#include "engine/swap.h"
 #include "engine/template.h"
 #include "engine/tokenizer.h"
 
@@ -68,6 +70,7 @@ struct mr_engine {
     mr_err lost;   /* MR_EUNAVAIL: the device, for good */
     mr_kv kv;
     mr_backend *backend;
+    mr_swap swap;
     mr_sampler *samplers[MAX_THREADS]; /* one per thread: pages that none needs stay untouched */
     int n_samplers;
     int32_t *eog;
@@ -276,6 +279,9 @@ mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *
     st = e->places.n > 0 ? open_on_devices(e, opt, err) : MR_OK;
     if (st == MR_OK && e->places.n == 0) st = open_on_cpu(e, opt->model_path, err);
     if (st != MR_OK) goto fail;
+    if (e->places.n > 0 && opt->swap_bytes)
+        st = mr_swap_open(&e->swap, e->backend, opt->swap_bytes, err);
+    if (st != MR_OK) goto fail;
     if ((st = open_samplers(e, err)) != MR_OK) goto fail;
     if ((st = open_seqs(e, err)) != MR_OK) goto fail;
     *out = e;
@@ -296,6 +302,7 @@ void mr_engine_close(mr_engine *e) {
     free(e->seqs);
     for (int i = 0; i < e->n_samplers; i++) mr_sampler_close(e->samplers[i]);
     free(e->eog);
+    mr_swap_close(&e->swap);
     if (e->backend) e->backend->steps->close(e->backend);
     mr_places_deinit(&e->places);
     mr_kv_deinit(&e->kv);
@@ -448,6 +455,38 @@ void mr_engine_drop(mr_engine *e, uint32_t id) {
     s->used = false;
 }
 
+/* Its first n_done tokens are in the cache. */
+static void have_computed(mr_engine *e, seq *s, uint32_t n_done) {
+    const uint32_t n_full = s->n_done / MR_KV_BLOCK_LEN;
+
+    s->n_done = n_done;
+    for (uint32_t i = n_full; e->keeps_prefixes && i < n_done / MR_KV_BLOCK_LEN; i++)
+        mr_kv_make_known(&e->kv, s->salt, s->tokens, s->table, i);
+}
+
+bool mr_engine_park(mr_engine *e, uint32_t id, int32_t *parked) {
+    const seq *s = seq_at(e, id);
+
+    *parked = MR_SWAP_NONE;
+    if (e->swap.memory && s->n_done > 0)
+        *parked = mr_swap_put(&e->swap, s->table, s->tokens, s->n_done);
+    if (*parked == MR_SWAP_NONE) return false;
+    mr_engine_drop(e, id);
+    return true;
+}
+
+void mr_engine_unpark(mr_engine *e, uint32_t id, int32_t parked) {
+    seq *s = seq_at(e, id);
+    const uint32_t n_done = mr_swap_take(&e->swap, parked, s->table, s->tokens, s->n_tokens - 1,
+                                         s->n_done / MR_KV_BLOCK_LEN);
+
+    if (n_done > s->n_done) have_computed(e, s, n_done);
+}
+
+void mr_engine_forget(mr_engine *e, int32_t parked) {
+    mr_swap_drop(&e->swap, parked);
+}
+
 static uint32_t pending(const seq *s) {
     return s->n_tokens - s->n_done;
 }
@@ -596,11 +635,7 @@ static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_
 }
 
 static void move_on(mr_engine *e, seq *s, uint32_t n_tokens, int32_t sampled) {
-    const uint32_t n_full = s->n_done / MR_KV_BLOCK_LEN;
-
-    s->n_done += n_tokens;
-    for (uint32_t i = n_full; e->keeps_prefixes && i < s->n_done / MR_KV_BLOCK_LEN; i++)
-        mr_kv_make_known(&e->kv, s->salt, s->tokens, s->table, i);
+    have_computed(e, s, s->n_done + n_tokens);
     if (sampled < 0) return;
     if (--s->n_left > 0) s->tokens[s->n_tokens++] = sampled; /* the last one is never computed */
 }
@@ -615,7 +650,9 @@ mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr
     for (uint32_t i = 0; i < e->max_seqs; i++) e->seqs[i].logits_row = -1;
     if (n == 0) return MR_OK;
     for (size_t i = 0; i < n; i++) outs[i].token = -1;
+    const uint64_t began_us = mr_clock_mono_us();
     if (compute(e, items, n, (uint32_t)total, &e->lost) != MR_OK) return check_lost(e, err);
+    mr_swap_note_step(&e->swap, (uint32_t)total, mr_clock_mono_us() - began_us);
     if ((st = sample(e, items, n, outs, err)) != MR_OK) return st;
     for (size_t i = 0; i < n; i++)
         move_on(e, &e->seqs[items[i].seq], items[i].n_tokens, outs[i].token);

@@ -310,6 +310,8 @@ const mr_setting mr_setting_rows[] = {
          "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N"),
     INT(gpu_layers, WRK, 0, 0, 65536,
         "the model's last so many layers go to GPUs, the others to the processor; 0: as device says"),
+    INT(gpu_swap_mb, WRK, 1024, 0, 1048576,
+        "host memory, in MiB, for KV blocks of displaced jobs where a GPU computes; 0: none"),
     INT(gpu_memory_percent, WRK, 90, 1, 100, "part of the GPU's free memory to take at start"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);

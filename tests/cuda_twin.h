@@ -18,6 +18,7 @@ typedef struct twin {
     size_t n_reserved; /* pieces of memory that nobody has given back */
     size_t n_asked;    /* pieces that were ever asked for */
     size_t refuses;    /* which of them there is no memory for, from 1; 0: none */
+    size_t n_rows_out; /* that rows_out has copied */
     bool lost;         /* as a GPU behind a fault */
 } twin;
 
@@ -44,6 +45,20 @@ static inline uint64_t twin_free_bytes(mr_device *d) {
 static inline void twin_copy(mr_device *d, void *to, const void *from, size_t bytes) {
     (void)d;
     memcpy(to, from, bytes);
+}
+
+static inline void twin_rows_in(mr_device *d, void *to, const void *from, size_t bytes,
+                                size_t pitch, size_t n) {
+    (void)d;
+    for (size_t i = 0; i < n; i++)
+        memcpy((char *)to + i * pitch, (const char *)from + i * bytes, bytes);
+}
+
+static inline void twin_rows_out(mr_device *d, void *to, const void *from, size_t bytes,
+                                 size_t pitch, size_t n) {
+    ((twin *)d)->n_rows_out += n;
+    for (size_t i = 0; i < n; i++)
+        memcpy((char *)to + i * bytes, (const char *)from + i * pitch, bytes);
 }
 
 static inline mr_status twin_wait(mr_device *d, mr_err *err) {
@@ -138,6 +153,8 @@ static const mr_device_calls twin_calls = {
     .free_bytes = twin_free_bytes,
     .copy_in = twin_copy,
     .copy_out = twin_copy,
+    .rows_in = twin_rows_in,
+    .rows_out = twin_rows_out,
     .wait = twin_wait,
     .embed = twin_embed,
     .feed = twin_feed,

@@ -400,6 +400,37 @@ static mr_status step_head(mr_backend *b, uint32_t first, uint32_t n, float *log
     return MR_OK;
 }
 
+/* Keys of all layers, then values; as one list of pieces of equal size. */
+static mr_f16 *piece_at(const cpu *f, int32_t block, uint32_t i) {
+    const size_t values = (size_t)f->kv->n_kv_head * MR_KV_BLOCK_LEN * f->kv->d_head;
+    const uint32_t layer = i % f->kv->n_layer;
+
+    return (i < f->kv->n_layer ? mr_kv_k(f->kv, layer) : mr_kv_v(f->kv, layer)) + block * values;
+}
+
+static void save(mr_backend *b, int32_t block, void *host) {
+    const cpu *f = of(b);
+    const uint32_t n = 2 * f->kv->n_layer;
+    const size_t bytes = b->block_bytes / n;
+
+    for (uint32_t i = 0; i < n; i++) memcpy((char *)host + i * bytes, piece_at(f, block, i), bytes);
+}
+
+static void load(mr_backend *b, int32_t block, const void *host) {
+    const cpu *f = of(b);
+    const uint32_t n = 2 * f->kv->n_layer;
+    const size_t bytes = b->block_bytes / n;
+
+    for (uint32_t i = 0; i < n; i++)
+        memcpy(piece_at(f, block, i), (const char *)host + i * bytes, bytes);
+}
+
+static mr_status settle(mr_backend *b, mr_err *err) {
+    (void)b;
+    (void)err;
+    return MR_OK; /* nothing is ever in line */
+}
+
 static float *reserve_logits(mr_backend *b, size_t n_rows, mr_err *err) {
     cpu *f = of(b);
 
@@ -504,6 +535,9 @@ static const mr_steps cpu_steps = {
     .gate_up = step_gate_up,
     .down = step_down,
     .hand_out = hand_out,
+    .save = save,
+    .load = load,
+    .settle = settle,
     .head = step_head,
     .reserve_logits = reserve_logits,
     .close = cpu_close,
@@ -530,7 +564,8 @@ mr_status mr_cpu_backend_open(mr_backend **out, const mr_model *m, const mr_ops 
 
     *out = NULL;
     if (!f) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
-    f->base = (mr_backend){&cpu_steps, ops->name, pass_rows(&m->hp, room->max_rows)};
+    f->base = (mr_backend){&cpu_steps, ops->name, pass_rows(&m->hp, room->max_rows),
+                           mr_kv_bytes_for(kv->n_layer, kv->n_kv_head, kv->d_head, 1)};
     f->m = m;
     f->ops = ops;
     f->pool = pool;

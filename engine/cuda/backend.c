@@ -25,8 +25,9 @@ typedef struct gpu {
     const mr_model *m;
     mr_dev_weights weights;
     mr_plan plan;
-    mr_layers layers; /* of the model, that it has */
+    mr_layers layers;                             /* of the model, that it has */
     void *work, *cache, *plan_host, *logits_host; /* cache: keys, then values, of its layers */
+    void *swap;                                   /* host */
     float *hand;                                  /* host: [max_rows, n_embd]; NULL: it is last */
     uint32_t n_blocks, max_head;
 
@@ -256,6 +257,36 @@ static void hand_in(mr_backend *b, const float *x) {
     g->d->calls->copy_in(g->d, g->x, x, hand_bytes(g, g->n));
 }
 
+/* A block of the cache: keys of each layer, then values, all the same distance apart. */
+static char *block_at(const gpu *g, int32_t block) {
+    return (char *)g->cache + (size_t)block * (g->base.block_bytes / (2 * n_layers(g)));
+}
+
+static void save(mr_backend *b, int32_t block, void *host) {
+    const gpu *g = of(b);
+    const size_t n = 2 * n_layers(g), bytes = b->block_bytes / n;
+
+    g->d->calls->rows_out(g->d, host, block_at(g, block), bytes, g->n_blocks * bytes, n);
+}
+
+static void load(mr_backend *b, int32_t block, const void *host) {
+    const gpu *g = of(b);
+    const size_t n = 2 * n_layers(g), bytes = b->block_bytes / n;
+
+    g->d->calls->rows_in(g->d, block_at(g, block), host, bytes, g->n_blocks * bytes, n);
+}
+
+static mr_status settle(mr_backend *b, mr_err *err) {
+    return of(b)->d->calls->wait(of(b)->d, err);
+}
+
+static void *reserve_swap(mr_backend *b, size_t bytes, mr_err *err) {
+    gpu *g = of(b);
+
+    return g->d->calls->pin(g->d, &g->swap, bytes, "swapped KV blocks", err) == MR_OK ? g->swap
+                                                                                      : NULL;
+}
+
 /* Of n <= HEAD_ROWS rows. */
 static void head(const gpu *g, uint32_t first, uint32_t n, float *logits) {
     const mr_hparams *hp = &g->m->hp;
@@ -311,6 +342,7 @@ static void gpu_close(mr_backend *b) {
     d->calls->unpin(d, g->plan_host);
     d->calls->unpin(d, g->logits_host);
     d->calls->unpin(d, g->hand);
+    d->calls->unpin(d, g->swap);
     free(g);
 }
 
@@ -325,6 +357,10 @@ static const mr_steps gpu_steps = {
     .down = step_down,
     .hand_out = hand_out,
     .hand_in = hand_in,
+    .save = save,
+    .load = load,
+    .settle = settle,
+    .reserve_swap = reserve_swap,
     .head = step_head,
     .reserve_logits = reserve_logits,
     .close = gpu_close,
@@ -414,8 +450,9 @@ static mr_status reserve(gpu *g, mr_pool *pool, mr_err *err) {
 
 static void init(gpu *g, mr_device *d, const mr_model *m, const mr_room *room) {
     const uint32_t max_rows = room->max_rows < MAX_PASS_ROWS ? room->max_rows : MAX_PASS_ROWS;
+    const uint32_t n = room->layers.end - room->layers.first;
 
-    *g = (gpu){.base = {&gpu_steps, "cuda", max_rows},
+    *g = (gpu){.base = {&gpu_steps, "cuda", max_rows, n * block_bytes(&m->hp)},
                .d = d,
                .m = m,
                .layers = room->layers,

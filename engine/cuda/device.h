@@ -25,6 +25,11 @@ typedef struct mr_device_calls {
 
     void (*copy_in)(mr_device *d, void *to, const void *from_host, size_t bytes);
     void (*copy_out)(mr_device *d, void *to_host, const void *from, size_t bytes);
+    /* n rows of `bytes`: on the device `pitch` bytes from one to the next, on the host none. */
+    void (*rows_in)(mr_device *d, void *to, const void *from_host, size_t bytes, size_t pitch,
+                    size_t n);
+    void (*rows_out)(mr_device *d, void *to_host, const void *from, size_t bytes, size_t pitch,
+                     size_t n);
     mr_status (*wait)(mr_device *d, mr_err *err);
 
     /* n, n_tok or n_items of 0: nothing is done. */

@@ -121,6 +121,22 @@ static void gpu_copy_out(mr_device *d, void *to, const void *from, size_t bytes)
          "copying from the device");
 }
 
+static void gpu_rows_in(mr_device *d, void *to, const void *from, size_t bytes, size_t pitch,
+                        size_t n) {
+    choose(of(d));
+    keep(of(d),
+         cudaMemcpy2DAsync(to, pitch, from, bytes, bytes, n, cudaMemcpyHostToDevice, of(d)->stream),
+         "copying to the device");
+}
+
+static void gpu_rows_out(mr_device *d, void *to, const void *from, size_t bytes, size_t pitch,
+                         size_t n) {
+    choose(of(d));
+    keep(of(d),
+         cudaMemcpy2DAsync(to, bytes, from, pitch, bytes, n, cudaMemcpyDeviceToHost, of(d)->stream),
+         "copying from the device");
+}
+
 /* ---- kernels ---- */
 
 static void gpu_embed(mr_device *d, const mr_embed *a) {
@@ -169,6 +185,8 @@ static const mr_device_calls gpu_calls = {
     .free_bytes = gpu_free_bytes,
     .copy_in = gpu_copy_in,
     .copy_out = gpu_copy_out,
+    .rows_in = gpu_rows_in,
+    .rows_out = gpu_rows_out,
     .wait = gpu_wait,
     .embed = gpu_embed,
     .feed = gpu_feed,

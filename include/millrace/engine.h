@@ -37,6 +37,7 @@ typedef struct mr_engine_options {
     uint32_t gpu_layers;   /* the model's last so many go to GPUs, the others to the processor; 0: as
                             * device says */
     float gpu_memory;      /* part of a GPU's free memory to take; 0: 0.9 */
+    uint64_t swap_bytes;   /* host memory for sequences that are parked, where a GPU computes; 0: none */
     const char *chat_template; /* NULL: recognise */
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
 } mr_engine_options;
@@ -110,6 +111,14 @@ mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_
                         uint32_t *seq_out, mr_err *err);
 /* Frees slot and blocks at once; what was computed may stay known until its room is needed. */
 void mr_engine_drop(mr_engine *e, uint32_t seq);
+/* Drops the sequence, and keeps what it has computed in host memory. False: no room there, to compute
+ * it again is cheaper, or the processor computes: nothing has happened. The tokens are the caller's
+ * to keep; *parked is for unpark or forget, once. */
+bool mr_engine_park(mr_engine *e, uint32_t seq, int32_t *parked);
+/* seq was added with at least the tokens that the parked one had, and no step since: it goes on
+ * behind what was computed of them. */
+void mr_engine_unpark(mr_engine *e, uint32_t seq, int32_t parked);
+void mr_engine_forget(mr_engine *e, int32_t parked);
 /* Tokens not yet computed: the rest of the prompt, or 1 after each sampled token. */
 uint32_t mr_engine_pending(const mr_engine *e, uint32_t seq);
 /* Of its tokens at add: taken over from the cache. */

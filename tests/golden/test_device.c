@@ -84,6 +84,108 @@ TEST(a_prompt_that_began_before_is_found_in_the_devices_cache) {
     mr_engine_close(e);
 }
 
+/* ---- parking ---- */
+
+#define N_LONG 70 /* tokens: two whole blocks and a part of one */
+#define N_MORE 6
+
+static mr_engine *open_swapping(uint32_t gpu_layers, uint64_t swap_bytes) {
+    const mr_engine_options opt = {.model_path = GOLDEN_DIR "qwen3_q8_0.gguf",
+                                   .n_threads = 2,
+                                   .n_ctx = 128,
+                                   .kv_tokens = 128,
+                                   .max_seqs = 1,
+                                   .device = "cuda",
+                                   .gpu_layers = gpu_layers,
+                                   .swap_bytes = swap_bytes};
+    mr_engine *e;
+    mr_err err;
+
+    gpu = twin_of(4);
+    CHECK_OK(mr_engine_open(&e, &opt, &err), err);
+    return e;
+}
+
+static uint32_t add_long(mr_engine *e, const int32_t *made, uint32_t n_made) {
+    const mr_sampling greedy = {.ban_eog = true};
+    int32_t tokens[N_LONG + N_MORE];
+
+    for (int i = 0; i < N_LONG; i++) tokens[i] = 3 + i * 37 % 260;
+    memcpy(tokens + N_LONG, made, n_made * sizeof *made);
+    return golden_add(e, tokens, N_LONG + n_made, n_made, N_MORE - n_made, &greedy);
+}
+
+/* Another sequence takes every block of the cache. */
+static void overwrite(mr_engine *e) {
+    const mr_sampling greedy = {0};
+    static int32_t salt; /* nothing is found of an earlier one */
+    int32_t tokens[128];
+
+    salt++;
+    for (int i = 0; i < 128; i++) tokens[i] = 4 + (i * 11 + salt) % 250;
+    const uint32_t seq = golden_add(e, tokens, 128, 0, 0, &greedy);
+    golden_step(e, seq, 128);
+    mr_engine_drop(e, seq);
+}
+
+/* Parks the sequence after each of its tokens but the last. */
+static void check_parking(uint32_t gpu_layers) {
+    int32_t alone[N_MORE], made[N_MORE], parked;
+    mr_engine *e = open_swapping(gpu_layers, 1u << 20);
+    float logits[2][512];
+
+    CHECK(mr_engine_n_vocab(e) <= MR_COUNT(logits[0]));
+    const size_t bytes = mr_engine_n_vocab(e) * sizeof(float);
+    for (int round = 0; round < 2; round++) {
+        int32_t *tokens = round == 0 ? alone : made;
+        uint32_t seq = add_long(e, NULL, 0);
+        for (uint32_t i = 0; i < N_MORE; i++) {
+            tokens[i] = golden_step(e, seq, mr_engine_pending(e, seq));
+            if (round == 0 || i + 1 == N_MORE) continue;
+            CHECK(mr_engine_park(e, seq, &parked));
+            overwrite(e);
+            seq = add_long(e, tokens, i + 1);
+            CHECK_I64(mr_engine_pending(e, seq), N_LONG + i + 1);
+            mr_engine_unpark(e, seq, parked);
+            CHECK_I64(mr_engine_pending(e, seq), 1);
+        }
+        memcpy(logits[round], mr_engine_logits(e, seq), bytes);
+        mr_engine_drop(e, seq);
+        overwrite(e);
+    }
+    assert_memory_equal(made, alone, sizeof alone);
+    assert_memory_equal(logits[0], logits[1], bytes);
+    mr_engine_close(e);
+    CHECK_I64(gpu.n_reserved, 0);
+}
+
+TEST(a_parked_sequence_goes_on_as_if_nothing_had_been) {
+    check_parking(0);
+    check_parking(1); /* the first layer is the processor's */
+}
+
+TEST(a_sequence_that_cannot_be_parked_stays) {
+    mr_engine *e = open_swapping(0, 0);
+    int32_t parked;
+    uint32_t seq = add_long(e, NULL, 0);
+
+    golden_step(e, seq, N_LONG);
+    CHECK(!mr_engine_park(e, seq, &parked)); /* there is no swapping */
+    const uint64_t block = mr_engine_kv_bytes(e) / mr_engine_kv_blocks_total(e);
+    mr_engine_drop(e, seq);
+    mr_engine_close(e);
+
+    e = open_swapping(0, 2 * block); /* it needs three */
+    seq = add_long(e, NULL, 0);
+    CHECK(!mr_engine_park(e, seq, &parked)); /* nothing was computed */
+    golden_step(e, seq, N_LONG);
+    gpu.n_rows_out = 0;
+    CHECK(!mr_engine_park(e, seq, &parked));
+    CHECK_I64(gpu.n_rows_out, 0);
+    CHECK_I64(mr_engine_pending(e, seq), 1);
+    mr_engine_close(e);
+}
+
 /* ---- which device ---- */
 
 static void check_taken(const char *device, const char *isa, const char *taken, const char *why) {
