@@ -403,6 +403,7 @@ static int run_bench(const mr_args *a) {
                              .max_step_tokens = (uint32_t)step_tokens,
                              .device = mr_args_get(a, "device"),
                              .gpu_layers = (uint32_t)gpu_layers,
+                             .gpu_quant = mr_args_get(a, "gpu-quant"),
                              .isa = mr_args_get(a, "isa")};
     if (mr_args_get(a, "workload")) return mr_bench_workload(a, &opt);
     if (b.shared >= b.pp)
@@ -424,6 +425,7 @@ static int run_bench(const mr_args *a) {
     return st == MR_OK ? EX_OK : mr_cli_fail(a, &err);
 }
 
+static const char *const gpu_quants[] = {"none", "fp8", NULL};
 static const char *const isas[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
 
 static const mr_opt options[] = {
@@ -438,6 +440,7 @@ static const mr_opt options[] = {
     {"threads", 0, "N", "0", "0: one per core", NULL},
     {"device", 0, "NAME", "auto",
      "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N", NULL},
+    {"gpu-quant", 0, "NAME", "none", "of the layers' weights on GPUs", gpu_quants},
     {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
     {"workload", 0, "INxOUT", NULL,

@@ -413,6 +413,7 @@ static int run_generate(const mr_args *a) {
                                    .isa = mr_args_get(a, "isa"),
                                    .device = mr_args_get(a, "device"),
                                    .gpu_layers = (uint32_t)gpu_layers,
+                                   .gpu_quant = mr_args_get(a, "gpu-quant"),
                                    .chat_template = mr_args_get(a, "chat-template")};
     /* A second Ctrl-C has its usual effect: the step at work may be a long one. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND},
@@ -426,6 +427,7 @@ static int run_generate(const mr_args *a) {
     return rc;
 }
 
+static const char *const gpu_quants[] = {"none", "fp8", NULL};
 static const char *const isas[] = {"auto", "ref", "avx2", "avx512", "amx", NULL};
 
 static const mr_opt options[] = {
@@ -455,6 +457,7 @@ static const mr_opt options[] = {
     {"threads", 0, "N", "0", "0: one per core", NULL},
     {"device", 0, "NAME", "auto",
      "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N", NULL},
+    {"gpu-quant", 0, "NAME", "none", "of the layers' weights on GPUs", gpu_quants},
     {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
     {"json", 0, NULL, NULL, "one JSON object: text, tokens, finish_reason, usage, timings", NULL},

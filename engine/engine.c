@@ -71,6 +71,7 @@ struct mr_engine {
     mr_kv kv;
     mr_backend *backend;
     mr_swap swap;
+    mr_gpu_quant quant;
     mr_sampler *samplers[MAX_THREADS]; /* one per thread: pages that none needs stay untouched */
     int n_samplers;
     int32_t *eog;
@@ -206,6 +207,10 @@ static bool is_auto(const char *name) {
 static mr_status pick_device(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
     const bool any = is_auto(opt->device);
 
+    if (opt->gpu_quant && strcmp(opt->gpu_quant, "fp8") == 0)
+        e->quant = MR_GPU_QUANT_FP8;
+    else if (opt->gpu_quant && strcmp(opt->gpu_quant, "none") != 0)
+        return mr_fail(err, MR_EINVAL, "gpu_quant: \"%.40s\" is not none or fp8", opt->gpu_quant);
     if (any && !is_auto(opt->isa)) return MR_OK; /* who names its kernels wants the processor */
     const mr_status st = mr_places_pick(&e->places, opt->device, &e->no_gpu);
     if (st == MR_OK || (st == MR_EUNAVAIL && any)) return MR_OK;
@@ -254,6 +259,7 @@ static mr_status open_on_devices(mr_engine *e, const mr_engine_options *opt, mr_
                                  .room = room_of(e),
                                  .gpu_memory = opt->gpu_memory,
                                  .gpu_layers = opt->gpu_layers,
+                                 .quant = e->quant,
                                  .least_blocks = asked ? asked : one,
                                  .most_blocks = asked ? asked : one * e->max_seqs};
     mr_status st = mr_places_plan(&e->places, &conf, &e->no_gpu);

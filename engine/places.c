@@ -62,7 +62,7 @@ static mr_status size_device(mr_split_place *s, uint64_t *layer_bytes, mr_device
 
     if (st != MR_OK) return st;
     if (part > 1) return mr_fail(err, MR_EINVAL, "gpu_memory: %g is more than 1", (double)part);
-    mr_cuda_backend_sizes(s, layer_bytes, d, c->m, &c->room);
+    mr_cuda_backend_sizes(s, layer_bytes, d, c->m, &c->room, c->quant);
     s->name = d->name;
     s->room = (uint64_t)((double)free_bytes * (double)part);
     return MR_OK;
@@ -147,7 +147,7 @@ static mr_status open_part(const mr_places *p, mr_part *part, uint32_t place, ui
     if (place == 0) return open_cpu(part, c, kv, err);
     room.layers = part->layers;
     return mr_cuda_backend_open(&part->backend, p->devices[place - 1], c->m, c->pool, &room,
-                                n_blocks, err);
+                                c->quant, n_blocks, err);
 }
 
 static mr_status open_all(mr_places *p, mr_backend **out, const mr_places_conf *c, mr_kv *kv,

@@ -6,6 +6,7 @@
 #define MR_ENGINE_PLACES_H
 
 #include "engine/cuda/device.h"
+#include "engine/cuda/weights.h"
 #include "engine/kv.h"
 #include "engine/model.h"
 #include "engine/split.h"
@@ -26,6 +27,7 @@ typedef struct mr_places_conf {
     mr_room room;        /* all layers */
     float gpu_memory;    /* part of each device's free memory; 0: 0.9; at most 1 */
     uint32_t gpu_layers; /* that devices are to have; 0: all, or as many as fit if none was named */
+    mr_gpu_quant quant;  /* of the layers on devices */
     uint32_t least_blocks, most_blocks; /* of the KV cache: what must fit, what would be of use */
 } mr_places_conf;
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "engine/cuda/device.h"
+#include "engine/cuda/product_e.h"
 #include "engine/cuda/product_f.h"
 #include "engine/cuda/product_q.h"
 
@@ -96,6 +97,7 @@ static inline void twin_product_block(const mr_product *a, mr_cut_kind kind, mr_
     static const mr_shape large = MR_SHAPE_LARGE, small = MR_SHAPE_SMALL;
     const mr_shape *shape = kind == MR_CUT_LARGE ? &large : &small;
     static union {
+        mr_few_e_shared few_e;
         mr_few_q_shared few_q;
         mr_many_q_shared many_q;
         mr_waiting few_f[MR_FEW_WARPS];
@@ -103,7 +105,11 @@ static inline void twin_product_block(const mr_product *a, mr_cut_kind kind, mr_
     } sh;
 
     memset(&sh, 0xff, sizeof sh);
-    if (mr_is_plain(a->w.type) && kind == MR_CUT_FEW)
+    if (a->w.type == MR_DEV_E4M3 && kind == MR_CUT_FEW)
+        mr_few_e(a, &sh.few_e, block);
+    else if (a->w.type == MR_DEV_E4M3)
+        mr_many_e(a, shape, &sh.many_q, block);
+    else if (mr_is_plain(a->w.type) && kind == MR_CUT_FEW)
         mr_few_f(a, a->w.type, sh.few_f, block);
     else if (mr_is_plain(a->w.type))
         mr_many_f(a, a->w.type, shape, &sh.many_f, block);
@@ -166,7 +172,7 @@ static const mr_device_calls twin_calls = {
 };
 
 static inline twin twin_of(uint32_t n_units) {
-    return (twin){.base = {&twin_calls, "twin", n_units, ""}, .free_bytes = 1u << 30};
+    return (twin){.base = {&twin_calls, "twin", n_units, "", 90}, .free_bytes = 1u << 30};
 }
 
 #endif

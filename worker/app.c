@@ -584,6 +584,7 @@ static mr_status open_runner(app *a, mr_err *err) {
                                  .isa = s->isa,
                                  .device = s->device,
                                  .gpu_layers = (uint32_t)s->gpu_layers,
+                                 .gpu_quant = s->gpu_quant,
                                  .swap_bytes = (uint64_t)s->gpu_swap_mb << 20,
                                  .gpu_memory = (float)s->gpu_memory_percent / 100,
                                  .n_threads = (int)s->threads,

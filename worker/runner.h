@@ -90,6 +90,7 @@ typedef struct mr_runner_conf {
     const char *device;        /* "auto" */
     uint32_t gpu_layers;       /* see engine.h */
     uint64_t swap_bytes;       /* see engine.h */
+    const char *gpu_quant;     /* "none" */
     float gpu_memory;          /* part of the GPU's free memory to take */
     int n_threads;
     uint32_t n_ctx, kv_tokens, max_jobs, max_step_tokens;

@@ -15,9 +15,10 @@
 #include "engine/cuda/plan.h"
 #include "engine/cuda/weights.h"
 
-#define MAX_PASS_ROWS 2048u
-#define HEAD_ROWS     64u
-#define PLACE_BYTES   256u
+#define MAX_PASS_ROWS  2048u
+#define HEAD_ROWS      64u
+#define FP8_CAPABILITY 89
+#define PLACE_BYTES    256u
 
 typedef struct gpu {
     mr_backend base;
@@ -25,7 +26,8 @@ typedef struct gpu {
     const mr_model *m;
     mr_dev_weights weights;
     mr_plan plan;
-    mr_layers layers;                             /* of the model, that it has */
+    mr_layers layers; /* of the model, that it has */
+    mr_gpu_quant quant;
     void *work, *cache, *plan_host, *logits_host; /* cache: keys, then values, of its layers */
     void *swap;                                   /* host */
     float *hand;                                  /* host: [max_rows, n_embd]; NULL: it is last */
@@ -47,8 +49,12 @@ static gpu *of(mr_backend *b) {
 
 /* ---- the steps ---- */
 
+static bool is_e4m3(const mr_dev_mat *w) {
+    return w->type == MR_DEV_E4M3;
+}
+
 static bool is_rounded(const mr_dev_mat *w) { /* its input, that is */
-    return mr_type_block(w->type) > 1;
+    return is_e4m3(w) || mr_type_block(w->type) > 1;
 }
 
 /* y[n, rows] = x W^T; x and its rounded form: whichever the weights want. */
@@ -76,13 +82,14 @@ static void project_back(const gpu *g, const mr_dev_mat *w, const float *bias, c
     g->d->calls->product(g->d, &p);
 }
 
-/* h = norm(x), as floats, rounded, or both. */
-static void norm(const gpu *g, const float *w, bool floats, bool rounded) {
+/* h = norm(x), as floats, rounded, or both. Of a layer's matrices all are FP8, or none is. */
+static void norm(const gpu *g, const float *w, bool floats, bool rounded, bool e4m3) {
     const mr_feed a = {.kind = MR_FEED_NORM,
                        .x = g->x,
                        .w = w,
                        .y = floats ? g->h : NULL,
                        .blocks = rounded ? g->narrow : NULL,
+                       .e4m3 = e4m3,
                        .eps = g->m->hp.rms_eps,
                        .cols = g->m->hp.n_embd,
                        .n = g->n};
@@ -120,7 +127,7 @@ static void step_qkv(mr_backend *b, uint32_t layer) {
     const int n_rounded = is_rounded(&l->wq) + is_rounded(&l->wk) + is_rounded(&l->wv);
     const bool any = n_rounded > 0, all = n_rounded == 3;
 
-    norm(g, l->attn_norm, !all, any);
+    norm(g, l->attn_norm, !all, any, is_e4m3(&l->wq));
     project(g, &l->wq, l->bq, g->q, g->h, g->narrow);
     project(g, &l->wk, l->bk, g->k, g->h, g->narrow);
     project(g, &l->wv, l->bv, g->v, g->h, g->narrow);
@@ -207,8 +214,12 @@ static void step_attn_out(mr_backend *b, uint32_t layer) {
     const mr_dev_layer *l = &g->weights.layers[layer];
 
     if (is_rounded(&l->wo)) {
-        const mr_feed a = {
-            .kind = MR_FEED_SAME, .x = g->att, .blocks = g->narrow, .cols = l->wo.cols, .n = g->n};
+        const mr_feed a = {.kind = MR_FEED_SAME,
+                           .x = g->att,
+                           .blocks = g->narrow,
+                           .e4m3 = is_e4m3(&l->wo),
+                           .cols = l->wo.cols,
+                           .n = g->n};
         g->d->calls->feed(g->d, &a);
     }
     project_back(g, &l->wo, l->bo, g->att, g->narrow);
@@ -220,7 +231,7 @@ static void step_gate_up(mr_backend *b, uint32_t layer) {
     const bool gate = is_rounded(&l->gate), up = is_rounded(&l->up);
     const bool down = is_rounded(&l->down);
 
-    norm(g, l->ffn_norm, !gate || !up, gate || up);
+    norm(g, l->ffn_norm, !gate || !up, gate || up, is_e4m3(&l->gate));
     project(g, &l->gate, NULL, g->gate, g->h, g->narrow);
     project(g, &l->up, NULL, g->up, g->h, g->narrow);
     const mr_feed a = {.kind = MR_FEED_GATE,
@@ -228,6 +239,7 @@ static void step_gate_up(mr_backend *b, uint32_t layer) {
                        .w = g->up,
                        .y = down ? NULL : g->gate,
                        .blocks = down ? g->wide : NULL,
+                       .e4m3 = is_e4m3(&l->down),
                        .cols = g->m->hp.n_ff,
                        .n = g->n};
     g->d->calls->feed(g->d, &a);
@@ -382,6 +394,22 @@ static mr_status check_shape(const mr_model *m, mr_err *err) {
     return MR_OK;
 }
 
+static mr_status check_fp8(const mr_device *d, const mr_model *m, mr_err *err) {
+    const mr_hparams *hp = &m->hp;
+    const uint32_t widths[] = {hp->n_embd, hp->n_ff, hp->n_head * hp->d_head};
+
+    if (d->capability < FP8_CAPABILITY)
+        return mr_fail(err, MR_EUNSUPPORTED,
+                       "gpu_quant: fp8 needs compute capability 8.9, and %.60s has %u.%u", d->name,
+                       d->capability / 10, d->capability % 10);
+    for (size_t i = 0; i < MR_COUNT(widths); i++)
+        if (widths[i] % 32)
+            return mr_fail(err, MR_EUNSUPPORTED,
+                           "gpu_quant: fp8 needs rows of a multiple of 32 values, not %u",
+                           widths[i]);
+    return MR_OK;
+}
+
 typedef struct layout { /* offsets into the memory grow as parts are placed */
     char *base;         /* NULL: only count */
     size_t bytes;
@@ -432,7 +460,7 @@ static mr_status reserve(gpu *g, mr_pool *pool, mr_err *err) {
     layout l = {0};
     mr_status st;
 
-    st = mr_dev_weights_init(&g->weights, g->d, g->m, g->layers, pool, err);
+    st = mr_dev_weights_init(&g->weights, g->d, g->m, g->layers, g->quant, pool, err);
     if (st != MR_OK) return st;
     place_all(g, &l); /* counts */
     if ((st = calls->reserve(g->d, &g->work, l.bytes, "work memory", err)) != MR_OK) return st;
@@ -461,27 +489,31 @@ static void init(gpu *g, mr_device *d, const mr_model *m, const mr_room *room) {
 }
 
 void mr_cuda_backend_sizes(mr_split_place *p, uint64_t *layer_bytes, mr_device *d,
-                           const mr_model *m, const mr_room *room) {
+                           const mr_model *m, const mr_room *room, mr_gpu_quant quant) {
     layout l = {0};
     gpu g;
 
     init(&g, d, m, room);
     place_all(&g, &l);
-    p->work = l.bytes + mr_dev_weights_sizes(m, layer_bytes, &p->first_bytes, &p->last_bytes);
+    p->work =
+        l.bytes + mr_dev_weights_sizes(m, quant, layer_bytes, &p->first_bytes, &p->last_bytes);
     p->layer_bytes = layer_bytes;
     p->block_bytes = block_bytes(&m->hp);
     p->tied = m->tied;
 }
 
 mr_status mr_cuda_backend_open(mr_backend **out, mr_device *d, const mr_model *m, mr_pool *pool,
-                               const mr_room *room, uint32_t n_blocks, mr_err *err) {
+                               const mr_room *room, mr_gpu_quant quant, uint32_t n_blocks,
+                               mr_err *err) {
     mr_status st = check_shape(m, err);
     gpu *g;
 
     *out = NULL;
+    if (st == MR_OK && quant == MR_GPU_QUANT_FP8) st = check_fp8(d, m, err);
     if (st != MR_OK) return st;
     if (!(g = malloc(sizeof *g))) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
     init(g, d, m, room);
+    g->quant = quant;
     g->n_blocks = n_blocks;
     if ((st = reserve(g, pool, err)) != MR_OK) {
         gpu_close(&g->base);

@@ -45,9 +45,10 @@ typedef struct mr_device_calls {
 
 struct mr_device { /* first member of each kind */
     const mr_device_calls *calls;
-    char name[128];   /* printable: "cuda:0 NVIDIA ..." */
-    uint32_t n_units; /* multiprocessors */
-    char pci[24];     /* "00000000:1b:00.0": its place in the machine; "": none */
+    char name[128];      /* printable: "cuda:0 NVIDIA ..." */
+    uint32_t n_units;    /* multiprocessors */
+    char pci[24];        /* "00000000:1b:00.0": its place in the machine; "": none */
+    uint32_t capability; /* 89: compute capability 8.9 */
 };
 
 #define MR_DEVICES_MAX 8

@@ -45,7 +45,7 @@ static uint64_t room_for(const char *path, const mr_engine_options *opt, uint32_
     CHECK_OK(mr_model_open(&m, path, &err), err);
     CHECK(m->hp.n_layer <= MR_COUNT(layer_bytes));
     const mr_room room = {opt->max_step_tokens, opt->max_seqs, opt->n_ctx, {0, m->hp.n_layer}};
-    mr_cuda_backend_sizes(&p, layer_bytes, &gpus[0].base, m, &room);
+    mr_cuda_backend_sizes(&p, layer_bytes, &gpus[0].base, m, &room, MR_GPU_QUANT_NONE);
     const uint64_t blocks = (opt->kv_tokens + MR_KV_BLOCK_LEN - 1) / MR_KV_BLOCK_LEN;
     uint64_t bytes = p.work + (first ? p.first_bytes : 0) + (last ? p.last_bytes : 0);
     for (uint32_t i = 0; i < n; i++) bytes += layer_bytes[i] + blocks * p.block_bytes;

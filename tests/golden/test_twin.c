@@ -30,7 +30,9 @@ static void world_open(world *w, const char *model, uint32_t n_units) {
     CHECK_OK(mr_pool_open(&w->pool, 2, &err), err);
     const mr_hparams *hp = &w->m->hp;
     const mr_room room = {MAX_ROWS, MAX_ROWS, MAX_LEN, {0, hp->n_layer}};
-    CHECK_OK(mr_cuda_backend_open(&w->b, &w->t.base, w->m, w->pool, &room, N_BLOCKS, &err), err);
+    CHECK_OK(mr_cuda_backend_open(&w->b, &w->t.base, w->m, w->pool, &room, MR_GPU_QUANT_NONE,
+                                  N_BLOCKS, &err),
+             err);
     CHECK_OK(mr_kv_init_lists(&w->kv, hp->n_layer, hp->n_kv_head, hp->d_head, N_BLOCKS, &err), err);
     w->logits = w->b->steps->reserve_logits(w->b, MAX_ROWS, &err);
     CHECK(w->logits != NULL);

@@ -85,6 +85,7 @@ TEST(wrong_files_are_told_with_their_line) {
         {"device: cuda:1000\n", "must be auto, cpu, cuda, cuda:N"},
         {"device: 'cuda:0,'\n", "must be auto, cpu, cuda, cuda:N"},
         {"device: 'cuda:0,1,x'\n", "must be auto, cpu, cuda, cuda:N"},
+        {"gpu_quant: int4\n", "must be one of none, fp8"},
         {"gpu_layers: -1\n", "-1 is outside 0..65536"},
         {"topic_prefix: a/b\n", "topic_prefix: \"a/b\" must be 1..100 of letters"},
         {"topic_prefix: ''\n", "must be 1..100"},
