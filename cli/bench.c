@@ -276,6 +276,7 @@ static void print_json(const bench *b, uint32_t batch, const rates *r) {
 
     printf("{\"bench\":\"engine\",\"batch\":%u,\"pp\":%" PRId64 ",\"tg\":%" PRId64, batch, b->pp,
            b->tg);
+    printf(",\"gpu_quant\":\"%s\"", mr_args_get(b->a, "gpu-quant"));
     if (b->ctx > 0) printf(",\"ctx\":%" PRId64, b->ctx);
     if (b->shared > 0) printf(",\"shared_prefix\":%" PRId64, b->shared);
     printf(",\"prefill_tps\":%.2f,\"decode_tps\":%.2f", median(r->prefill, n),

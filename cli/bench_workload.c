@@ -86,6 +86,7 @@ static void print_json(const workload *w) {
            w->conf.n_in, w->conf.n_out, w->conf.n_requests, w->conf.seats, r->most_running,
            mr_engine_kv_blocks_total(w->e) * mr_engine_block_len(w->e),
            mr_engine_max_step_tokens(w->e));
+    printf(",\"gpu_quant\":\"%s\"", mr_args_get(w->a, "gpu-quant"));
     printf(",\"seconds\":%.3f,\"steps\":%llu,\"output_tps\":%.2f,\"total_tps\":%.2f", r->seconds,
            (unsigned long long)r->n_steps, r->output_tps, r->total_tps);
     print_json_times("ttft", &r->ttft);
