@@ -3,8 +3,8 @@
 #
 # usage: bench/gpu.sh [seconds]     most that all of it may take: 540
 #
-# Needs CUDA (nvcc and its host compiler), CMake, a C compiler and 35 GB of disk, and no network. Prints one table;
-# it, the figures as JSON lines and the logs of build, tests and compute-sanitizer go to $OUT, or to build/gpu. What
+# Needs CUDA (nvcc and its host compiler), CMake, a C compiler and 35 GB of disk, and no network. Prints two tables;
+# they, the figures as JSON lines and the logs of build, tests and compute-sanitizer go to $OUT, or to build/gpu. What
 # finds no time any more is left out, and said. Exit code: that of the tests.
 set -uo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,7 +15,7 @@ esac
 deadline=$((SECONDS + ${1:-540}))
 build=$top/build/gpu
 out=${OUT:-$build}
-tests='cuda_layout|golden/'
+tests='cuda_layout|cuda_e4m3|golden/'
 sanitizers="memcheck racecheck synccheck"
 for_sanitizers=120 # seconds
 mkdir -p "$build" "$out"
@@ -51,30 +51,60 @@ sanitize() {
     done
 }
 
-# measure SHAPE TYPE BATCHES PROMPT CONTEXT
-measure() {
-    local model=$build/$1-$2.gguf
+# model_of SHAPE TYPE: makes it, if it is not there; sets model
+model_of() {
+    model=$build/$1-$2.gguf
     [ -e "$model" ] || within 120 $for_sanitizers "$build/bin/millrace" model synth --shape "$1" --type "$2" --seed 1 \
-        -o "$model" >&2 || return
-    within 120 $for_sanitizers "$build/bin/millrace" bench engine -m "$model" --device cuda --pp "$4" --ctx "$5" \
-        --tg 64 --batch "$3" --step-tokens 2048 --json | sed "s/^{/{\"file_bytes\":$(stat -c %s "$model"),/" |
-        tee -a "$out/bench.jsonl" | sed 's/^/  /' >&2
+        -o "$model" >&2
 }
 
-# weights GB/s: what decode reads of the file for every step, as if it were all weights
-table() {
-    awk '
+# measure SHAPE TYPE QUANT BATCHES PROMPT CONTEXT
+measure() {
+    model_of "$1" "$2" || return
+    within 120 $for_sanitizers "$build/bin/millrace" bench engine -m "$model" --device cuda --gpu-quant "$3" \
+        --pp "$5" --ctx "$6" --tg 64 --batch "$4" --step-tokens 2048 --json |
+        sed "s/^{/{\"file_bytes\":$(stat -c %s "$model"),/" | tee -a "$out/bench.jsonl" | sed 's/^/  /' >&2
+}
+
+# load SHAPE TYPE QUANT INxOUT SEATS OPTION...: requests through the scheduler
+load() {
+    local shape=$1 type=$2 quant=$3 what=$4 seats=$5
+    shift 5
+    model_of "$shape" "$type" || return
+    within 100 $for_sanitizers "$build/bin/millrace" bench engine -m "$model" --device cuda --gpu-quant "$quant" \
+        --workload "$what" --seats "$seats" --step-tokens 2048 --json "$@" | tee -a "$out/load.jsonl" | sed 's/^/  /' >&2
+}
+
+field='
 function field(name,   s) {
     s = $0
     if (!sub(".*\"" name "\":\"?", "", s)) return "-"
     sub("[,\"}].*", "", s)
     return s
 }
+function type() { return field("gpu_quant") == "none" ? field("type") : field("gpu_quant") }'
+
+# weights GB/s: what decode reads of the file for every step, as if it were all weights; of FP8, made from F16, half
+table() {
+    awk "$field"'
 BEGIN { printf "%-28s %-6s %6s %6s %12s %12s %13s\n", "model", "type", "batch", "ctx", "prefill t/s", "decode t/s",
         "weights GB/s" }
 { steps = field("decode_tps") / field("batch")
-  printf "%-28s %-6s %6s %6s %12.0f %12.1f %13.0f\n", field("model"), field("type"), field("batch"), field("ctx"),
-         field("prefill_tps"), field("decode_tps"), steps * field("file_bytes") / 1e9 }' "$out/bench.jsonl"
+  bytes = field("file_bytes") / (type() == "fp8" ? 2 : 1)
+  printf "%-28s %-6s %6s %6s %12.0f %12.1f %13.0f\n", field("model"), type(), field("batch"), field("ctx"),
+         field("prefill_tps"), field("decode_tps"), steps * bytes / 1e9 }' "$out/bench.jsonl"
+}
+
+# of bare: what the scheduler leaves of the same requests stepped without it; beside: first token of a long prompt while
+# the others generate, and the longest 1 % of their gaps then
+load_table() {
+    awk "$field"'
+BEGIN { printf "%-28s %-6s %5s %5s %8s %6s %11s %11s %9s %9s %8s %10s %10s\n", "model", "type", "in", "out", "requests",
+        "seats", "output t/s", "total t/s", "ttft p50", "gap p99", "of bare", "beside ms", "gap p99" }
+{ printf "%-28s %-6s %5s %5s %8s %6s %11.0f %11.0f %9.0f %9.1f %8s %10s %10s\n", field("model"), type(), field("in"),
+         field("out"), field("requests"), field("most_running"), field("output_tps"), field("total_tps"),
+         field("ttft_ms_p50"), field("gap_ms_p99"), field("of_bare"), field("intruder_ttft_ms"),
+         field("intruder_gap_ms_p99") }' "$out/load.jsonl"
 }
 
 say "GPU"
@@ -94,19 +124,30 @@ within 60 0 "$build/tests/golden_test_golden" 2>/dev/null | grep ' cuda: '
 
 say "measuring"
 : >"$out/bench.jsonl"
-while read -r work; do
-    measure $work || echo "not measured: $work" >&2
+: >"$out/load.jsonl"
+while read -r what work; do
+    $what $work || echo "not measured: $what $work" >&2
 done <<'LIST'
-tinyllama-1.1b q8_0 1,8,32 512 0
-llama3-8b q4_k_m 1,4,16,64 512 0
-llama3-8b q4_k_m 1,16 512 8000
-llama3-8b q8_0 1,16,64 512 0
-qwen3-0.6b q4_0 1,64 512 0
-llama3-8b f16 1,16 512 0
+measure tinyllama-1.1b q8_0 none 1,8,32 512 0
+measure llama3-8b q4_k_m none 1,16,64 512 0
+measure llama3-8b q4_k_m none 1,16 512 8000
+load llama3-8b q4_k_m none 128x256 64 --intruder 2048
+load llama3-8b q4_k_m none 128x128 256 --requests 512
+load llama3-8b q4_k_m none 2048x128 64 --requests 64
+load llama3-8b q4_k_m none 512x256 512 --requests 512 --bare
+measure llama3-8b f16 none 1,16 512 0
+measure llama3-8b f16 fp8 1,16,64 512 0
+load llama3-8b f16 fp8 128x128 256 --requests 512
+load llama3-8b f16 fp8 1000x1000 64 --requests 64
+measure llama3-8b q8_0 none 1,16,64 512 0
+measure qwen3-0.6b q4_0 none 1,64 512 0
+load llama3-8b f16 fp8 500x2000 64 --requests 64
+load llama3-8b f16 fp8 128x2048 64 --requests 64
+load llama3-8b f16 fp8 2048x2048 64 --requests 64
 LIST
 rm -f "$build"/*.gguf
 sanitize
 
 say "result"
-table | tee "$out/table.txt"
+{ table; load_table; } | tee "$out/table.txt"
 exit $tested

@@ -1,4 +1,5 @@
-/* bench.c - `millrace bench engine`: how fast a model reads and writes, by batch size.
+/* bench.c - `millrace bench engine`: how fast a model reads and writes, by batch size. With
+ * --workload it is bench_workload.c's: requests through the scheduler.
  *
  * The judge of work on the engine, so it must be hard to please by accident. Every sequence has its
  * own random prompt, drawn anew for each repetition: nothing can be shared or remembered. The clock
@@ -28,6 +29,7 @@
 
 #include "base/clock.h"
 #include "bench/limits.h"
+#include "cli/bench_workload.h"
 #include "cli/commands.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
@@ -274,6 +276,7 @@ static void print_json(const bench *b, uint32_t batch, const rates *r) {
 
     printf("{\"bench\":\"engine\",\"batch\":%u,\"pp\":%" PRId64 ",\"tg\":%" PRId64, batch, b->pp,
            b->tg);
+    printf(",\"gpu_quant\":\"%s\"", mr_args_get(b->a, "gpu-quant"));
     if (b->ctx > 0) printf(",\"ctx\":%" PRId64, b->ctx);
     if (b->shared > 0) printf(",\"shared_prefix\":%" PRId64, b->shared);
     printf(",\"prefill_tps\":%.2f,\"decode_tps\":%.2f", median(r->prefill, n),
@@ -383,7 +386,7 @@ static mr_status run_all(bench *b, const mr_engine_options *opt, bool json, mr_e
 static int run_bench(const mr_args *a) {
     bench b = {.a = a};
     const char *model = mr_args_get(a, "model");
-    int64_t n_threads, step_tokens;
+    int64_t n_threads, step_tokens, gpu_layers;
     mr_err err;
 
     if (!model) return mr_cli_usage(a, "--model is missing");
@@ -393,9 +396,19 @@ static int run_bench(const mr_args *a) {
         !mr_args_int(a, "shared-prefix", 0, MAX_LENGTH, &b.shared) ||
         !mr_args_int(a, "repeat", 1, MAX_REPEAT, &b.repeat) ||
         !mr_args_int(a, "threads", 0, 256, &n_threads) ||
+        !mr_args_int(a, "gpu-layers", 0, UINT32_MAX, &gpu_layers) ||
         !mr_args_int(a, "step-tokens", 1, 65536, &step_tokens) || !read_batches(&b))
         return EX_USAGE;
 
+    mr_engine_options opt = {.model_path = model,
+                             .n_threads = (int)n_threads,
+                             .max_step_tokens = (uint32_t)step_tokens,
+                             .device = mr_args_get(a, "device"),
+                             .gpu_layers = (uint32_t)gpu_layers,
+                             .gpu_quant = mr_args_get(a, "gpu-quant"),
+                             .isa = mr_args_get(a, "isa"),
+                             .kv_type = mr_args_get(a, "kv-type")};
+    if (mr_args_get(a, "workload")) return mr_bench_workload(a, &opt);
     if (b.shared >= b.pp)
         return mr_cli_usage(a, "--shared-prefix must be below --pp: the last token is its own");
 
@@ -403,15 +416,9 @@ static int run_bench(const mr_args *a) {
      * what is to be found in it again. */
     const uint32_t longest = (uint32_t)((b.pp > b.ctx ? b.pp : b.ctx) + b.tg + 1);
     const uint32_t room = (uint32_t)(b.pp + b.ctx + b.shared + 2 * b.tg + 2);
-    const mr_engine_options opt = {.model_path = model,
-                                   .n_threads = (int)n_threads,
-                                   .n_ctx = longest,
-                                   .kv_tokens = (room + 127) / 64 * 64 * (uint32_t)b.max_batch,
-                                   .max_seqs = (uint32_t)b.max_batch,
-                                   .max_step_tokens = (uint32_t)step_tokens,
-                                   .device = mr_args_get(a, "device"),
-                                   .isa = mr_args_get(a, "isa"),
-                                   .kv_type = mr_args_get(a, "kv-type")};
+    opt.n_ctx = longest;
+    opt.kv_tokens = (room + 127) / 64 * 64 * (uint32_t)b.max_batch;
+    opt.max_seqs = (uint32_t)b.max_batch;
     const mr_status st = run_all(&b, &opt, mr_args_flag(a, "json"), &err);
     free(b.prompt);
     free(b.items);
@@ -422,6 +429,7 @@ static int run_bench(const mr_args *a) {
 }
 
 static const char *const isas[] = {"auto", "ref", "avx2", "avxvnni", "avx512", "amx", NULL};
+static const char *const gpu_quants[] = {"none", "fp8", NULL};
 static const char *const kv_types[] = {"f16", "q8_0", NULL};
 
 static const mr_opt options[] = {
@@ -435,10 +443,20 @@ static const mr_opt options[] = {
     {"step-tokens", 0, "N", "512", "most tokens of one engine step", NULL},
     {"threads", 0, "N", "0", "0: one per core", NULL},
     {"device", 0, "NAME", "auto",
-     "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N", NULL},
+     "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N", NULL},
+    {"gpu-quant", 0, "NAME", "none", "of the layers' weights on GPUs", gpu_quants},
+    {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
     {"kv-type", 0, "NAME", "f16", "keys and values in the cache; q8_0: on the processor only",
      kv_types},
+    {"workload", 0, "INxOUT", NULL,
+     "instead: requests of IN + OUT tokens through the scheduler, all queued at once", NULL},
+    {"requests", 0, "N", "64", "of --workload", NULL},
+    {"seats", 0, "N", "0", "sequences at one time; 0: as many as requests, at most 1023", NULL},
+    {"kv-tokens", 0, "N", "0", "KV cache of --workload; 0: as a worker has it", NULL},
+    {"bare", 0, NULL, NULL, "the same requests without the scheduler first, and the ratio", NULL},
+    {"intruder", 0, "N", "0",
+     "a prompt of N tokens more that comes while --seats sequences generate", NULL},
     {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",
      NULL},
     {"json", 0, NULL, NULL, "one JSON line per batch size", NULL},
@@ -462,8 +480,16 @@ const mr_cmd mr_cmd_bench_engine = {
         "and "
         "dropping sequences are not timed. Sampling (greedy) is. One uncounted "
         "repetition warms up; the figures are medians of the counted ones, with minimum and "
-        "maximum.",
+        "maximum.\n"
+        "\n"
+        "With --workload requests go through the worker's scheduler: output tokens/s, from first "
+        "to last step; the time to each first token, from the start; the time between two tokens "
+        "of a request. Median, 99th percentile and the longest.",
     .examples = "  millrace bench engine -m model.gguf --pp 128 --tg 64 --batch 1,4,16,32\n"
-                "  millrace bench engine -m model.gguf --batch 32 --threads 1 --json",
+                "  millrace bench engine -m model.gguf --batch 32 --threads 1 --json\n"
+                "  millrace bench engine -m model.gguf --workload 512x256 --requests 512 --seats "
+                "256 --bare\n"
+                "  millrace bench engine -m model.gguf --workload 128x256 --seats 64 --intruder "
+                "2048",
     .run = run_bench,
 };

@@ -393,7 +393,7 @@ static mr_status generate(generation *g, const mr_engine_options *opt, int64_t m
 static int run_generate(const mr_args *a) {
     generation g = {.a = a, .json = mr_args_flag(a, "json"), .finish_reason = "length"};
     const char *model = mr_args_get(a, "model");
-    int64_t n_threads, n_ctx, max_tokens;
+    int64_t n_threads, n_ctx, max_tokens, gpu_layers;
     mr_err err;
 
     g.chat = mr_args_flag(a, "chat") || mr_args_get(a, "system");
@@ -402,6 +402,7 @@ static int run_generate(const mr_args *a) {
         return mr_cli_usage(a, "give --prompt or --file, one of the two");
     if (!mr_args_int(a, "threads", 0, 256, &n_threads) ||
         !mr_args_int(a, "ctx", 0, UINT32_MAX, &n_ctx) ||
+        !mr_args_int(a, "gpu-layers", 0, UINT32_MAX, &gpu_layers) ||
         !mr_args_int(a, "max-tokens", -1, UINT32_MAX, &max_tokens) || !read_sampling(&g))
         return EX_USAGE;
 
@@ -411,6 +412,8 @@ static int run_generate(const mr_args *a) {
                                    .max_seqs = 1,
                                    .isa = mr_args_get(a, "isa"),
                                    .device = mr_args_get(a, "device"),
+                                   .gpu_layers = (uint32_t)gpu_layers,
+                                   .gpu_quant = mr_args_get(a, "gpu-quant"),
                                    .chat_template = mr_args_get(a, "chat-template")};
     /* A second Ctrl-C has its usual effect: the step at work may be a long one. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND},
@@ -424,6 +427,7 @@ static int run_generate(const mr_args *a) {
     return rc;
 }
 
+static const char *const gpu_quants[] = {"none", "fp8", NULL};
 static const char *const isas[] = {"auto", "ref", "avx2", "avxvnni", "avx512", "amx", NULL};
 
 static const mr_opt options[] = {
@@ -452,7 +456,9 @@ static const mr_opt options[] = {
     {"ctx", 0, "N", "0", "longest sequence; 0: the model's own, at most 8192", NULL},
     {"threads", 0, "N", "0", "0: one per core", NULL},
     {"device", 0, "NAME", "auto",
-     "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N", NULL},
+     "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N", NULL},
+    {"gpu-quant", 0, "NAME", "none", "of the layers' weights on GPUs", gpu_quants},
+    {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
     {"json", 0, NULL, NULL, "one JSON object: text, tokens, finish_reason, usage, timings", NULL},
     {NULL, 0, NULL, NULL, NULL, NULL},

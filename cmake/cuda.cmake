@@ -5,11 +5,11 @@
 # statics). So a program is linked the same way with and without them, also under sanitizers.
 #
 # MR_CUDA        AUTO: where nvcc is found and compiles; ON: or stop; OFF
-# MR_CUDA_ARCHS  GPUs to make code for. 80 runs on 86 and 89 too, 100 on 103, 120 on 121; the driver
+# MR_CUDA_ARCHS  GPUs to make code for. 80 runs on 86 too (on 89 without FP8), 100 on 103, 120 on 121; the driver
 #                compiles the PTX of the first one for those that are not listed, at the first start.
 set(MR_CUDA AUTO CACHE STRING "CUDA backend: AUTO, ON or OFF")
 set_property(CACHE MR_CUDA PROPERTY STRINGS AUTO ON OFF)
-set(MR_CUDA_ARCHS "80;90;100;120" CACHE STRING "Compute capabilities, without the dot")
+set(MR_CUDA_ARCHS "80;89;90;100;120" CACHE STRING "Compute capabilities, without the dot")
 set(MR_CUDA_FOUND OFF)
 
 # Unused functions: with clang as its host compiler nvcc finds those of CUDA's own headers.

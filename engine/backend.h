@@ -5,9 +5,11 @@
  * at once. It owns all that a step touches: weights in the form that its kernels want, activations,
  * keys and values. x, h, q ... below are its activations, one line per live row.
  *
+ * A model may be cut into parts, each with a backend of its own; chain.h makes them one.
+ *
  * A step cannot fail by itself: a device that goes wrong says so when it is asked for something,
- * that is by begin and head, with MR_EUNAVAIL: it is lost, and so say all later ones. Owner:
- * caller, open (of the kind of backend) to close. Thread: one at a time. */
+ * that is by begin, hand_out and head, with MR_EUNAVAIL: it is lost, and so say all later ones.
+ * Owner: caller, open (of the kind of backend) to close. Thread: one at a time. */
 #ifndef MR_ENGINE_BACKEND_H
 #define MR_ENGINE_BACKEND_H
 
@@ -26,15 +28,22 @@ typedef struct mr_row {
     bool want;            /* its logits will be asked for */
 } mr_row;
 
+/* Layers first .. end - 1 of a model. Who has the first one begins with tokens, who has the last
+ * one ends with logits. */
+typedef struct mr_layers {
+    uint32_t first, end;
+} mr_layers;
+
 typedef struct mr_room { /* what a backend makes room for */
     uint32_t max_rows;   /* most rows anybody will pass at once; see mr_backend.max_rows */
     uint32_t max_head;   /* most rows of one head */
     uint32_t max_len;    /* longest sequence */
+    mr_layers layers;    /* those that it computes */
 } mr_room;
 
 typedef struct mr_steps {
-    /* rows[n] are live, in that order; x = their embeddings. Borrowed until the next begin. Waits
-     * for the pass before. */
+    /* rows[n] are live, in that order; x = their embeddings, or what hand_in will give. Borrowed
+     * until the next begin. Waits for the pass before. */
     mr_status (*begin)(mr_backend *b, const mr_row *rows, uint32_t n, mr_err *err);
     /* h = norm(x); q, k, v = h W (+ bias) */
     void (*qkv)(mr_backend *b, uint32_t layer);
@@ -50,8 +59,21 @@ typedef struct mr_steps {
     void (*gate_up)(mr_backend *b, uint32_t layer);
     /* x += gate Wd */
     void (*down)(mr_backend *b, uint32_t layer);
+    /* Behind a part's last layer, and before the next one's first: *x [n, n_embd], in host memory,
+     * is what goes on; the backend's, until it hands out again. Waits for it. */
+    mr_status (*hand_out)(mr_backend *b, const float **x, mr_err *err);
+    /* x of all rows; has been read when the next begin returns. NULL: it is always first. */
+    void (*hand_in)(mr_backend *b, const float *x);
     /* logits[n, n_vocab] = norm(x) Wout of live rows first .. first + n, n <= max_head. */
     mr_status (*head)(mr_backend *b, uint32_t first, uint32_t n, float *logits, mr_err *err);
+    /* A block of the cache, all layers, to and from host memory: [block_bytes]. In line behind the
+     * passes so far, and before those to come; settle waits for all that is in line. */
+    void (*save)(mr_backend *b, int32_t block, void *host);
+    void (*load)(mr_backend *b, int32_t block, const void *host);
+    mr_status (*settle)(mr_backend *b, mr_err *err);
+    /* Host memory that save and load are fastest with; the backend's until close. Called once.
+     * NULL: the cache is in host memory. */
+    void *(*reserve_swap)(mr_backend *b, size_t bytes, mr_err *err);
     /* Host memory that head fills fastest, zeroed; the backend's until close. Called once. */
     float *(*reserve_logits)(mr_backend *b, size_t n_rows, mr_err *err);
     void (*close)(mr_backend *b);
@@ -59,8 +81,9 @@ typedef struct mr_steps {
 
 struct mr_backend { /* first member of each kind */
     const mr_steps *steps;
-    const char *name;  /* of its kernels: "avx2", "cuda" */
-    uint32_t max_rows; /* of one pass: those that were asked for, or fewer */
+    const char *name;   /* of its kernels: "avx2", "cuda" */
+    uint32_t max_rows;  /* of one pass: those that were asked for, or fewer */
+    size_t block_bytes; /* of the cache, its layers together, as save writes it */
 };
 
 #endif

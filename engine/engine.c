@@ -20,13 +20,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/cpu/backend.h"
-#include "engine/cuda/backend.h"
 #include "engine/forward.h"
 #include "engine/kv.h"
 #include "engine/memory.h"
 #include "engine/model.h"
+#include "engine/places.h"
 #include "engine/sample.h"
+#include "engine/swap.h"
 #include "engine/template.h"
 #include "engine/tokenizer.h"
 
@@ -63,11 +65,13 @@ struct mr_engine {
     mr_err tmpl_err; /* why tmpl is NULL */
     const mr_ops *ops;
     mr_pool *pool;
-    mr_device *device; /* NULL: the processor */
-    mr_err no_gpu;     /* why, where a GPU would have been taken */
-    mr_err lost;       /* MR_EUNAVAIL: the device, for good */
+    mr_places places;
+    mr_err no_gpu; /* why there is none in it, where one would have been taken */
+    mr_err lost;   /* MR_EUNAVAIL: the device, for good */
     mr_kv kv;
     mr_backend *backend;
+    mr_swap swap;
+    mr_gpu_quant quant;
     mr_sampler *samplers[MAX_THREADS]; /* one per thread: pages that none needs stay untouched */
     int n_samplers;
     int32_t *eog;
@@ -127,7 +131,7 @@ static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *
 }
 
 static mr_room room_of(const mr_engine *e) {
-    return (mr_room){e->max_step_tokens, e->max_seqs, e->n_ctx};
+    return (mr_room){e->max_step_tokens, e->max_seqs, e->n_ctx, {0, e->model->hp.n_layer}};
 }
 
 /* Would it fit? Said before anything is reserved, with the numbers to change. */
@@ -207,11 +211,15 @@ static bool is_auto(const char *name) {
 static mr_status pick_device(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
     const bool any = is_auto(opt->device);
 
+    if (opt->gpu_quant && strcmp(opt->gpu_quant, "fp8") == 0)
+        e->quant = MR_GPU_QUANT_FP8;
+    else if (opt->gpu_quant && strcmp(opt->gpu_quant, "none") != 0)
+        return mr_fail(err, MR_EINVAL, "gpu_quant: \"%.40s\" is not none or fp8", opt->gpu_quant);
     if (any && !is_auto(opt->isa)) return MR_OK; /* who names its kernels wants the processor */
-    const mr_status st = mr_device_pick(&e->device, opt->device, &e->no_gpu);
+    const mr_status st = mr_places_pick(&e->places, opt->device, &e->no_gpu);
     if (st == MR_EUNAVAIL && any) return MR_OK;
     if (st != MR_OK) return mr_fail(err, st, "%s", e->no_gpu.text);
-    if (!e->device || e->kv_type == MR_KV_F16) return MR_OK;
+    if (e->places.n == 0 || e->kv_type == MR_KV_F16) return MR_OK;
     return mr_fail(err, MR_EUNSUPPORTED,
                    "kv_type: %s was asked for, a GPU takes f16 only; take that, or device cpu",
                    mr_kv_type_name(e->kv_type));
@@ -240,7 +248,7 @@ static mr_status open_on_cpu(mr_engine *e, const char *path, mr_err *err) {
     const mr_room room = room_of(e);
     mr_status st = check_memory(e, path, err);
 
-    if (st == MR_OK && e->ops->reads_tiles) st = mr_model_pack(e->model, e->pool, err);
+    if (st == MR_OK && e->ops->reads_tiles) st = mr_model_pack(e->model, hp->n_layer, e->pool, err);
     if (st == MR_OK)
         st = mr_kv_init(&e->kv, e->kv_type, hp->n_layer, hp->n_kv_head, hp->d_head,
                         mr_kv_blocks_for(e->kv_tokens), err);
@@ -248,21 +256,31 @@ static mr_status open_on_cpu(mr_engine *e, const char *path, mr_err *err) {
     return mr_cpu_backend_open(&e->backend, e->model, e->ops, e->pool, &e->kv, &room, err);
 }
 
-/* What the options leave open of the KV cache, the device's memory decides. */
-static mr_status open_on_device(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
-    const mr_hparams *hp = &e->model->hp;
-    const mr_room room = room_of(e);
+/* What the options leave open of the KV cache, the devices' memory decides. A device that was not
+ * named and has no room for a layer is as good as none. */
+static mr_status open_on_devices(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
     const uint32_t one = mr_kv_blocks_for(e->n_ctx);
     const uint32_t asked = mr_kv_blocks_for(opt->kv_tokens);
-    mr_device_share share = {.of_free = opt->gpu_memory,
-                             .least_blocks = asked ? asked : one,
-                             .most_blocks = asked ? asked : one * e->max_seqs};
-    const mr_status st =
-        mr_cuda_backend_open(&e->backend, e->device, e->model, e->pool, &room, &share, err);
+    const mr_places_conf conf = {.m = e->model,
+                                 .ops = e->ops,
+                                 .pool = e->pool,
+                                 .room = room_of(e),
+                                 .gpu_memory = opt->gpu_memory,
+                                 .gpu_layers = opt->gpu_layers,
+                                 .quant = e->quant,
+                                 .least_blocks = asked ? asked : one,
+                                 .most_blocks = asked ? asked : one * e->max_seqs};
+    mr_status st = mr_places_plan(&e->places, &conf, &e->no_gpu);
 
-    if (st != MR_OK) return st;
-    e->kv_tokens = share.n_blocks * MR_KV_BLOCK_LEN;
-    return mr_kv_init_lists(&e->kv, hp->n_layer, hp->n_kv_head, hp->d_head, share.n_blocks, err);
+    if (st == MR_ENOMEM && e->places.any && !opt->gpu_layers) {
+        mr_places_deinit(&e->places);
+        return MR_OK;
+    }
+    if (st != MR_OK) return mr_fail(err, st, "%s", e->no_gpu.text);
+    e->no_gpu = (mr_err){0};
+    st = mr_places_open(&e->places, &e->backend, &conf, &e->kv, err);
+    e->kv_tokens = e->kv.n_block * MR_KV_BLOCK_LEN;
+    return st;
 }
 
 mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *err) {
@@ -272,7 +290,11 @@ mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *
     *out = NULL;
     if (!e) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
     if ((st = open_parts(e, opt, err)) != MR_OK) goto fail;
-    st = e->device ? open_on_device(e, opt, err) : open_on_cpu(e, opt->model_path, err);
+    st = e->places.n > 0 ? open_on_devices(e, opt, err) : MR_OK;
+    if (st == MR_OK && e->places.n == 0) st = open_on_cpu(e, opt->model_path, err);
+    if (st != MR_OK) goto fail;
+    if (e->places.n > 0 && opt->swap_bytes)
+        st = mr_swap_open(&e->swap, e->backend, opt->swap_bytes, err);
     if (st != MR_OK) goto fail;
     if ((st = open_samplers(e, err)) != MR_OK) goto fail;
     if ((st = open_seqs(e, err)) != MR_OK) goto fail;
@@ -294,8 +316,9 @@ void mr_engine_close(mr_engine *e) {
     free(e->seqs);
     for (int i = 0; i < e->n_samplers; i++) mr_sampler_close(e->samplers[i]);
     free(e->eog);
+    mr_swap_close(&e->swap);
     if (e->backend) e->backend->steps->close(e->backend);
-    mr_device_close(e->device);
+    mr_places_deinit(&e->places);
     mr_kv_deinit(&e->kv);
     mr_pool_close(e->pool);
     mr_tokenizer_close(e->tokenizer);
@@ -334,10 +357,10 @@ const char *mr_engine_isa(const mr_engine *e) {
 }
 const char *mr_engine_device(const mr_engine *e, const char **why) {
     if (why) *why = e->no_gpu.text[0] ? e->no_gpu.text : NULL;
-    return e->device ? e->device->name : "cpu";
+    return e->places.n > 0 ? e->places.text : "cpu";
 }
 const char *mr_engine_pci(const mr_engine *e) {
-    return e->device && e->device->pci[0] ? e->device->pci : NULL;
+    return e->places.n > 0 && e->places.devices[0]->pci[0] ? e->places.devices[0]->pci : NULL;
 }
 int mr_engine_n_threads(const mr_engine *e) {
     return mr_pool_size(e->pool);
@@ -346,7 +369,8 @@ const char *mr_engine_kv_type(const mr_engine *e) {
     return mr_kv_type_name(e->kv_type);
 }
 size_t mr_engine_kv_bytes(const mr_engine *e) {
-    return e->kv.bytes;
+    const mr_hparams *hp = &e->model->hp;
+    return mr_kv_bytes_for(e->kv_type, hp->n_layer, hp->n_kv_head, hp->d_head, e->kv.n_block);
 }
 uint32_t mr_engine_kv_blocks_free(const mr_engine *e) {
     return mr_kv_n_free(&e->kv);
@@ -446,6 +470,38 @@ void mr_engine_drop(mr_engine *e, uint32_t id) {
 
     mr_kv_give(&e->kv, s->table, s->n_blocks);
     s->used = false;
+}
+
+/* Its first n_done tokens are in the cache. */
+static void have_computed(mr_engine *e, seq *s, uint32_t n_done) {
+    const uint32_t n_full = s->n_done / MR_KV_BLOCK_LEN;
+
+    s->n_done = n_done;
+    for (uint32_t i = n_full; e->keeps_prefixes && i < n_done / MR_KV_BLOCK_LEN; i++)
+        mr_kv_make_known(&e->kv, s->salt, s->tokens, s->table, i);
+}
+
+bool mr_engine_park(mr_engine *e, uint32_t id, int32_t *parked) {
+    const seq *s = seq_at(e, id);
+
+    *parked = MR_SWAP_NONE;
+    if (e->swap.memory && s->n_done > 0)
+        *parked = mr_swap_put(&e->swap, s->table, s->tokens, s->n_done);
+    if (*parked == MR_SWAP_NONE) return false;
+    mr_engine_drop(e, id);
+    return true;
+}
+
+void mr_engine_unpark(mr_engine *e, uint32_t id, int32_t parked) {
+    seq *s = seq_at(e, id);
+    const uint32_t n_done = mr_swap_take(&e->swap, parked, s->table, s->tokens, s->n_tokens - 1,
+                                         s->n_done / MR_KV_BLOCK_LEN);
+
+    if (n_done > s->n_done) have_computed(e, s, n_done);
+}
+
+void mr_engine_forget(mr_engine *e, int32_t parked) {
+    mr_swap_drop(&e->swap, parked);
 }
 
 static uint32_t pending(const seq *s) {
@@ -596,11 +652,7 @@ static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_
 }
 
 static void move_on(mr_engine *e, seq *s, uint32_t n_tokens, int32_t sampled) {
-    const uint32_t n_full = s->n_done / MR_KV_BLOCK_LEN;
-
-    s->n_done += n_tokens;
-    for (uint32_t i = n_full; e->keeps_prefixes && i < s->n_done / MR_KV_BLOCK_LEN; i++)
-        mr_kv_make_known(&e->kv, s->salt, s->tokens, s->table, i);
+    have_computed(e, s, s->n_done + n_tokens);
     if (sampled < 0) return;
     if (--s->n_left > 0) s->tokens[s->n_tokens++] = sampled; /* the last one is never computed */
 }
@@ -615,7 +667,9 @@ mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr
     for (uint32_t i = 0; i < e->max_seqs; i++) e->seqs[i].logits_row = -1;
     if (n == 0) return MR_OK;
     for (size_t i = 0; i < n; i++) outs[i].token = -1;
+    const uint64_t began_us = mr_clock_mono_us();
     if (compute(e, items, n, (uint32_t)total, &e->lost) != MR_OK) return check_lost(e, err);
+    mr_swap_note_step(&e->swap, (uint32_t)total, mr_clock_mono_us() - began_us);
     if ((st = sample(e, items, n, outs, err)) != MR_OK) return st;
     for (size_t i = 0; i < n; i++)
         move_on(e, &e->seqs[items[i].seq], items[i].n_tokens, outs[i].token);

@@ -277,10 +277,12 @@ mr_status mr_model_open(mr_model **out, const char *path, mr_err *err) {
 #define MATRICES_PER_LAYER 7
 #define PACK_TILES         4 /* of a piece */
 
-/* Matrix i of those that are multiplied with: the head, then layer by layer; NULL: no more. */
-static mr_mat *matrix_at(mr_model *m, size_t i) {
-    if (i == 0) return &m->output;
-    if (--i >= (size_t)MATRICES_PER_LAYER * m->hp.n_layer) return NULL;
+/* Matrix i of those that are multiplied with in n_layer layers; behind the last one the head; NULL:
+ * no more. */
+static mr_mat *matrix_at(mr_model *m, uint32_t n_layer, size_t i) {
+    const size_t in_layers = (size_t)MATRICES_PER_LAYER * n_layer;
+
+    if (i >= in_layers) return i == in_layers && n_layer == m->hp.n_layer ? &m->output : NULL;
     mr_layer *y = &m->layers[i / MATRICES_PER_LAYER];
     mr_mat *const of_layer[MATRICES_PER_LAYER] = {&y->wq,   &y->wk, &y->wv,  &y->wo,
                                                   &y->gate, &y->up, &y->down};
@@ -295,11 +297,11 @@ static size_t matrix_bytes(const mr_mat *w) {
     return n_tiles(w) * mr_tile_bytes(w->type, w->cols);
 }
 
-static size_t all_bytes(mr_model *m) {
+static size_t all_bytes(mr_model *m, uint32_t n_layer) {
     size_t bytes = 0;
     const mr_mat *w;
 
-    for (size_t i = 0; (w = matrix_at(m, i)); i++) bytes += matrix_bytes(w);
+    for (size_t i = 0; (w = matrix_at(m, n_layer, i)); i++) bytes += matrix_bytes(w);
     return bytes;
 }
 
@@ -312,8 +314,8 @@ static void on_tiles(void *arg, uint32_t piece, int ith) {
         mr_pack_tile((uint8_t *)w->tiles + i * mr_tile_bytes(w->type, w->cols), w, i);
 }
 
-mr_status mr_model_pack(mr_model *m, mr_pool *pool, mr_err *err) {
-    const size_t bytes = all_bytes(m);
+mr_status mr_model_pack(mr_model *m, uint32_t n_layer, mr_pool *pool, mr_err *err) {
+    const size_t bytes = all_bytes(m, n_layer);
     uint8_t *at = mr_pages_map(bytes);
     mr_mat *w;
 
@@ -323,7 +325,7 @@ mr_status mr_model_pack(mr_model *m, mr_pool *pool, mr_err *err) {
     (void)mr_pages_interleave(at, bytes, mr_memory_nodes());
     m->tiles = at;
     m->tiles_bytes = bytes;
-    for (size_t i = 0; (w = matrix_at(m, i)); i++) {
+    for (size_t i = 0; (w = matrix_at(m, n_layer, i)); i++) {
         w->tiles = at;
         at += matrix_bytes(w);
         mr_pool_run(pool, (n_tiles(w) + PACK_TILES - 1) / PACK_TILES, on_tiles, w);

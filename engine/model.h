@@ -65,9 +65,10 @@ typedef struct mr_model {
 mr_status mr_model_open(mr_model **out, const char *path, mr_err *err);
 /* Takes over g, also on failure. */
 mr_status mr_model_from_gguf(mr_model **out, mr_gguf *g, mr_err *err);
-/* Rearranges all matrices that are multiplied with for the kernels (pack.h), on all threads, into
- * about weight_bytes of memory. Once, before the first product. MR_ENOMEM: nothing has changed. */
-mr_status mr_model_pack(mr_model *m, mr_pool *pool, mr_err *err);
+/* Rearranges the matrices of the first n_layer layers for the kernels (pack.h), on all threads, into
+ * memory of about their size; if that is all layers, the output's too. Once, before the first
+ * product. MR_ENOMEM: nothing has changed. */
+mr_status mr_model_pack(mr_model *m, uint32_t n_layer, mr_pool *pool, mr_err *err);
 void mr_model_close(mr_model *m);
 
 #endif

@@ -129,11 +129,22 @@ static const char *fits_assignor(const char *text) {
     return is_one_of(text, names) ? NULL : "one of auto, range, cooperative-sticky";
 }
 
+static const char *fits_gpu_quant(const char *text) {
+    static const char *const names[] = {"none", "fp8", NULL};
+    return is_one_of(text, names) ? NULL : "one of none, fp8";
+}
+
 static const char *fits_device(const char *text) {
     static const char *const names[] = {"auto", "cpu", "cuda", NULL};
-    const size_t digits = strncmp(text, "cuda:", 5) == 0 ? strspn(text + 5, "0123456789") : 0;
+    static const char *const what = "auto, cpu, cuda, cuda:N or cuda:N,N";
     if (is_one_of(text, names)) return NULL;
-    return digits > 0 && digits < 4 && !text[5 + digits] ? NULL : "auto, cpu, cuda or cuda:N";
+    if (strncmp(text, "cuda:", 5) != 0) return what;
+    for (text += 5;; text++) {
+        const size_t digits = strspn(text, "0123456789");
+        text += digits;
+        if (digits == 0 || digits > 3 || (*text && *text != ',')) return what;
+        if (!*text) return NULL;
+    }
 }
 
 static const char *fits_url(const char *text) {
@@ -309,7 +320,13 @@ const mr_setting mr_setting_rows[] = {
     TEXT(isa, WRK, "auto", fits_isa,
          "kernels of the processor: auto, ref, avx2, avxvnni, avx512 or amx"),
     TEXT(device, WRK, "auto", fits_device,
-         "auto: a GPU if there is one and isa is auto; cpu, cuda or cuda:N"),
+         "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N"),
+    INT(gpu_layers, WRK, 0, 0, 65536,
+        "the model's last so many layers go to GPUs, the others to the processor; 0: as device says"),
+    TEXT(gpu_quant, WRK, "none", fits_gpu_quant,
+         "fp8: the layers' weights and inputs are rounded to e4m3 on GPUs of 8.9 and later; none"),
+    INT(gpu_swap_mb, WRK, 1024, 0, 1048576,
+        "host memory, in MiB, for KV blocks of displaced jobs where a GPU computes; 0: none"),
     INT(gpu_memory_percent, WRK, 90, 1, 100, "part of the GPU's free memory to take at start"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);

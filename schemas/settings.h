@@ -99,6 +99,9 @@ typedef struct mr_settings {
     int64_t max_deaths;        /* 3: of workers with the same job in flight; then it is dead */
     const char *isa;           /* "auto" */
     const char *device;        /* "auto" */
+    int64_t gpu_layers;        /* 0: as device says */
+    const char *gpu_quant;     /* "none" */
+    int64_t gpu_swap_mb;       /* 1024 */
     int64_t gpu_memory_percent; /* 90, of what is free at start */
 } mr_settings;
 

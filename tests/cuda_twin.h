@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "engine/cuda/device.h"
+#include "engine/cuda/product_e.h"
 #include "engine/cuda/product_f.h"
 #include "engine/cuda/product_q.h"
 
@@ -18,6 +19,7 @@ typedef struct twin {
     size_t n_reserved; /* pieces of memory that nobody has given back */
     size_t n_asked;    /* pieces that were ever asked for */
     size_t refuses;    /* which of them there is no memory for, from 1; 0: none */
+    size_t n_rows_out; /* that rows_out has copied */
     bool lost;         /* as a GPU behind a fault */
 } twin;
 
@@ -44,6 +46,20 @@ static inline uint64_t twin_free_bytes(mr_device *d) {
 static inline void twin_copy(mr_device *d, void *to, const void *from, size_t bytes) {
     (void)d;
     memcpy(to, from, bytes);
+}
+
+static inline void twin_rows_in(mr_device *d, void *to, const void *from, size_t bytes,
+                                size_t pitch, size_t n) {
+    (void)d;
+    for (size_t i = 0; i < n; i++)
+        memcpy((char *)to + i * pitch, (const char *)from + i * bytes, bytes);
+}
+
+static inline void twin_rows_out(mr_device *d, void *to, const void *from, size_t bytes,
+                                 size_t pitch, size_t n) {
+    ((twin *)d)->n_rows_out += n;
+    for (size_t i = 0; i < n; i++)
+        memcpy((char *)to + i * bytes, (const char *)from + i * pitch, bytes);
 }
 
 static inline mr_status twin_wait(mr_device *d, mr_err *err) {
@@ -81,6 +97,7 @@ static inline void twin_product_block(const mr_product *a, mr_cut_kind kind, mr_
     static const mr_shape large = MR_SHAPE_LARGE, small = MR_SHAPE_SMALL;
     const mr_shape *shape = kind == MR_CUT_LARGE ? &large : &small;
     static union {
+        mr_few_e_shared few_e;
         mr_few_q_shared few_q;
         mr_many_q_shared many_q;
         mr_waiting few_f[MR_FEW_WARPS];
@@ -88,7 +105,11 @@ static inline void twin_product_block(const mr_product *a, mr_cut_kind kind, mr_
     } sh;
 
     memset(&sh, 0xff, sizeof sh);
-    if (mr_is_plain(a->w.type) && kind == MR_CUT_FEW)
+    if (a->w.type == MR_DEV_E4M3 && kind == MR_CUT_FEW)
+        mr_few_e(a, &sh.few_e, block);
+    else if (a->w.type == MR_DEV_E4M3)
+        mr_many_e(a, shape, &sh.many_q, block);
+    else if (mr_is_plain(a->w.type) && kind == MR_CUT_FEW)
         mr_few_f(a, a->w.type, sh.few_f, block);
     else if (mr_is_plain(a->w.type))
         mr_many_f(a, a->w.type, shape, &sh.many_f, block);
@@ -138,6 +159,8 @@ static const mr_device_calls twin_calls = {
     .free_bytes = twin_free_bytes,
     .copy_in = twin_copy,
     .copy_out = twin_copy,
+    .rows_in = twin_rows_in,
+    .rows_out = twin_rows_out,
     .wait = twin_wait,
     .embed = twin_embed,
     .feed = twin_feed,
@@ -149,7 +172,7 @@ static const mr_device_calls twin_calls = {
 };
 
 static inline twin twin_of(uint32_t n_units) {
-    return (twin){.base = {&twin_calls, "twin", n_units, ""}, .free_bytes = 1u << 30};
+    return (twin){.base = {&twin_calls, "twin", n_units, "", 90}, .free_bytes = 1u << 30};
 }
 
 #endif

@@ -3,8 +3,8 @@
 #
 # base: nothing of ours but error.h. schemas: base. engine: base's error, arena, log, clock, and engine;
 # never schemas, uv, Kafka, Redis. dispatcher: schemas, base. worker: all but dispatcher and client. client:
-# schemas, base. Only base/kafka includes rdkafka.h, only base/redis hiredis, only base/http microhttpd, only
-# base/fetch curl, only base/hmac sodium.
+# schemas, base. cli: client, engine, schemas, base, and of worker the scheduler. Only base/kafka includes
+# rdkafka.h, only base/redis hiredis, only base/http microhttpd, only base/fetch curl, only base/hmac sodium.
 set -u
 cd "${MR_SOURCE:-$(dirname "$0")/..}" || exit 1
 bad=0
@@ -23,7 +23,9 @@ forbid engine "(schemas|worker|dispatcher|cli|client)/|millrace/(job|millrace)\.
 forbid dispatcher "(engine|worker|cli|client)/|millrace/(engine|millrace)\.h" "dispatcher: schemas, base"
 forbid worker "(dispatcher|cli|client)/|millrace/millrace\.h" "worker: all but dispatcher and client"
 forbid client "(engine|worker|dispatcher|cli)/|millrace/engine\.h" "client: schemas, base"
-forbid cli "(worker|dispatcher)/" "cli: client, engine, schemas, base"
+forbid cli "dispatcher/" "cli: client, engine, schemas, base"
+found=$(grep -n 'include "worker/' -r cli --include='*.[ch]' | grep -v 'worker/sched\.h"')
+[ -z "$found" ] || { printf '%s\n    rule: of worker the cli includes only sched.h, which is pure\n' "$found"; bad=1; }
 for rule in "librdkafka|rdkafka:base/kafka" "hiredis:base/redis" "microhttpd:base/http" "curl/:base/fetch" "sodium:base/hmac"; do
     found=$(grep -lE "include[[:space:]]*<(${rule%%:*})" -r base engine schemas worker dispatcher cli client include --include='*.[ch]' | grep -v "^${rule#*:}")
     [ -z "$found" ] || { printf '%s\n    rule: only %s*.c includes %s\n' "$found" "${rule#*:}" "${rule%%:*}"; bad=1; }

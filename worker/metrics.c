@@ -157,6 +157,8 @@ static const mr_metric rows[] = {
     COUNTER("engine_out_of_memory_total", runner.ooms, "Steps and starts that found no memory."),
     V_COUNTER("num_preemptions_total", runner.preemptions,
               "Times that a job of lane low left its seat to one of lane high."),
+    COUNTER("kv_swaps_total", runner.swaps,
+            "Of these, those whose KV blocks were kept in host memory."),
     COUNTER("prompt_tokens_total", runner.prompt_tokens,
             "Tokens computed before a new one: prompts, and what was taken over or displaced."),
     FOREIGN("prompt_tokens_total", COUNTER, NULL, prefilled,

@@ -225,6 +225,9 @@ mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf 
         .max_step_tokens = conf->max_step_tokens,
         .isa = or_null(conf->isa),
         .device = or_null(conf->device),
+        .gpu_layers = conf->gpu_layers,
+        .gpu_quant = conf->gpu_quant,
+        .swap_bytes = conf->swap_bytes,
         .gpu_memory = conf->gpu_memory,
         .chat_template = or_null(conf->chat_template),
     };
@@ -279,6 +282,7 @@ mr_runner_stats mr_runner_get_stats(mr_runner *r) {
         .displaceable = atomic_load_explicit(&r->stats.displaceable, memory_order_relaxed),
         .ooms = atomic_load_explicit(&r->stats.ooms, memory_order_relaxed),
         .preemptions = atomic_load_explicit(&r->stats.preemptions, memory_order_relaxed),
+        .swaps = atomic_load_explicit(&r->stats.swaps, memory_order_relaxed),
         .step_us = atomic_load_explicit(&r->stats.step_us, memory_order_relaxed),
         .prefix_queries = atomic_load_explicit(&r->stats.prefix_queries, memory_order_relaxed),
         .prefix_hits = atomic_load_explicit(&r->stats.prefix_hits, memory_order_relaxed),

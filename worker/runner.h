@@ -89,6 +89,9 @@ typedef struct mr_runner_conf {
     const char *isa;           /* "auto" */
     const char *device;        /* "auto" */
     const char *kv_type;       /* NULL: "f16" */
+    uint32_t gpu_layers;       /* see engine.h */
+    uint64_t swap_bytes;       /* see engine.h */
+    const char *gpu_quant;     /* "none" */
     float gpu_memory;          /* part of the GPU's free memory to take */
     int n_threads;
     uint32_t n_ctx, kv_tokens, max_jobs, max_step_tokens;
@@ -118,6 +121,7 @@ typedef struct mr_runner_stats {
     uint32_t limit;        /* jobs that may run at one time, for want of memory; see pressure.h */
     uint32_t displaceable; /* seats that a job of lane high could have at once */
     uint64_t ooms, preemptions;
+    uint64_t swaps; /* of the preemptions, those whose cache was kept in host memory */
     uint64_t kv_tokens_free;
     uint64_t steps, step_errors, prompt_tokens, generated_tokens, step_us;
     uint64_t prefix_queries, prefix_hits; /* tokens of sequences that began; those known of them */

@@ -27,6 +27,8 @@ typedef struct mr_lane { /* engine thread: one slot's job */
     bool started;   /* MR_EVENT_STARTED was told */
     bool prefilled; /* its sequence has made a token */
     uint32_t seq;
+    bool is_parked; /* what its sequence had computed waits in host memory, as `parked` */
+    int32_t parked;
     uint32_t n_told; /* tokens of the answer that were told, taken ones included */
     uint32_t n_made; /* tokens of the answer that are there; differs while taken ones are told */
     mr_work work;
@@ -43,7 +45,7 @@ typedef struct mr_slot_memory { /* made by the loop thread; lives from start to 
 typedef struct mr_shared_stats { /* written by the engine thread */
     _Atomic uint32_t running, waiting, blocked, limit, displaceable;
     _Atomic uint64_t kv_tokens_free, steps, step_errors, prompt_tokens, generated_tokens, step_us;
-    _Atomic uint64_t ooms, preemptions, prefix_queries, prefix_hits;
+    _Atomic uint64_t ooms, preemptions, swaps, prefix_queries, prefix_hits;
     _Atomic uint64_t step_began_ms;
 } mr_shared_stats;
 

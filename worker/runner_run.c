@@ -7,7 +7,7 @@
  * A job that goes on behind tokens made elsewhere has them told first, through the same text state
  * and with the same ends as tokens made here; then its sequence is prompt and tokens, and sampling
  * goes on at the next index. One that is displaced goes on in the same way behind its own tokens,
- * which were told before. So nothing in what it tells shows where it was cut.
+ * which were told before; a GPU's engine may have kept what was computed. So nothing in what it tells shows where it was cut.
  *
  * A step that fails must not end everybody in it: it is tried again in halves, and only who fails
  * alone ends with an error. When what fails is memory, the halves stay small for the rest of the
@@ -78,6 +78,7 @@ void mr_runner_end_job(mr_runner *r, uint32_t slot, mr_end end, const char *why)
     mr_event ev = mr_runner_event(MR_EVENT_END, slot);
 
     if (l->running) mr_engine_drop(r->engine, l->seq);
+    if (l->is_parked) mr_engine_forget(r->engine, l->parked);
     mr_sched_drop(r->sched, slot);
     *l = (mr_lane){0};
     ev.end = end;
@@ -333,10 +334,13 @@ static void begin(mr_runner *r, uint32_t slot) {
     const bool resumed = l->started;
     mr_event ev = mr_runner_event(resumed ? MR_EVENT_RESUMED : MR_EVENT_STARTED, slot);
 
-    ev.index = mr_engine_cached(r->engine, l->seq);
-    atomic_fetch_add_explicit(&r->stats.prefix_queries, l->work.n_tokens + l->n_made,
+    const uint32_t n_tokens = (uint32_t)l->work.n_tokens + l->n_made;
+    atomic_fetch_add_explicit(&r->stats.prefix_queries, n_tokens, memory_order_relaxed);
+    atomic_fetch_add_explicit(&r->stats.prefix_hits, mr_engine_cached(r->engine, l->seq),
                               memory_order_relaxed);
-    atomic_fetch_add_explicit(&r->stats.prefix_hits, ev.index, memory_order_relaxed);
+    if (l->is_parked) mr_engine_unpark(r->engine, l->seq, l->parked);
+    l->is_parked = false;
+    ev.index = n_tokens - mr_engine_pending(r->engine, l->seq);
     l->running = l->started = true;
     l->prefilled = false;
     mr_sched_start(r->sched, slot, mr_engine_pending(r->engine, l->seq));
@@ -378,9 +382,11 @@ static void displace(mr_runner *r, uint32_t slot) {
     mr_event ev = mr_runner_event(MR_EVENT_DISPLACED, slot);
 
     MR_CHECK(l->running && l->n_told == l->n_made);
-    mr_engine_drop(r->engine, l->seq);
+    l->is_parked = mr_engine_park(r->engine, l->seq, &l->parked);
+    if (!l->is_parked) mr_engine_drop(r->engine, l->seq);
     l->running = false;
     ev.index = l->n_told;
+    if (l->is_parked) atomic_fetch_add_explicit(&r->stats.swaps, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&r->stats.preemptions, 1, memory_order_relaxed);
     mr_runner_emit(r, &ev);
 }

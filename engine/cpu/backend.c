@@ -380,6 +380,12 @@ static void step_down(mr_backend *b, uint32_t layer) {
     share(f, on_down, n_pieces(&f->layer->down), f->n * n_products(&f->layer->down));
 }
 
+static mr_status hand_out(mr_backend *b, const float **x, mr_err *err) {
+    (void)err;
+    *x = of(b)->x;
+    return MR_OK;
+}
+
 static mr_status step_head(mr_backend *b, uint32_t first, uint32_t n, float *logits, mr_err *err) {
     cpu *f = of(b);
     const mr_mat *w = &f->m->output;
@@ -392,6 +398,27 @@ static mr_status step_head(mr_backend *b, uint32_t first, uint32_t n, float *log
     share(f, on_top_norm, n_tiles(n), (uint64_t)n * w->cols);
     share(f, on_head, n_pieces(w), n * n_products(w));
     return MR_OK;
+}
+
+static void save(mr_backend *b, int32_t block, void *host) {
+    const mr_kv *kv = of(b)->kv;
+
+    for (uint32_t i = 0; i < kv->n_layer; i++)
+        memcpy((uint8_t *)host + i * kv->block_bytes, mr_kv_at(kv, i, block, 0), kv->block_bytes);
+}
+
+static void load(mr_backend *b, int32_t block, const void *host) {
+    const mr_kv *kv = of(b)->kv;
+
+    for (uint32_t i = 0; i < kv->n_layer; i++)
+        memcpy(mr_kv_at(kv, i, block, 0), (const uint8_t *)host + i * kv->block_bytes,
+               kv->block_bytes);
+}
+
+static mr_status settle(mr_backend *b, mr_err *err) {
+    (void)b;
+    (void)err;
+    return MR_OK; /* nothing is ever in line */
 }
 
 static float *reserve_logits(mr_backend *b, size_t n_rows, mr_err *err) {
@@ -497,6 +524,10 @@ static const mr_steps cpu_steps = {
     .attn_out = step_attn_out,
     .gate_up = step_gate_up,
     .down = step_down,
+    .hand_out = hand_out,
+    .save = save,
+    .load = load,
+    .settle = settle,
     .head = step_head,
     .reserve_logits = reserve_logits,
     .close = cpu_close,
@@ -523,7 +554,8 @@ mr_status mr_cpu_backend_open(mr_backend **out, const mr_model *m, const mr_ops 
 
     *out = NULL;
     if (!f) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
-    f->base = (mr_backend){&cpu_steps, ops->name, pass_rows(&m->hp, room->max_rows)};
+    f->base = (mr_backend){&cpu_steps, ops->name, pass_rows(&m->hp, room->max_rows),
+                           kv->n_layer * kv->block_bytes};
     f->m = m;
     f->ops = ops;
     f->pool = pool;

@@ -3,8 +3,8 @@
  * Plain C: the device is a table of calls. Host and device meet twice in a pass: begin sends the
  * lists of the pass, head waits for logits. Everything between is put in line and runs on its own.
  *
- * Memory of the device: weights, activations of max_rows rows, records of attention; the rest of
- * the share is KV cache. Inputs of products are padded to MR_PAD_ROWS rows: kernels read whole
+ * Memory of the device: weights, activations of max_rows rows, records of attention, and the KV
+ * cache of its layers. Inputs of products are padded to MR_PAD_ROWS rows: kernels read whole
  * tiles.
  *
  * Limits: MAX_PASS_ROWS rows a pass, HEAD_ROWS rows of logits at a time. */
@@ -15,10 +15,10 @@
 #include "engine/cuda/plan.h"
 #include "engine/cuda/weights.h"
 
-#define MAX_PASS_ROWS 2048u
-#define HEAD_ROWS     64u
-#define PLACE_BYTES   256u
-#define USUAL_SHARE   0.9f
+#define MAX_PASS_ROWS  2048u
+#define HEAD_ROWS      64u
+#define FP8_CAPABILITY 89
+#define PLACE_BYTES    256u
 
 typedef struct gpu {
     mr_backend base;
@@ -26,7 +26,11 @@ typedef struct gpu {
     const mr_model *m;
     mr_dev_weights weights;
     mr_plan plan;
-    void *work, *cache, *plan_host, *logits_host; /* cache: keys, then values, of all layers */
+    mr_layers layers; /* of the model, that it has */
+    mr_gpu_quant quant;
+    void *work, *cache, *plan_host, *logits_host; /* cache: keys, then values, of its layers */
+    void *swap;                                   /* host */
+    float *hand;                                  /* host: [max_rows, n_embd]; NULL: it is last */
     uint32_t n_blocks, max_head;
 
     /* In work; rows as in cpu/backend.c, padded. */
@@ -45,8 +49,12 @@ static gpu *of(mr_backend *b) {
 
 /* ---- the steps ---- */
 
+static bool is_e4m3(const mr_dev_mat *w) {
+    return w->type == MR_DEV_E4M3;
+}
+
 static bool is_rounded(const mr_dev_mat *w) { /* its input, that is */
-    return mr_type_block(w->type) > 1;
+    return is_e4m3(w) || mr_type_block(w->type) > 1;
 }
 
 /* y[n, rows] = x W^T; x and its rounded form: whichever the weights want. */
@@ -74,13 +82,14 @@ static void project_back(const gpu *g, const mr_dev_mat *w, const float *bias, c
     g->d->calls->product(g->d, &p);
 }
 
-/* h = norm(x), as floats, rounded, or both. */
-static void norm(const gpu *g, const float *w, bool floats, bool rounded) {
+/* h = norm(x), as floats, rounded, or both. Of a layer's matrices all are FP8, or none is. */
+static void norm(const gpu *g, const float *w, bool floats, bool rounded, bool e4m3) {
     const mr_feed a = {.kind = MR_FEED_NORM,
                        .x = g->x,
                        .w = w,
                        .y = floats ? g->h : NULL,
                        .blocks = rounded ? g->narrow : NULL,
+                       .e4m3 = e4m3,
                        .eps = g->m->hp.rms_eps,
                        .cols = g->m->hp.n_embd,
                        .n = g->n};
@@ -97,7 +106,7 @@ static mr_status step_begin(mr_backend *b, const mr_row *rows, uint32_t n, mr_er
     g->n = n;
     g->which = 0;
     g->d->calls->copy_in(g->d, g->plan_device, g->plan_host, g->plan.used_bytes);
-    const mr_embed a = {.x = g->x,
+    const mr_embed a = {.x = g->layers.first == 0 ? g->x : NULL,
                         .cos = g->cos,
                         .sin = g->sin,
                         .token = g->plan.device.token,
@@ -118,19 +127,23 @@ static void step_qkv(mr_backend *b, uint32_t layer) {
     const int n_rounded = is_rounded(&l->wq) + is_rounded(&l->wk) + is_rounded(&l->wv);
     const bool any = n_rounded > 0, all = n_rounded == 3;
 
-    norm(g, l->attn_norm, !all, any);
+    norm(g, l->attn_norm, !all, any, is_e4m3(&l->wq));
     project(g, &l->wq, l->bq, g->q, g->h, g->narrow);
     project(g, &l->wk, l->bk, g->k, g->h, g->narrow);
     project(g, &l->wv, l->bv, g->v, g->h, g->narrow);
+}
+
+static uint32_t n_layers(const gpu *g) {
+    return g->layers.end - g->layers.first;
 }
 
 static mr_dev_cache cache_of(const gpu *g, uint32_t layer) {
     const mr_hparams *hp = &g->m->hp;
     const uint32_t pitch = mr_pitch_of(hp->d_head);
     const size_t values = (size_t)g->n_blocks * hp->n_kv_head * MR_KV_BLOCK_LEN * pitch;
-    mr_f16 *k = (mr_f16 *)g->cache + layer * values;
+    mr_f16 *k = (mr_f16 *)g->cache + (layer - g->layers.first) * values;
 
-    return (mr_dev_cache){k, k + hp->n_layer * values, hp->n_kv_head, pitch};
+    return (mr_dev_cache){k, k + n_layers(g) * values, hp->n_kv_head, pitch};
 }
 
 static void step_rotate(mr_backend *b, uint32_t layer) {
@@ -201,8 +214,12 @@ static void step_attn_out(mr_backend *b, uint32_t layer) {
     const mr_dev_layer *l = &g->weights.layers[layer];
 
     if (is_rounded(&l->wo)) {
-        const mr_feed a = {
-            .kind = MR_FEED_SAME, .x = g->att, .blocks = g->narrow, .cols = l->wo.cols, .n = g->n};
+        const mr_feed a = {.kind = MR_FEED_SAME,
+                           .x = g->att,
+                           .blocks = g->narrow,
+                           .e4m3 = is_e4m3(&l->wo),
+                           .cols = l->wo.cols,
+                           .n = g->n};
         g->d->calls->feed(g->d, &a);
     }
     project_back(g, &l->wo, l->bo, g->att, g->narrow);
@@ -214,7 +231,7 @@ static void step_gate_up(mr_backend *b, uint32_t layer) {
     const bool gate = is_rounded(&l->gate), up = is_rounded(&l->up);
     const bool down = is_rounded(&l->down);
 
-    norm(g, l->ffn_norm, !gate || !up, gate || up);
+    norm(g, l->ffn_norm, !gate || !up, gate || up, is_e4m3(&l->gate));
     project(g, &l->gate, NULL, g->gate, g->h, g->narrow);
     project(g, &l->up, NULL, g->up, g->h, g->narrow);
     const mr_feed a = {.kind = MR_FEED_GATE,
@@ -222,6 +239,7 @@ static void step_gate_up(mr_backend *b, uint32_t layer) {
                        .w = g->up,
                        .y = down ? NULL : g->gate,
                        .blocks = down ? g->wide : NULL,
+                       .e4m3 = is_e4m3(&l->down),
                        .cols = g->m->hp.n_ff,
                        .n = g->n};
     g->d->calls->feed(g->d, &a);
@@ -231,6 +249,54 @@ static void step_down(mr_backend *b, uint32_t layer) {
     const gpu *g = of(b);
 
     project_back(g, &g->weights.layers[layer].down, NULL, g->gate, g->wide);
+}
+
+static size_t hand_bytes(const gpu *g, uint32_t n_rows) {
+    return sizeof(float) * n_rows * g->m->hp.n_embd;
+}
+
+static mr_status hand_out(mr_backend *b, const float **x, mr_err *err) {
+    const gpu *g = of(b);
+
+    g->d->calls->copy_out(g->d, g->hand, g->x, hand_bytes(g, g->n));
+    *x = g->hand;
+    return g->d->calls->wait(g->d, err);
+}
+
+static void hand_in(mr_backend *b, const float *x) {
+    const gpu *g = of(b);
+
+    g->d->calls->copy_in(g->d, g->x, x, hand_bytes(g, g->n));
+}
+
+/* A block of the cache: keys of each layer, then values, all the same distance apart. */
+static char *block_at(const gpu *g, int32_t block) {
+    return (char *)g->cache + (size_t)block * (g->base.block_bytes / (2 * n_layers(g)));
+}
+
+static void save(mr_backend *b, int32_t block, void *host) {
+    const gpu *g = of(b);
+    const size_t n = 2 * n_layers(g), bytes = b->block_bytes / n;
+
+    g->d->calls->rows_out(g->d, host, block_at(g, block), bytes, g->n_blocks * bytes, n);
+}
+
+static void load(mr_backend *b, int32_t block, const void *host) {
+    const gpu *g = of(b);
+    const size_t n = 2 * n_layers(g), bytes = b->block_bytes / n;
+
+    g->d->calls->rows_in(g->d, block_at(g, block), host, bytes, g->n_blocks * bytes, n);
+}
+
+static mr_status settle(mr_backend *b, mr_err *err) {
+    return of(b)->d->calls->wait(of(b)->d, err);
+}
+
+static void *reserve_swap(mr_backend *b, size_t bytes, mr_err *err) {
+    gpu *g = of(b);
+
+    return g->d->calls->pin(g->d, &g->swap, bytes, "swapped KV blocks", err) == MR_OK ? g->swap
+                                                                                      : NULL;
 }
 
 /* Of n <= HEAD_ROWS rows. */
@@ -287,6 +353,8 @@ static void gpu_close(mr_backend *b) {
     d->calls->release(d, g->cache);
     d->calls->unpin(d, g->plan_host);
     d->calls->unpin(d, g->logits_host);
+    d->calls->unpin(d, g->hand);
+    d->calls->unpin(d, g->swap);
     free(g);
 }
 
@@ -299,6 +367,12 @@ static const mr_steps gpu_steps = {
     .attn_out = step_attn_out,
     .gate_up = step_gate_up,
     .down = step_down,
+    .hand_out = hand_out,
+    .hand_in = hand_in,
+    .save = save,
+    .load = load,
+    .settle = settle,
+    .reserve_swap = reserve_swap,
     .head = step_head,
     .reserve_logits = reserve_logits,
     .close = gpu_close,
@@ -317,6 +391,22 @@ static mr_status check_shape(const mr_model *m, mr_err *err) {
             return mr_fail(err, MR_EUNSUPPORTED,
                            "device: rows of %u values; a multiple of 8, at most %u, on a GPU",
                            widths[i], MR_DEV_MAX_COLS);
+    return MR_OK;
+}
+
+static mr_status check_fp8(const mr_device *d, const mr_model *m, mr_err *err) {
+    const mr_hparams *hp = &m->hp;
+    const uint32_t widths[] = {hp->n_embd, hp->n_ff, hp->n_head * hp->d_head};
+
+    if (d->capability < FP8_CAPABILITY)
+        return mr_fail(err, MR_EUNSUPPORTED,
+                       "gpu_quant: fp8 needs compute capability 8.9, and %.60s has %u.%u", d->name,
+                       d->capability / 10, d->capability % 10);
+    for (size_t i = 0; i < MR_COUNT(widths); i++)
+        if (widths[i] % 32)
+            return mr_fail(err, MR_EUNSUPPORTED,
+                           "gpu_quant: fp8 needs rows of a multiple of 32 values, not %u",
+                           widths[i]);
     return MR_OK;
 }
 
@@ -360,76 +450,72 @@ static void place_all(gpu *g, layout *l) {
     g->plan_device = place(l, mr_plan_bytes(&g->plan));
 }
 
-static uint64_t block_bytes(const mr_hparams *hp) { /* of the cache, all layers */
-    return 2ull * sizeof(mr_f16) * hp->n_layer * hp->n_kv_head * MR_KV_BLOCK_LEN *
-           mr_pitch_of(hp->d_head);
+static uint64_t block_bytes(const mr_hparams *hp) { /* of the cache, one layer */
+    return 2ull * sizeof(mr_f16) * hp->n_kv_head * MR_KV_BLOCK_LEN * mr_pitch_of(hp->d_head);
 }
 
-static unsigned long long mib(uint64_t bytes) {
-    return bytes >> 20;
-}
-
-/* How many blocks of cache there is room for besides the rest. */
-static mr_status share_out(gpu *g, mr_device_share *s, size_t work, mr_err *err) {
-    const float part = s->of_free > 0 ? s->of_free : USUAL_SHARE;
-    const uint64_t free_bytes = g->d->calls->free_bytes(g->d), block = block_bytes(&g->m->hp);
-    const uint64_t room = (uint64_t)((double)free_bytes * (double)part);
-    const uint64_t weights = mr_dev_weights_bytes(g->m);
-    const uint64_t need = weights + work + s->least_blocks * block;
-    const mr_status st = g->d->calls->wait(g->d, err); /* it could be asked, that is */
-
-    if (st != MR_OK) return st;
-    if (part > 1) return mr_fail(err, MR_EINVAL, "gpu_memory: %g is more than 1", (double)part);
-    if (need > room)
-        return mr_fail(
-            err, MR_ENOMEM,
-            "model does not fit %.60s: %llu MiB of weights + %llu MiB of KV cache "
-            "(%u tokens) + %llu MiB of work memory = %llu MiB, and %llu MiB of %llu free "
-            "ones may be used; lower kv_tokens, n_ctx or max_step_tokens, take a smaller "
-            "model, or compute on the processor (device: cpu)",
-            g->d->name, mib(weights), mib(s->least_blocks * block),
-            s->least_blocks * MR_KV_BLOCK_LEN, mib(work), mib(need), mib(room), mib(free_bytes));
-    const uint64_t most = (room - weights - work) / block;
-    s->n_blocks = most < s->most_blocks ? (uint32_t)most : s->most_blocks;
-    g->n_blocks = s->n_blocks;
-    return MR_OK;
-}
-
-static mr_status reserve(gpu *g, mr_pool *pool, mr_device_share *share, mr_err *err) {
+static mr_status reserve(gpu *g, mr_pool *pool, mr_err *err) {
     const mr_device_calls *calls = g->d->calls;
+    const uint64_t cache = g->n_blocks * block_bytes(&g->m->hp) * n_layers(g);
     layout l = {0};
     mr_status st;
 
-    place_all(g, &l); /* counts */
-    if ((st = share_out(g, share, l.bytes, err)) != MR_OK) return st;
-    if ((st = mr_dev_weights_init(&g->weights, g->d, g->m, pool, err)) != MR_OK) return st;
-    if ((st = calls->reserve(g->d, &g->work, l.bytes, "work memory", err)) != MR_OK) return st;
-    st = calls->reserve(g->d, &g->cache, g->n_blocks * block_bytes(&g->m->hp), "KV cache", err);
+    st = mr_dev_weights_init(&g->weights, g->d, g->m, g->layers, g->quant, pool, err);
     if (st != MR_OK) return st;
+    place_all(g, &l); /* counts */
+    if ((st = calls->reserve(g->d, &g->work, l.bytes, "work memory", err)) != MR_OK) return st;
+    if ((st = calls->reserve(g->d, &g->cache, cache, "KV cache", err)) != MR_OK) return st;
     l = (layout){.base = g->work};
     place_all(g, &l);
     st = calls->pin(g->d, &g->plan_host, mr_plan_bytes(&g->plan), "lists of a pass", err);
     if (st != MR_OK) return st;
     g->plan.host = mr_plan_lists_in(&g->plan, g->plan_host);
     g->plan.device = mr_plan_lists_in(&g->plan, g->plan_device);
-    return MR_OK;
+    if (g->layers.end == g->m->hp.n_layer) return MR_OK;
+    return calls->pin(g->d, (void **)&g->hand, hand_bytes(g, g->base.max_rows),
+                      "what goes to the next layer", err);
+}
+
+static void init(gpu *g, mr_device *d, const mr_model *m, const mr_room *room) {
+    const uint32_t max_rows = room->max_rows < MAX_PASS_ROWS ? room->max_rows : MAX_PASS_ROWS;
+    const uint32_t n = room->layers.end - room->layers.first;
+
+    *g = (gpu){.base = {&gpu_steps, "cuda", max_rows, n * block_bytes(&m->hp)},
+               .d = d,
+               .m = m,
+               .layers = room->layers,
+               .max_head = room->max_head};
+    mr_plan_init(&g->plan, &m->hp, max_rows, room->max_head, room->max_len, d->n_units);
+}
+
+void mr_cuda_backend_sizes(mr_split_place *p, uint64_t *layer_bytes, mr_device *d,
+                           const mr_model *m, const mr_room *room, mr_gpu_quant quant) {
+    layout l = {0};
+    gpu g;
+
+    init(&g, d, m, room);
+    place_all(&g, &l);
+    p->work =
+        l.bytes + mr_dev_weights_sizes(m, quant, layer_bytes, &p->first_bytes, &p->last_bytes);
+    p->layer_bytes = layer_bytes;
+    p->block_bytes = block_bytes(&m->hp);
+    p->tied = m->tied;
 }
 
 mr_status mr_cuda_backend_open(mr_backend **out, mr_device *d, const mr_model *m, mr_pool *pool,
-                               const mr_room *room, mr_device_share *share, mr_err *err) {
-    const uint32_t max_rows = room->max_rows < MAX_PASS_ROWS ? room->max_rows : MAX_PASS_ROWS;
+                               const mr_room *room, mr_gpu_quant quant, uint32_t n_blocks,
+                               mr_err *err) {
     mr_status st = check_shape(m, err);
     gpu *g;
 
     *out = NULL;
+    if (st == MR_OK && quant == MR_GPU_QUANT_FP8) st = check_fp8(d, m, err);
     if (st != MR_OK) return st;
-    if (!(g = calloc(1, sizeof *g))) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
-    g->base = (mr_backend){&gpu_steps, "cuda", max_rows};
-    g->d = d;
-    g->m = m;
-    g->max_head = room->max_head;
-    mr_plan_init(&g->plan, &m->hp, max_rows, room->max_head, room->max_len, d->n_units);
-    if ((st = reserve(g, pool, share, err)) != MR_OK) {
+    if (!(g = malloc(sizeof *g))) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
+    init(g, d, m, room);
+    g->quant = quant;
+    g->n_blocks = n_blocks;
+    if ((st = reserve(g, pool, err)) != MR_OK) {
         gpu_close(&g->base);
         return st;
     }

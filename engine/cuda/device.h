@@ -25,6 +25,11 @@ typedef struct mr_device_calls {
 
     void (*copy_in)(mr_device *d, void *to, const void *from_host, size_t bytes);
     void (*copy_out)(mr_device *d, void *to_host, const void *from, size_t bytes);
+    /* n rows of `bytes`: on the device `pitch` bytes from one to the next, on the host none. */
+    void (*rows_in)(mr_device *d, void *to, const void *from_host, size_t bytes, size_t pitch,
+                    size_t n);
+    void (*rows_out)(mr_device *d, void *to_host, const void *from, size_t bytes, size_t pitch,
+                     size_t n);
     mr_status (*wait)(mr_device *d, mr_err *err);
 
     /* n, n_tok or n_items of 0: nothing is done. */
@@ -40,14 +45,20 @@ typedef struct mr_device_calls {
 
 struct mr_device { /* first member of each kind */
     const mr_device_calls *calls;
-    char name[128];   /* printable: "cuda:0 NVIDIA ..." */
-    uint32_t n_units; /* multiprocessors */
-    char pci[24];     /* "00000000:1b:00.0": its place in the machine; "": none */
+    char name[128];      /* printable: "cuda:0 NVIDIA ..." */
+    uint32_t n_units;    /* multiprocessors */
+    char pci[24];        /* "00000000:1b:00.0": its place in the machine; "": none */
+    uint32_t capability; /* 89: compute capability 8.9 */
 };
+
+#define MR_DEVICES_MAX 8
 
 /* name: NULL, "auto" or "cuda": the first GPU; "cuda:N": that one; "cpu": *out NULL. MR_EUNAVAIL:
  * there is none, or it cannot be used, and why. */
 mr_status mr_device_pick(mr_device **out, const char *name, mr_err *err);
+/* The same, and "cuda:0,1", several in that order: out[MR_DEVICES_MAX] gets *n of them. All or
+ * none. */
+mr_status mr_device_pick_all(mr_device **out, uint32_t *n, const char *name, mr_err *err);
 void mr_device_close(mr_device *d); /* NULL is allowed */
 
 #endif

@@ -103,6 +103,18 @@ MR_BODY void mr_mma_s8_k16(int32_t *c, const uint32_t *a, const uint32_t *b) {
                  : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(b[0]));
 }
+/* Compute capability 8.9 on. */
+MR_BODY void mr_mma_e4m3(float *c, const uint32_t *a, const uint32_t *b) {
+#if __CUDA_ARCH__ >= 890
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, "
+                 "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    c[0] = (float)(a[0] + b[0]); /* never launched */
+    __trap();
+#endif
+}
 MR_BODY void mr_mma_tf32(float *c, const uint32_t *a, const uint32_t *b) {
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, "
                  "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"

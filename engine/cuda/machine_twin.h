@@ -152,6 +152,24 @@ static inline void mr_mma_s8_k16(int32_t *c, const uint32_t *a, const uint32_t *
     mr_twin_mma_s8(c, a, b, stride, 16);
 }
 
+static inline double mr_twin_e4m3(uint32_t word, uint32_t k) {
+    const uint32_t code = word >> 8 * (k % 4) & 255, exponent = code >> 3 & 15;
+    const double sign = code & 0x80 ? -1 : 1;
+
+    if ((code & 0x7f) == 0x7f) return NAN;
+    return sign * (exponent == 0 ? ldexp(code & 7, -9) : ldexp(8 + (code & 7), (int)exponent - 10));
+}
+static inline void mr_mma_e4m3(float *c, const uint32_t *a, const uint32_t *b, size_t stride) {
+    for (uint32_t m = 0; m < 16; m++)
+        for (uint32_t n = 0; n < 8; n++) {
+            double sum = MR_TWIN_C(float, c, stride, m, n);
+            for (uint32_t k = 0; k < 32; k++)
+                sum += mr_twin_e4m3(mr_twin_a(a, stride, 4, m, k), k) *
+                       mr_twin_e4m3(mr_twin_b(b, stride, 4, n, k), k);
+            MR_TWIN_C(float, c, stride, m, n) = (float)sum;
+        }
+}
+
 static inline double mr_twin_tf32(uint32_t word) {
     float f;
     MR_CHECK((word & 0x1fff) == 0); /* a GPU would not look at these bits */

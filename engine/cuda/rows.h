@@ -6,6 +6,7 @@
 #ifndef MR_ENGINE_CUDA_ROWS_H
 #define MR_ENGINE_CUDA_ROWS_H
 
+#include "engine/cuda/e4m3.h"
 #include "engine/cuda/product.h"
 
 #define MR_ROW 256 /* threads */
@@ -13,7 +14,7 @@
 /* ---- embeddings and angles ---- */
 
 typedef struct mr_embed {
-    float *x;             /* [n, w.cols] */
+    float *x;             /* [n, w.cols]; NULL: angles only */
     float *cos, *sin;     /* [n, half] */
     const int32_t *token; /* [n] */
     const uint32_t *pos;  /* [n] */
@@ -28,7 +29,7 @@ MR_BODY void mr_embed_row(const mr_embed *a, mr_coord block) {
     const uint32_t row = block.x, cols = a->w.cols;
 
     MR_THREADS (t, MR_ROW) {
-        for (uint32_t i = t; i < cols; i += MR_ROW)
+        for (uint32_t i = t; a->x && i < cols; i += MR_ROW)
             a->x[(size_t)row * cols + i] =
                 mr_mat_value(&a->w, (uint32_t)a->token[row], i) * a->scale;
         for (uint32_t i = t; i < a->half; i += MR_ROW) {
@@ -51,6 +52,7 @@ typedef struct mr_feed {
     const float *x, *w;    /* [n, cols]; [cols] or [n, cols] */
     float *y;              /* [n, cols], may be x; NULL: nobody wants it */
     mr_dev_xblock *blocks; /* [n / 8, cols / 32]; NULL: nobody wants it */
+    bool e4m3;             /* blocks: for FP8 weights; else as ops.h says */
     float eps;
     uint32_t cols, n;
 } mr_feed;
@@ -61,7 +63,7 @@ typedef struct mr_feed_own {
 } mr_feed_own;
 
 typedef struct mr_feed_shared {
-    float sum[MR_ROW / MR_WARP];
+    float sum[MR_ROW / MR_WARP], most[MR_ROW / MR_WARP];
 } mr_feed_shared;
 
 /* Rounds as ops.h says; lane l of a warp has column l of the block. */
@@ -87,6 +89,30 @@ MR_BODY void mr_round(mr_feed_own *th, const mr_feed *a, uint32_t row, uint32_t 
         b->scale[row % MR_TOKENS] = o->most;
         b->sum[row % MR_TOKENS] = o->most * (float)o->total;
     }
+}
+
+/* To e4m3, for FP8 weights: four warps share a scale, which all their blocks have. */
+MR_BODY void mr_round_e4m3(mr_feed_own *th, const mr_feed *a, mr_feed_shared *sh, uint32_t row,
+                           uint32_t col0) {
+    const uint32_t warps = MR_E4M3_BLOCK / MR_WARP;
+
+    MR_THREADS (t, MR_ROW) th[MR_OWN(t)].most = fabsf(th[MR_OWN(t)].v);
+    MR_WARP_MAX(th, MR_ROW, most);
+    MR_THREADS (t, MR_ROW)
+        if (t % MR_WARP == 0) sh->most[t / MR_WARP] = th[MR_OWN(t)].most;
+    MR_BARRIER();
+    MR_THREADS (t, MR_ROW) {
+        const uint32_t col = col0 + t, lane = t % MR_WARP, first = t / MR_E4M3_BLOCK * warps;
+        float most = 0;
+        for (uint32_t i = first; i < first + warps; i++) most = mr_larger(sh->most[i], most);
+        if (col >= a->cols) continue;
+        const mr_e4m3_scale s = mr_e4m3_scale_of(most);
+        mr_dev_xblock *b = a->blocks + (size_t)(row / MR_TOKENS) * (a->cols / 32) + col / 32;
+        b->q[row % MR_TOKENS][MR_PLACE(lane)] =
+            (int8_t)(s.inv > 0 ? mr_to_e4m3(th[MR_OWN(t)].v * s.inv) : 0);
+        if (lane == 0) b->scale[row % MR_TOKENS] = s.scale;
+    }
+    MR_BARRIER();
 }
 
 /* 1 / sqrt(mean of squares + eps), of all threads. */
@@ -129,7 +155,10 @@ MR_BODY void mr_feed_row(const mr_feed *a, mr_feed_shared *sh, mr_coord block) {
             o->v = col < a->cols ? mr_feed_value(a, o, row, col) : 0;
             if (a->y && col < a->cols) a->y[(size_t)row * a->cols + col] = o->v;
         }
-        if (a->blocks) mr_round(th, a, row, col0);
+        if (a->blocks && a->e4m3)
+            mr_round_e4m3(th, a, sh, row, col0);
+        else if (a->blocks)
+            mr_round(th, a, row, col0);
     }
 }
 

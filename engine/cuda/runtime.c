@@ -109,13 +109,31 @@ static void gpu_unpin(mr_device *d, void *p) {
     keep(of(d), cudaFreeHost(p), "giving host memory back");
 }
 
+/* Kernels need it to be the current device; a copy to it comes before any of them. */
 static void gpu_copy_in(mr_device *d, void *to, const void *from, size_t bytes) {
+    choose(of(d));
     keep(of(d), cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, of(d)->stream),
          "copying to the device");
 }
 
 static void gpu_copy_out(mr_device *d, void *to, const void *from, size_t bytes) {
     keep(of(d), cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, of(d)->stream),
+         "copying from the device");
+}
+
+static void gpu_rows_in(mr_device *d, void *to, const void *from, size_t bytes, size_t pitch,
+                        size_t n) {
+    choose(of(d));
+    keep(of(d),
+         cudaMemcpy2DAsync(to, pitch, from, bytes, bytes, n, cudaMemcpyHostToDevice, of(d)->stream),
+         "copying to the device");
+}
+
+static void gpu_rows_out(mr_device *d, void *to, const void *from, size_t bytes, size_t pitch,
+                         size_t n) {
+    choose(of(d));
+    keep(of(d),
+         cudaMemcpy2DAsync(to, bytes, from, pitch, bytes, n, cudaMemcpyDeviceToHost, of(d)->stream),
          "copying from the device");
 }
 
@@ -133,12 +151,16 @@ static void gpu_gather(mr_device *d, const mr_gather *a) {
     if (a->n > 0) keep(of(d), mr_launch_gather(of(d)->stream, a), "gathering rows");
 }
 
+static cudaError_t launch_product(const gpu *g, const mr_product *a) {
+    const uint32_t n_units = g->base.n_units;
+
+    if (a->w.type == MR_DEV_E4M3) return mr_launch_product_e(g->stream, a, n_units);
+    return mr_is_plain(a->w.type) ? mr_launch_product_f(g->stream, a, n_units)
+                                  : mr_launch_product_q(g->stream, a, n_units);
+}
+
 static void gpu_product(mr_device *d, const mr_product *a) {
-    if (a->n_tok == 0) return;
-    keep(of(d),
-         mr_is_plain(a->w.type) ? mr_launch_product_f(of(d)->stream, a, d->n_units)
-                                : mr_launch_product_q(of(d)->stream, a, d->n_units),
-         "products");
+    if (a->n_tok > 0) keep(of(d), launch_product(of(d), a), "products");
 }
 
 static void gpu_turn(mr_device *d, const mr_turn *a) {
@@ -167,6 +189,8 @@ static const mr_device_calls gpu_calls = {
     .free_bytes = gpu_free_bytes,
     .copy_in = gpu_copy_in,
     .copy_out = gpu_copy_out,
+    .rows_in = gpu_rows_in,
+    .rows_out = gpu_rows_out,
     .wait = gpu_wait,
     .embed = gpu_embed,
     .feed = gpu_feed,
@@ -223,6 +247,7 @@ mr_status mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
     g->base.calls = &gpu_calls;
     g->ordinal = ordinal;
     g->base.n_units = (uint32_t)prop.multiProcessorCount;
+    g->base.capability = (uint32_t)(10 * prop.major + prop.minor);
     snprintf(g->base.name, sizeof g->base.name, "cuda:%d %.100s", ordinal, prop.name);
     snprintf(g->base.pci, sizeof g->base.pci, "%08x:%02x:%02x.0", (unsigned)prop.pciDomainID,
              (unsigned)prop.pciBusID, (unsigned)prop.pciDeviceID);

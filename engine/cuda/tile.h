@@ -16,6 +16,9 @@ typedef struct mr_dev_mat { /* of mr_mat; data in device memory */
     size_t tile_bytes, scales_at; /* of pack.h */
 } mr_dev_mat;
 
+/* A type of matrix that no file has: e4m3.h. Else mr_dev_mat.type is the file's. */
+#define MR_DEV_E4M3 ((mr_type)31)
+
 #define MR_RAW_WORDS 6 /* most that a lane loads of a group of 32 columns */
 
 MR_BODY bool mr_has_min(mr_type type) {

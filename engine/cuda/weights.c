@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "engine/cuda/pack_e4m3.h"
 #include "engine/pack.h"
 #include "engine/rope.h"
 
@@ -21,10 +22,12 @@ typedef struct loader {
     mr_device *d;
     mr_pool *pool;
     const mr_model *m;
+    mr_gpu_quant quant;
     uint8_t *memory; /* NULL: only count */
     size_t used;
     void *stage[2];
-    int at; /* the buffer to fill */
+    int at;    /* the buffer to fill */
+    bool e4m3; /* what a matrix is to become */
     mr_status status;
     mr_err *err;
 } loader;
@@ -63,6 +66,7 @@ typedef struct packing {
     uint8_t *out;
     uint32_t first; /* tile */
     size_t tile_bytes;
+    bool e4m3;
 } packing;
 
 static void on_tile(void *arg, uint32_t piece, int ith) {
@@ -71,31 +75,50 @@ static void on_tile(void *arg, uint32_t piece, int ith) {
 
     (void)ith;
     memset(out, 0, p->tile_bytes);
-    mr_pack_tile(out, p->w, p->first + piece);
+    (p->e4m3 ? mr_pack_e4m3 : mr_pack_tile)(out, p->w, p->first + piece);
+}
+
+/* As it will be, but for its place. */
+static mr_dev_mat form_of(const loader *l, const mr_mat *w) {
+    if (l->e4m3)
+        return (mr_dev_mat){NULL,
+                            MR_DEV_E4M3,
+                            w->rows,
+                            w->cols,
+                            mr_e4m3_tile_bytes(w->cols),
+                            mr_e4m3_scales_at(w->cols)};
+    return (mr_dev_mat){NULL,
+                        w->type,
+                        w->rows,
+                        w->cols,
+                        mr_tile_bytes(w->type, w->cols),
+                        mr_tile_scales_at(w->type, w->cols)};
 }
 
 static mr_dev_mat place_mat(loader *l, const mr_mat *w) {
-    const size_t tile_bytes = mr_tile_bytes(w->type, w->cols);
+    mr_dev_mat m = form_of(l, w);
+    const size_t tile_bytes = m.tile_bytes;
     const uint32_t n_tiles = (w->rows + MR_TILE - 1) / MR_TILE;
     const uint32_t most = (uint32_t)(STAGE_BYTES / tile_bytes);
     uint8_t *to = place(l, n_tiles * tile_bytes);
 
     for (uint32_t i = 0, n; to && i < n_tiles && l->status == MR_OK; i += n) {
         n = n_tiles - i < most ? n_tiles - i : most;
-        packing p = {w, l->stage[l->at], i, tile_bytes};
+        packing p = {w, l->stage[l->at], i, tile_bytes, l->e4m3};
         mr_pool_run(l->pool, n, on_tile, &p);
         send(l, to + i * tile_bytes, n * tile_bytes);
     }
     if (to) mr_gguf_give_back(l->m->gguf, w->data, w->rows * w->row_bytes);
-    return (mr_dev_mat){to,      w->type,    w->rows,
-                        w->cols, tile_bytes, mr_tile_scales_at(w->type, w->cols)};
+    m.tiles = to;
+    return m;
 }
 
 static mr_dev_layer place_layer(loader *l, const mr_layer *y) {
     const mr_hparams *hp = &l->m->hp;
     const size_t d_kv = (size_t)hp->n_kv_head * hp->d_head;
 
-    return (mr_dev_layer){
+    l->e4m3 = l->quant == MR_GPU_QUANT_FP8;
+    const mr_dev_layer placed = {
         .wq = place_mat(l, &y->wq),
         .wk = place_mat(l, &y->wk),
         .wv = place_mat(l, &y->wv),
@@ -112,32 +135,64 @@ static mr_dev_layer place_layer(loader *l, const mr_layer *y) {
         .bv = place_floats(l, y->bv, d_kv),
         .bo = place_floats(l, y->bo, hp->n_embd),
     };
+    l->e4m3 = false;
+    return placed;
 }
 
-/* speed: rope's, on the host. w->layers: may be NULL when only counting. */
-static void walk(loader *l, mr_dev_weights *w, const double *speed) {
-    const mr_hparams *hp = &l->m->hp;
+static const double *place_speed(loader *l, const double *speed) { /* rope's, on the host */
+    return place_bytes(l, speed, l->m->hp.n_rot / 2 * sizeof *speed);
+}
 
+static void place_head(loader *l, mr_dev_weights *w) {
     w->output = place_mat(l, &l->m->output);
-    w->tok_embd = l->m->tied ? w->output : place_mat(l, &l->m->tok_embd);
-    w->out_norm = place_floats(l, l->m->out_norm, hp->n_embd);
-    w->speed = place_bytes(l, speed, hp->n_rot / 2 * sizeof *speed);
-    for (uint32_t i = 0; i < hp->n_layer; i++) {
+    w->out_norm = place_floats(l, l->m->out_norm, l->m->hp.n_embd);
+}
+
+/* w->layers: NULL when only counting. */
+static void walk(loader *l, mr_dev_weights *w, mr_layers range, const double *speed) {
+    const bool first = range.first == 0, last = range.end == l->m->hp.n_layer;
+
+    if (last) place_head(l, w);
+    if (first) w->tok_embd = last && l->m->tied ? w->output : place_mat(l, &l->m->tok_embd);
+    w->speed = place_speed(l, speed);
+    for (uint32_t i = range.first; i < range.end; i++) {
         const mr_dev_layer y = place_layer(l, &l->m->layers[i]);
         if (w->layers) w->layers[i] = y;
     }
 }
 
-size_t mr_dev_weights_bytes(const mr_model *m) {
+size_t mr_dev_weights_sizes(const mr_model *m, mr_gpu_quant quant, uint64_t *layers,
+                            uint64_t *first, uint64_t *last) {
     const double speed = 0; /* only its being there counts */
     mr_dev_weights w = {0};
-    loader l = {.m = m};
+    loader l = {.m = m, .quant = quant};
 
-    walk(&l, &w, &speed);
+    for (uint32_t i = 0; i < m->hp.n_layer; i++) {
+        l.used = 0;
+        place_layer(&l, &m->layers[i]);
+        layers[i] = l.used;
+    }
+    l.used = 0;
+    place_mat(&l, &m->tok_embd);
+    *first = l.used;
+    l.used = 0;
+    place_head(&l, &w);
+    *last = l.used;
+    l.used = 0;
+    place_speed(&l, &speed);
     return l.used;
 }
 
-static mr_status load(mr_dev_weights *w, loader *l, const double *speed) {
+static size_t bytes_of(const mr_model *m, mr_layers range, mr_gpu_quant quant) {
+    const double speed = 0;
+    mr_dev_weights w = {0};
+    loader l = {.m = m, .quant = quant};
+
+    walk(&l, &w, range, &speed);
+    return l.used;
+}
+
+static mr_status load(mr_dev_weights *w, loader *l, mr_layers range, const double *speed) {
     mr_status st;
 
     for (int i = 0; i < 2; i++)
@@ -145,13 +200,13 @@ static mr_status load(mr_dev_weights *w, loader *l, const double *speed) {
             MR_OK)
             return st;
     l->memory = w->memory;
-    walk(l, w, speed);
+    walk(l, w, range, speed);
     return l->status == MR_OK ? l->d->calls->wait(l->d, l->err) : l->status;
 }
 
-mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m, mr_pool *pool,
-                              mr_err *err) {
-    loader l = {.d = d, .pool = pool, .m = m, .err = err};
+mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m, mr_layers range,
+                              mr_gpu_quant quant, mr_pool *pool, mr_err *err) {
+    loader l = {.d = d, .pool = pool, .m = m, .quant = quant, .err = err};
     double *speed = calloc(m->hp.n_rot / 2 + 1, sizeof *speed); /* + 1: never a calloc of 0 */
     mr_status st;
 
@@ -161,8 +216,8 @@ mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m
         st = mr_fail(err, MR_ENOMEM, "engine: out of memory");
     } else {
         w->rope_factor = mr_rope_speeds(&m->hp, speed);
-        st = d->calls->reserve(d, &w->memory, mr_dev_weights_bytes(m), "weights", err);
-        if (st == MR_OK) st = load(w, &l, speed);
+        st = d->calls->reserve(d, &w->memory, bytes_of(m, range, quant), "weights", err);
+        if (st == MR_OK) st = load(w, &l, range, speed);
     }
     for (int i = 0; i < 2; i++) d->calls->unpin(d, l.stage[i]);
     free(speed);

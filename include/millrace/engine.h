@@ -32,9 +32,15 @@ typedef struct mr_engine_options {
     uint32_t max_step_tokens; /* rows of one step, prompt chunks and single tokens; 0: 512 */
     const char *isa;       /* NULL: best of this machine; "ref", "avx2", "avxvnni", "avx512",
                             * "amx" */
-    const char *device;    /* NULL or "auto": a GPU if there is one and isa is NULL; "cpu", "cuda",
-                            * "cuda:1" */
-    float gpu_memory;      /* part of the GPU's free memory to take; 0: 0.9 */
+    const char *device;    /* NULL or "auto": GPUs if there are some and isa is NULL, as few as hold the
+                            * model; what they do not hold stays on the processor. "cpu", "cuda",
+                            * "cuda:1", "cuda:0,1": those alone, unless gpu_layers says otherwise */
+    uint32_t gpu_layers;   /* the model's last so many go to GPUs, the others to the processor; 0: as
+                            * device says */
+    const char *gpu_quant; /* NULL or "none": the layers' matrices have the file's type; "fp8": they and
+                            * their inputs become e4m3 on GPUs, for half of F16's memory: other results */
+    float gpu_memory;      /* part of a GPU's free memory to take; 0: 0.9 */
+    uint64_t swap_bytes;   /* host memory for sequences that are parked, where a GPU computes; 0: none */
     const char *chat_template; /* NULL: recognise */
     const char *kv_type;   /* of keys and values in the cache: NULL or "f16"; "q8_0", a little more than
                             * half the memory, on the processor only */
@@ -87,11 +93,11 @@ uint32_t mr_engine_n_ctx(const mr_engine *e);
 uint32_t mr_engine_n_vocab(const mr_engine *e);
 uint32_t mr_engine_max_seqs(const mr_engine *e);
 uint32_t mr_engine_max_step_tokens(const mr_engine *e);
-const char *mr_engine_isa(const mr_engine *e); /* kernels at work: one of the above, or "cuda" */
-/* Where it computes: "cpu", "cuda:0 NVIDIA ...". *why (may be NULL): why no GPU was taken where one
+const char *mr_engine_isa(const mr_engine *e); /* kernels at work: one of the above, "cuda", "amx+cuda" */
+/* Where it computes: "cpu", "cuda:0 NVIDIA ...", "cpu (layers 0-3) + cuda:0 ... (layers 4-27)". *why (may be NULL): why no GPU was taken where one
  * was looked for; else NULL. */
 const char *mr_engine_device(const mr_engine *e, const char **why);
-/* The GPU's place on the PCI bus, "00000000:1b:00.0"; NULL: it computes on the processor. */
+/* The (first) GPU's place on the PCI bus, "00000000:1b:00.0"; NULL: it computes on the processor. */
 const char *mr_engine_pci(const mr_engine *e);
 int mr_engine_n_threads(const mr_engine *e);
 const char *mr_engine_kv_type(const mr_engine *e);
@@ -111,6 +117,14 @@ mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_
                         uint32_t *seq_out, mr_err *err);
 /* Frees slot and blocks at once; what was computed may stay known until its room is needed. */
 void mr_engine_drop(mr_engine *e, uint32_t seq);
+/* Drops the sequence, and keeps what it has computed in host memory. False: no room there, to compute
+ * it again is cheaper, or the processor computes: nothing has happened. The tokens are the caller's
+ * to keep; *parked is for unpark or forget, once. */
+bool mr_engine_park(mr_engine *e, uint32_t seq, int32_t *parked);
+/* seq was added with at least the tokens that the parked one had, and no step since: it goes on
+ * behind what was computed of them. */
+void mr_engine_unpark(mr_engine *e, uint32_t seq, int32_t parked);
+void mr_engine_forget(mr_engine *e, int32_t parked);
 /* Tokens not yet computed: the rest of the prompt, or 1 after each sampled token. */
 uint32_t mr_engine_pending(const mr_engine *e, uint32_t seq);
 /* Of its tokens at add: taken over from the cache. */

@@ -18,23 +18,22 @@ typedef struct world {
     mr_backend *b;
     mr_kv kv;
     float *logits; /* [MAX_ROWS, n_vocab] */
-    mr_device_share share;
 } world;
 
 static void world_open(world *w, const char *model, uint32_t n_units) {
-    const mr_room room = {MAX_ROWS, MAX_ROWS, MAX_LEN};
     char path[128];
     mr_err err;
 
-    *w = (world){.t = twin_of(n_units), .share = {.least_blocks = 4, .most_blocks = N_BLOCKS}};
+    *w = (world){.t = twin_of(n_units)};
     snprintf(path, sizeof path, GOLDEN_DIR "%s.gguf", model);
     CHECK_OK(mr_model_open(&w->m, path, &err), err);
     CHECK_OK(mr_pool_open(&w->pool, 2, &err), err);
-    CHECK_OK(mr_cuda_backend_open(&w->b, &w->t.base, w->m, w->pool, &room, &w->share, &err), err);
     const mr_hparams *hp = &w->m->hp;
-    CHECK_OK(
-        mr_kv_init_lists(&w->kv, hp->n_layer, hp->n_kv_head, hp->d_head, w->share.n_blocks, &err),
-        err);
+    const mr_room room = {MAX_ROWS, MAX_ROWS, MAX_LEN, {0, hp->n_layer}};
+    CHECK_OK(mr_cuda_backend_open(&w->b, &w->t.base, w->m, w->pool, &room, MR_GPU_QUANT_NONE,
+                                  N_BLOCKS, &err),
+             err);
+    CHECK_OK(mr_kv_init_lists(&w->kv, hp->n_layer, hp->n_kv_head, hp->d_head, N_BLOCKS, &err), err);
     w->logits = w->b->steps->reserve_logits(w->b, MAX_ROWS, &err);
     CHECK(w->logits != NULL);
 }
@@ -139,29 +138,6 @@ TEST(rows_that_nobody_wants_change_nothing) {
     run(&w, rows + 30, 20, 3);
     assert_memory_equal(w.logits, all[30], sizeof all[0]);
     assert_memory_equal(w.logits + N_VOCAB, all[48], 2 * sizeof all[0]);
-    world_close(&w);
-}
-
-/* ---- memory ---- */
-
-TEST(a_model_that_does_not_fit_is_refused_with_numbers) {
-    const mr_room room = {MAX_ROWS, MAX_ROWS, MAX_LEN};
-    mr_device_share share = {.least_blocks = 4, .most_blocks = N_BLOCKS};
-    world w;
-    mr_err err;
-
-    world_open(&w, "llama_f32", 4);
-    CHECK_I64(w.share.n_blocks, N_BLOCKS);
-    twin small = twin_of(4);
-    mr_backend *b;
-    small.free_bytes = 1000;
-    CHECK_I64(mr_cuda_backend_open(&b, &small.base, w.m, w.pool, &room, &share, &err), MR_ENOMEM);
-    CHECK(b == NULL);
-    CHECK_ERR(err, "lower kv_tokens");
-    CHECK_I64(small.n_reserved, 0);
-    share.of_free = 1.5f;
-    CHECK_I64(mr_cuda_backend_open(&b, &small.base, w.m, w.pool, &room, &share, &err), MR_EINVAL);
-    CHECK_ERR(err, "gpu_memory");
     world_close(&w);
 }
 

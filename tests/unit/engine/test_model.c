@@ -531,16 +531,16 @@ TEST(packs_every_matrix_once) {
     const size_t n = m->output.row_bytes * m->output.rows;
     uint8_t *before = malloc(n);
     memcpy(before, m->output.data, n);
-    CHECK_OK(mr_model_pack(m, pool, &err), err);
+    CHECK_OK(mr_model_pack(m, m->hp.n_layer, pool, &err), err);
     assert_memory_equal(m->output.data, before, n);
 
     const uint8_t *at = m->tiles;
-    const mr_mat *all[1 + 7 * 2] = {&m->output};
+    const mr_mat *all[7 * 2 + 1] = {[7 * 2] = &m->output};
     CHECK_I64(m->hp.n_layer, 2);
     for (size_t i = 0; i < 2; i++) {
         const mr_layer *y = &m->layers[i];
         const mr_mat *of[] = {&y->wq, &y->wk, &y->wv, &y->wo, &y->gate, &y->up, &y->down};
-        memcpy(all + 1 + 7 * i, of, sizeof of);
+        memcpy(all + 7 * i, of, sizeof of);
     }
     for (size_t i = 0; i < MR_COUNT(all); i++) {
         const size_t bytes = mr_tile_bytes(all[i]->type, all[i]->cols);
