@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "millrace/error.h"
+#include "millrace/engine.h"
 
 typedef struct mr_backend mr_backend;
 
@@ -25,6 +25,14 @@ typedef struct mr_row {
     const int32_t *table; /* of the row's sequence, covers pos; borrowed for the pass */
     bool want;            /* its logits will be asked for */
 } mr_row;
+
+typedef struct mr_ask { /* for a token behind a row; borrowed for the pass */
+    const mr_sampling *sampling;
+    const int32_t *history; /* [n_history]: all tokens so far, the first n_prompt not generated */
+    uint32_t n_history, n_prompt;
+    uint32_t seq; /* a small number for the row's sequence */
+    bool behind;  /* the last of history is not known yet: it is the token drawn last for seq */
+} mr_ask;
 
 typedef struct mr_room { /* what a backend makes room for */
     uint32_t max_rows;   /* most rows anybody will pass at once; see mr_backend.max_rows */

@@ -126,6 +126,14 @@ static inline void twin_attend(mr_device *d, const mr_attention *a) {
         for (uint32_t head = 0; head < a->n_head; head++) mr_attend_collect(a, row, head);
 }
 
+static inline void twin_draw(mr_device *d, const mr_draws *a) {
+    static mr_draw_shared sh;
+
+    (void)d;
+    memset(&sh, 0xff, sizeof sh);
+    for (uint32_t x = 0; x < a->n; x++) mr_draw_row(a, &sh, (mr_coord){x, 0});
+}
+
 static inline void twin_close(mr_device *d) {
     (void)d; /* the test's own memory */
 }
@@ -145,6 +153,7 @@ static const mr_device_calls twin_calls = {
     .turn = twin_turn,
     .attend = twin_attend,
     .gather = twin_gather,
+    .draw = twin_draw,
     .close = twin_close,
 };
 

@@ -8,6 +8,7 @@
 #define MR_ENGINE_CUDA_DEVICE_H
 
 #include "engine/cuda/attention.h"
+#include "engine/cuda/draw.h"
 #include "engine/cuda/product.h"
 #include "engine/cuda/rows.h"
 #include "engine/cuda/turn.h"
@@ -34,6 +35,7 @@ typedef struct mr_device_calls {
     void (*turn)(mr_device *d, const mr_turn *a);
     void (*attend)(mr_device *d, const mr_attention *a);
     void (*gather)(mr_device *d, const mr_gather *a);
+    void (*draw)(mr_device *d, const mr_draws *a);
 
     void (*close)(mr_device *d);
 } mr_device_calls;

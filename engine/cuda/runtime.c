@@ -149,6 +149,10 @@ static void gpu_attend(mr_device *d, const mr_attention *a) {
     if (a->n_items > 0) keep(of(d), mr_launch_attend(of(d)->stream, a), "attention");
 }
 
+static void gpu_draw(mr_device *d, const mr_draws *a) {
+    if (a->n > 0) keep(of(d), mr_launch_draw(of(d)->stream, a), "drawing tokens");
+}
+
 /* ---- open and close ---- */
 
 static void gpu_close(mr_device *d) {
@@ -174,6 +178,7 @@ static const mr_device_calls gpu_calls = {
     .turn = gpu_turn,
     .attend = gpu_attend,
     .gather = gpu_gather,
+    .draw = gpu_draw,
     .close = gpu_close,
 };
 
