@@ -17,8 +17,8 @@
  *
  * Passes over the whole row, the largest and the sum of all weights, are ops (ops.h); weights of
  * single tokens are whole numbers of units (sample_math.h), which a device adds up to the same sums
- * (cuda/draw.h). The two agree to 1e-6, which a draw from a sum of one by weights of the other takes
- * into account by having an end.
+ * (cuda/draw.h). The two agree to 1e-6, which a draw from a sum of one by weights of the other
+ * takes into account by having an end.
  *
  * Randomness is a pure function of (seed, index of the token): a sequence that another worker goes
  * on with draws the same numbers.

@@ -1,9 +1,9 @@
 /* sample_math.h - the numbers of a draw, the same bits on the processor and on a device.
  *
- * A weight is e^((logit - top) / temperature), one rounding at a time. Weights are added up as whole
- * numbers of MR_UNITS, so that no order of additions, on any number of threads, makes another sum:
- * which tokens a filter keeps and which one is drawn follow from the logits alone. What is lost are
- * weights below 1e-12 of the best token's.
+ * A weight is e^((logit - top) / temperature), one rounding at a time. Weights are added up as
+ * whole numbers of MR_UNITS, so that no order of additions, on any number of threads, makes another
+ * sum: which tokens a filter keeps and which one is drawn follow from the logits alone. What is
+ * lost are weights below 1e-12 of the best token's.
  *
  * "Best" means the larger logit, then the lower id. A rank says both in one number, the best token
  * having the highest.
@@ -23,8 +23,8 @@
 #define MR_BOTH static inline
 #endif
 
-#define MR_UNITS   0x1p40f     /* of a weight of one */
-#define MR_ID_BITS 20          /* of a rank */
+#define MR_UNITS   0x1p40f /* of a weight of one */
+#define MR_ID_BITS 20      /* of a rank */
 #define MR_ID_MASK 0xfffffull
 
 typedef struct mr_pick { /* of one token: mr_sampling in the terms in which it is used */

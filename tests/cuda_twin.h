@@ -19,7 +19,53 @@ typedef struct twin {
     size_t n_asked;    /* pieces that were ever asked for */
     size_t refuses;    /* which of them there is no memory for, from 1; 0: none */
     bool lost;         /* as a GPU behind a fault */
+    bool records_not;  /* a recording comes to nothing */
+    size_t n_replays;
+    struct twin_recording *recording; /* under way; NULL: none */
 } twin;
+
+/* A kernel that was put in line while a recording was under way. */
+typedef enum twin_kind {
+    TWIN_EMBED,
+    TWIN_FEED,
+    TWIN_GATHER,
+    TWIN_TURN,
+    TWIN_PRODUCT,
+    TWIN_ATTEND,
+    TWIN_DRAW
+} twin_kind;
+typedef struct twin_call {
+    twin_kind kind;
+    union {
+        mr_embed embed;
+        mr_feed feed;
+        mr_gather gather;
+        mr_turn turn;
+        mr_product product;
+        mr_attention attend;
+        mr_draws draw;
+    } a;
+} twin_call;
+
+enum { TWIN_MAX_CALLS = 400 };
+
+typedef struct twin_recording {
+    twin_call calls[TWIN_MAX_CALLS];
+    size_t n;
+} twin_recording;
+
+/* True: it is kept, not done. */
+static inline bool twin_keep(mr_device *d, twin_kind kind, const void *a, size_t bytes) {
+    twin_recording *r = ((twin *)d)->recording;
+
+    if (!r) return false;
+    MR_CHECK(r->n < TWIN_MAX_CALLS);
+    r->calls[r->n].kind = kind;
+    memcpy(&r->calls[r->n++].a, a, bytes);
+    return true;
+}
+#define TWIN_KEEP(d, kind, a)                                                                      \
+    if (twin_keep(d, kind, a, sizeof *(a))) return
 
 static inline mr_status twin_reserve(mr_device *d, void **out, size_t bytes, const char *what,
                                      mr_err *err) {
@@ -42,7 +88,7 @@ static inline uint64_t twin_free_bytes(mr_device *d) {
 }
 
 static inline void twin_copy(mr_device *d, void *to, const void *from, size_t bytes) {
-    (void)d;
+    MR_CHECK(!((twin *)d)->recording);
     memcpy(to, from, bytes);
 }
 
@@ -51,26 +97,26 @@ static inline mr_status twin_wait(mr_device *d, mr_err *err) {
 }
 
 static inline void twin_embed(mr_device *d, const mr_embed *a) {
-    (void)d;
+    TWIN_KEEP(d, TWIN_EMBED, a);
     for (uint32_t x = 0; x < a->n; x++) mr_embed_row(a, (mr_coord){x, 0});
 }
 
 static inline void twin_feed(mr_device *d, const mr_feed *a) {
     mr_feed_shared sh;
 
-    (void)d;
+    TWIN_KEEP(d, TWIN_FEED, a);
     for (uint32_t x = 0; x < a->n; x++) mr_feed_row(a, &sh, (mr_coord){x, 0});
 }
 
 static inline void twin_gather(mr_device *d, const mr_gather *a) {
-    (void)d;
+    TWIN_KEEP(d, TWIN_GATHER, a);
     for (uint32_t x = 0; x < a->n; x++) mr_gather_row(a, (mr_coord){x, 0});
 }
 
 static inline void twin_turn(mr_device *d, const mr_turn *a) {
     mr_turn_shared sh;
 
-    (void)d;
+    TWIN_KEEP(d, TWIN_TURN, a);
     for (uint32_t x = 0; x < a->n; x++)
         for (uint32_t head = 0; head < a->n_head + 2 * a->n_kv_head; head++)
             mr_turn_head(a, &sh, x, head);
@@ -104,6 +150,7 @@ static inline void twin_product_cut(const mr_product *a, mr_cut cut) {
 }
 
 static inline void twin_product(mr_device *d, const mr_product *a) {
+    TWIN_KEEP(d, TWIN_PRODUCT, a);
     if (a->n_tok > 0) twin_product_cut(a, mr_cut_of(&a->w, a->n_tok, d->n_units));
 }
 
@@ -112,7 +159,7 @@ static inline void twin_attend(mr_device *d, const mr_attention *a) {
     static mr_attend_shared_128 sh128;
     static mr_attend_shared_256 sh256;
 
-    (void)d;
+    TWIN_KEEP(d, TWIN_ATTEND, a);
     for (uint32_t i = 0; i < a->n_items; i++) {
         if (a->d_head <= 64)
             mr_attend_item(a, sh64.q, sh64.joined, i, 64);
@@ -129,9 +176,74 @@ static inline void twin_attend(mr_device *d, const mr_attention *a) {
 static inline void twin_draw(mr_device *d, const mr_draws *a) {
     static mr_draw_shared sh;
 
-    (void)d;
+    TWIN_KEEP(d, TWIN_DRAW, a);
     memset(&sh, 0xff, sizeof sh);
     for (uint32_t x = 0; x < a->n; x++) mr_draw_row(a, &sh, (mr_coord){x, 0});
+}
+
+/* ---- marks and recordings ---- */
+
+static inline void twin_mark(mr_device *d, uint32_t mark) { /* everything is done at once */
+    MR_CHECK(mark < MR_DEV_MARKS && !((twin *)d)->recording);
+}
+static inline mr_status twin_reach(mr_device *d, uint32_t mark, mr_err *err) {
+    MR_CHECK(mark < MR_DEV_MARKS);
+    return twin_wait(d, err);
+}
+static inline float twin_between(mr_device *d, uint32_t from, uint32_t to) {
+    return (void)d, from == to ? 0 : 1;
+}
+
+static inline void twin_record(mr_device *d) {
+    twin *t = (twin *)d;
+
+    MR_CHECK(!t->recording);
+    t->recording = calloc(1, sizeof *t->recording);
+    MR_CHECK(t->recording);
+}
+static inline void *twin_recorded(mr_device *d) {
+    twin *t = (twin *)d;
+    twin_recording *r = t->recording;
+
+    t->recording = NULL;
+    if (!t->records_not) {
+        t->n_reserved++;
+        return r;
+    }
+    free(r);
+    return NULL;
+}
+
+static inline void twin_replay_call(mr_device *d, const twin_call *c) {
+    switch (c->kind) {
+    case TWIN_EMBED:
+        twin_embed(d, &c->a.embed);
+        return;
+    case TWIN_FEED:
+        twin_feed(d, &c->a.feed);
+        return;
+    case TWIN_GATHER:
+        twin_gather(d, &c->a.gather);
+        return;
+    case TWIN_TURN:
+        twin_turn(d, &c->a.turn);
+        return;
+    case TWIN_PRODUCT:
+        twin_product(d, &c->a.product);
+        return;
+    case TWIN_ATTEND:
+        twin_attend(d, &c->a.attend);
+        return;
+    case TWIN_DRAW:
+        twin_draw(d, &c->a.draw);
+        return;
+    }
+}
+static inline void twin_replay(mr_device *d, void *recording) {
+    const twin_recording *r = recording;
+
+    ((twin *)d)->n_replays++;
+    for (size_t i = 0; i < r->n; i++) twin_replay_call(d, &r->calls[i]);
 }
 
 static inline void twin_close(mr_device *d) {
@@ -147,6 +259,13 @@ static const mr_device_calls twin_calls = {
     .copy_in = twin_copy,
     .copy_out = twin_copy,
     .wait = twin_wait,
+    .mark = twin_mark,
+    .reach = twin_reach,
+    .between = twin_between,
+    .record = twin_record,
+    .recorded = twin_recorded,
+    .replay = twin_replay,
+    .forget = twin_release,
     .embed = twin_embed,
     .feed = twin_feed,
     .product = twin_product,

@@ -1,17 +1,17 @@
 /* draw.h - a token for each row of logits: what sample.c defines, to the bit.
  *
- * A block has one row. What sample.c finds with heaps and levels is found here by halving: "the best
- * tokens whose number, or whose weights, reach a goal" are all ranks from some rank on, and that one
- * is looked for, bit by bit. Numbers and weights are whole (sample_math.h), so it does not show in
- * which order threads add them up. A draw is such a search, too.
+ * A block has one row. What sample.c finds with heaps and levels is found here by halving: "the
+ * best tokens whose number, or whose weights, reach a goal" are all ranks from some rank on, and
+ * that one is looked for, bit by bit. Numbers and weights are whole (sample_math.h), so it does not
+ * show in which order threads add them up. A draw is such a search, too.
  *
- * To halve 40 times over 150,000 tokens would take long; so those that can matter are first listed in
- * shared memory. Of the best k none is worse than the k-th of the best tokens of all threads; of the
- * best that reach a share, mr_floor_of. A list that finds no room (a flat row, a large k) is not
- * made, and the row itself is searched: right, and slow.
+ * To halve 40 times over 150,000 tokens would take long; so those that can matter are first listed
+ * in shared memory. Of the best k none is worse than the k-th of the best tokens of all threads; of
+ * the best that reach a share, mr_floor_of. A list that finds no room (a flat row, a large k) is
+ * not made, and the row itself is searched: right, and slow.
  *
- * The sum of all weights is ops.h's exp_sums with the arithmetic of the processor's vectors: 16 sums
- * of a run, folded as they fold them.
+ * The sum of all weights is ops.h's exp_sums with the arithmetic of the processor's vectors: 16
+ * sums of a run, folded as they fold them.
  *
  * Penalties, biases and bans are made in the row and undone behind the draw, as sample.c does. A
  * token that only the device knows, the one drawn last of the sequence, counts for penalties too.
@@ -55,8 +55,8 @@ typedef struct mr_draw { /* of one row */
 
 typedef struct mr_drawn {
     int32_t token;
-    uint32_t n_top;
-    float raw, top; /* logits of the token, and the largest; with sum only if wanted */
+    uint32_t reports, n_top;
+    float raw, top; /* logits of the token, and the largest; with sum only if it reports */
     double sum;     /* of e^(logit - top) */
     float logit[MR_MAX_TOP_LOGPROBS];
     int32_t id[MR_MAX_TOP_LOGPROBS]; /* best first */
@@ -117,7 +117,7 @@ MR_BODY uint64_t mr_draw_best(mr_draw_own *th, mr_draw_shared *sh) {
 }
 
 #define MR_RANK_BAD  (0xffffffffull << MR_ID_BITS) /* of NaN and +inf, whichever their id */
-#define MR_RANK_NONE mr_rank_of(-INFINITY, 0)       /* none above: all are -inf */
+#define MR_RANK_NONE mr_rank_of(-INFINITY, 0)      /* none above: all are -inf */
 
 /* The best token of each thread, of every n-th; of a bad row MR_RANK_BAD. */
 MR_BODY void mr_draw_bests(mr_draw_own *th, const float *z, uint32_t n) {
@@ -172,8 +172,8 @@ MR_BODY double mr_draw_weigh(mr_draw_shared *sh, const float *z, uint32_t n, flo
     MR_THREADS (t, MR_DRAW)
         for (uint32_t i = t; i < n_runs * MR_DRAW_LANES; i += MR_DRAW) {
             const uint32_t run = i / MR_DRAW_LANES * MR_EXP_RUN;
-            sh->u.lanes[i] = mr_lane_sum(z + run, mr_least(n - run, MR_EXP_RUN),
-                                         i % MR_DRAW_LANES, top, inv_t);
+            sh->u.lanes[i] =
+                mr_lane_sum(z + run, mr_least(n - run, MR_EXP_RUN), i % MR_DRAW_LANES, top, inv_t);
         }
     MR_BARRIER();
     MR_THREADS (t, MR_DRAW)
@@ -316,8 +316,7 @@ MR_BODY uint32_t mr_draw_filtered(mr_draw_own *th, mr_draw_shared *sh, const flo
         l.counts = false;
         sum = (double)mr_draw_measure(th, sh, &l, least) / (double)MR_UNITS;
     }
-    if (p->top_p > 0)
-        least = mr_draw_search(th, sh, &l, mr_goal_of(sum * p->top_p), least, best);
+    if (p->top_p > 0) least = mr_draw_search(th, sh, &l, mr_goal_of(sum * p->top_p), least, best);
     const uint64_t floor = mr_rank_of(top + p->below, (uint32_t)MR_ID_MASK);
     if (p->below > -INFINITY && floor > least) least = floor;
     const uint64_t part = mr_part_of(mr_draw_measure(th, sh, &l, least), p->u);
@@ -467,8 +466,9 @@ MR_BODY void mr_draw_row(const mr_draws *a, mr_draw_shared *sh, mr_coord block) 
     MR_THREADS (t, MR_DRAW)
         if (t == 0) {
             out->token = token;
+            out->reports = d->reports;
             if (token >= 0) out->raw = z[token];
-            a->latest[d->seq] = token < 0 ? 0 : token; /* of a spoiled one: any that there is */
+            a->latest[d->seq] = token < 0 ? 0 : token; /* any will do for a spoiled one */
         }
 }
 

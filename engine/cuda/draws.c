@@ -14,8 +14,8 @@
 #define COUNTED UINT32_MAX /* it is in the list */
 
 mr_status mr_draws_init(mr_draws_list *l, uint32_t n_vocab, const int32_t *eog, size_t n_eog,
-                        size_t max_edits, mr_err *err) {
-    *l = (mr_draws_list){.n_vocab = n_vocab, .eog = eog, .n_eog = n_eog, .max_edits = max_edits};
+                        mr_err *err) {
+    *l = (mr_draws_list){.n_vocab = n_vocab, .eog = eog, .n_eog = n_eog};
     l->count = calloc(n_vocab, sizeof *l->count);
     return l->count ? MR_OK : mr_fail(err, MR_ENOMEM, "engine: out of memory");
 }
@@ -25,11 +25,17 @@ void mr_draws_deinit(mr_draws_list *l) {
     *l = (mr_draws_list){0};
 }
 
-void mr_draws_start(mr_draws_list *l, mr_draw *draws, mr_edit *edits) {
+void mr_draws_start(mr_draws_list *l, mr_draw *draws, mr_edit *edits, size_t first,
+                    size_t max_edits) {
     l->draws = draws;
     l->edits = edits;
     l->n = 0;
-    l->n_edits = 0;
+    l->n_edits = first;
+    l->max_edits = max_edits;
+}
+
+void mr_draws_pad(mr_draws_list *l, uint32_t seq) {
+    l->draws[l->n++] = (mr_draw){.behind = MR_NO_SEQ, .seq = seq};
 }
 
 static bool penalizes(const mr_sampling *p) {
@@ -95,16 +101,13 @@ bool mr_draws_add(mr_draws_list *l, const mr_ask *ask) {
     return true;
 }
 
-mr_status mr_drawn_read(const mr_drawn *d, const mr_sampling *p, mr_engine_out *out) {
-    out->token = d->token < 0 ? -1 : d->token;
+void mr_drawn_read(const mr_drawn *d, mr_engine_out *out) {
+    out->token = d->token < 0 ? MR_ENGINE_SPOILED : d->token;
     out->logprob = 0;
     out->n_top = 0;
-    if (d->token < 0) return MR_EINTERNAL;
-    if (!p->logprobs && p->n_top_logprobs == 0) return MR_OK;
+    if (d->token < 0 || !d->reports) return;
     out->logprob = d->raw;
     out->n_top = (int)d->n_top;
-    for (uint32_t i = 0; i < d->n_top; i++)
-        out->top[i] = (mr_top_logprob){d->id[i], d->logit[i]};
+    for (uint32_t i = 0; i < d->n_top; i++) out->top[i] = (mr_top_logprob){d->id[i], d->logit[i]};
     mr_logprobs_of(out, d->top, d->sum);
-    return MR_OK;
 }

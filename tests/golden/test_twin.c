@@ -22,7 +22,7 @@ typedef struct world {
 } world;
 
 static void world_open(world *w, const char *model, uint32_t n_units) {
-    const mr_room room = {MAX_ROWS, MAX_ROWS, MAX_LEN};
+    const mr_room room = {.max_rows = MAX_ROWS, .max_head = MAX_ROWS, .max_len = MAX_LEN};
     char path[128];
     mr_err err;
 
@@ -145,7 +145,7 @@ TEST(rows_that_nobody_wants_change_nothing) {
 /* ---- memory ---- */
 
 TEST(a_model_that_does_not_fit_is_refused_with_numbers) {
-    const mr_room room = {MAX_ROWS, MAX_ROWS, MAX_LEN};
+    const mr_room room = {.max_rows = MAX_ROWS, .max_head = MAX_ROWS, .max_len = MAX_LEN};
     mr_device_share share = {.least_blocks = 4, .most_blocks = N_BLOCKS};
     world w;
     mr_err err;
