@@ -1,5 +1,8 @@
 /* cuda_twin.h - a device that is plain C: every kernel's body, block by block, in host memory.
  *
+ * Late, it does nothing until it is waited for, and then no more than what was before the mark: a
+ * list that the host changes too early is a list that the kernels see changed.
+ *
  * With it the CUDA backend runs on any machine and under sanitizers: its layouts, lists and index
  * arithmetic are those of the GPU, line by line. n_units decides how products and contexts are cut.
  */
@@ -20,11 +23,15 @@ typedef struct twin {
     size_t refuses;    /* which of them there is no memory for, from 1; 0: none */
     bool lost;         /* as a GPU behind a fault */
     bool records_not;  /* a recording comes to nothing */
+    bool late;
     size_t n_replays;
     struct twin_recording *recording; /* under way; NULL: none */
+    struct twin_call *line;           /* late: what is to be done */
+    size_t n_line, line_room;
+    bool doing; /* ... is being done */
 } twin;
 
-/* A kernel that was put in line while a recording was under way. */
+/* What was put in line, late or while a recording was under way. */
 typedef enum twin_kind {
     TWIN_EMBED,
     TWIN_FEED,
@@ -32,8 +39,16 @@ typedef enum twin_kind {
     TWIN_TURN,
     TWIN_PRODUCT,
     TWIN_ATTEND,
-    TWIN_DRAW
+    TWIN_DRAW,
+    TWIN_MOVE,
+    TWIN_MARK,
+    TWIN_REPLAY
 } twin_kind;
+typedef struct twin_move {
+    void *to;
+    const void *from;
+    size_t bytes;
+} twin_move;
 typedef struct twin_call {
     twin_kind kind;
     union {
@@ -44,6 +59,9 @@ typedef struct twin_call {
         mr_product product;
         mr_attention attend;
         mr_draws draw;
+        twin_move move;
+        uint32_t mark;
+        void *recording;
     } a;
 } twin_call;
 
@@ -54,14 +72,26 @@ typedef struct twin_recording {
     size_t n;
 } twin_recording;
 
+static inline twin_call *twin_next_in_line(twin *t) {
+    if (t->n_line == t->line_room) {
+        t->line_room = 2 * t->line_room + 64;
+        t->line = realloc(t->line, t->line_room * sizeof *t->line);
+        MR_CHECK(t->line);
+    }
+    return &t->line[t->n_line++];
+}
+
 /* True: it is kept, not done. */
 static inline bool twin_keep(mr_device *d, twin_kind kind, const void *a, size_t bytes) {
-    twin_recording *r = ((twin *)d)->recording;
+    twin *t = (twin *)d;
+    twin_recording *r = t->recording;
+    twin_call *c;
 
-    if (!r) return false;
-    MR_CHECK(r->n < TWIN_MAX_CALLS);
-    r->calls[r->n].kind = kind;
-    memcpy(&r->calls[r->n++].a, a, bytes);
+    if (!r && (!t->late || t->doing)) return false;
+    MR_CHECK(!r || (r->n < TWIN_MAX_CALLS && kind < TWIN_MOVE));
+    c = r ? &r->calls[r->n++] : twin_next_in_line(t);
+    c->kind = kind;
+    memcpy(&c->a, a, bytes);
     return true;
 }
 #define TWIN_KEEP(d, kind, a)                                                                      \
@@ -78,7 +108,10 @@ static inline mr_status twin_reserve(mr_device *d, void **out, size_t bytes, con
     return MR_OK;
 }
 
+static inline void twin_do(twin *t, size_t n);
+
 static inline void twin_release(mr_device *d, void *p) {
+    twin_do((twin *)d, SIZE_MAX);
     if (p) ((twin *)d)->n_reserved--;
     free(p);
 }
@@ -88,11 +121,14 @@ static inline uint64_t twin_free_bytes(mr_device *d) {
 }
 
 static inline void twin_copy(mr_device *d, void *to, const void *from, size_t bytes) {
-    MR_CHECK(!((twin *)d)->recording);
+    const twin_move move = {to, from, bytes};
+
+    TWIN_KEEP(d, TWIN_MOVE, &move);
     memcpy(to, from, bytes);
 }
 
 static inline mr_status twin_wait(mr_device *d, mr_err *err) {
+    twin_do((twin *)d, SIZE_MAX);
     return ((twin *)d)->lost ? mr_fail(err, MR_EUNAVAIL, "twin: lost") : MR_OK;
 }
 
@@ -183,12 +219,18 @@ static inline void twin_draw(mr_device *d, const mr_draws *a) {
 
 /* ---- marks and recordings ---- */
 
-static inline void twin_mark(mr_device *d, uint32_t mark) { /* everything is done at once */
-    MR_CHECK(mark < MR_DEV_MARKS && !((twin *)d)->recording);
+static inline void twin_mark(mr_device *d, uint32_t mark) {
+    MR_CHECK(mark < MR_DEV_MARKS);
+    TWIN_KEEP(d, TWIN_MARK, &mark);
 }
 static inline mr_status twin_reach(mr_device *d, uint32_t mark, mr_err *err) {
+    twin *t = (twin *)d;
+    size_t n = t->n_line; /* to the last of these marks */
+
     MR_CHECK(mark < MR_DEV_MARKS);
-    return twin_wait(d, err);
+    while (n > 0 && (t->line[n - 1].kind != TWIN_MARK || t->line[n - 1].a.mark != mark)) n--;
+    twin_do(t, n);
+    return t->lost ? mr_fail(err, MR_EUNAVAIL, "twin: lost") : MR_OK;
 }
 static inline float twin_between(mr_device *d, uint32_t from, uint32_t to) {
     return (void)d, from == to ? 0 : 1;
@@ -214,7 +256,9 @@ static inline void *twin_recorded(mr_device *d) {
     return NULL;
 }
 
-static inline void twin_replay_call(mr_device *d, const twin_call *c) {
+static inline void twin_replay(mr_device *d, void *recording);
+
+static inline void twin_call_again(mr_device *d, const twin_call *c) {
     switch (c->kind) {
     case TWIN_EMBED:
         twin_embed(d, &c->a.embed);
@@ -237,13 +281,36 @@ static inline void twin_replay_call(mr_device *d, const twin_call *c) {
     case TWIN_DRAW:
         twin_draw(d, &c->a.draw);
         return;
+    case TWIN_MOVE:
+        twin_copy(d, c->a.move.to, c->a.move.from, c->a.move.bytes);
+        return;
+    case TWIN_MARK:
+        return;
+    case TWIN_REPLAY:
+        twin_replay(d, c->a.recording);
+        return;
     }
 }
 static inline void twin_replay(mr_device *d, void *recording) {
     const twin_recording *r = recording;
 
+    TWIN_KEEP(d, TWIN_REPLAY, &recording);
     ((twin *)d)->n_replays++;
-    for (size_t i = 0; i < r->n; i++) twin_replay_call(d, &r->calls[i]);
+    for (size_t i = 0; i < r->n; i++) twin_call_again(d, &r->calls[i]);
+}
+
+/* The first n in line are done, and leave it. */
+static inline void twin_do(twin *t, size_t n) {
+    if (n > t->n_line) n = t->n_line;
+    t->doing = true;
+    for (size_t i = 0; i < n; i++) twin_call_again(&t->base, &t->line[i]);
+    t->doing = false;
+    t->n_line -= n;
+    if (t->n_line > 0) memmove(t->line, t->line + n, t->n_line * sizeof *t->line);
+    if (t->n_line > 0) return;
+    free(t->line);
+    t->line = NULL;
+    t->line_room = 0;
 }
 
 static inline void twin_close(mr_device *d) {

@@ -461,6 +461,7 @@ static void gpu_close(mr_backend *b) {
     gpu *g = of(b);
     mr_device *d = g->d;
 
+    (void)d->calls->wait(d, NULL); /* what is under way is computed for nobody, but in our memory */
     mr_recordings_drop(&g->recordings);
     mr_dev_weights_deinit(&g->weights);
     d->calls->release(d, g->work);

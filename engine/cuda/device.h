@@ -43,7 +43,7 @@ typedef struct mr_device_calls {
     void (*record)(mr_device *d);
     void *(*recorded)(mr_device *d);
     void (*replay)(mr_device *d, void *recording);
-    void (*forget)(mr_device *d, void *recording); /* NULL is allowed */
+    void (*forget)(mr_device *d, void *recording); /* behind a wait; NULL is allowed */
 
     /* n, n_tok or n_items of 0: nothing is done. */
     void (*embed)(mr_device *d, const mr_embed *a);

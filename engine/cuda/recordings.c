@@ -28,6 +28,7 @@ static mr_recording *place(mr_recordings *r) {
     if (r->n < MR_MAX_RECORDINGS) return &r->all[r->n++];
     for (uint32_t i = 1; i < r->n; i++)
         if (r->all[i].used < oldest->used) oldest = &r->all[i];
+    (void)r->d->calls->wait(r->d, NULL); /* it may be at work; a failure is said by the next wait */
     r->d->calls->forget(r->d, oldest->made);
     return oldest;
 }

@@ -176,7 +176,7 @@ static void gpu_replay(mr_device *d, void *recording) {
 static void gpu_forget(mr_device *d, void *recording) {
     if (!recording) return;
     choose(of(d));
-    (void)cudaGraphExecDestroy(recording); /* nothing depends on it */
+    (void)cudaGraphExecDestroy(recording); /* nothing that was waited for depends on it */
 }
 
 /* ---- kernels ---- */

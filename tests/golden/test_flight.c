@@ -2,8 +2,8 @@
  * are recorded or not, and whether a step is submitted before the one before is collected; and a
  * sequence that is dropped meanwhile disturbs nobody.
  *
- * Method: the engine on the device that is plain C (cuda_twin.h), as in test_device: the same jobs,
- * with all kinds of parameters, are run in each of these ways, and their tokens and log
+ * Method: the engine on the device that is plain C (cuda_twin.h), as in test_device, and late: the
+ * same jobs, with all kinds of parameters, are run in each of these ways, and their tokens and log
  * probabilities compared with those of an engine that draws here, one job at a time. */
 #include "tests/cuda_twin.h"
 #include "tests/golden/golden.h"
@@ -46,6 +46,7 @@ static void prompt_of(int32_t *tokens, size_t i) {
 
 static mr_engine *open_engine(bool host_sampling, bool no_graphs) {
     gpu = twin_of(4);
+    gpu.late = true;
     return golden_open("qwen3_q8_0", (mr_engine_options){.n_threads = 2,
                                                          .max_seqs = N_JOBS,
                                                          .max_step_tokens = 16,
@@ -173,10 +174,8 @@ static void run_overlapped(crowd *c) {
 }
 
 static void check_crowd(bool host_sampling, bool no_graphs, void (*run)(crowd *), const char *how) {
-    crowd c = {.e = open_engine(host_sampling, no_graphs)};
-
     expect_jobs();
-    c.e = (mr_engine_close(c.e), open_engine(host_sampling, no_graphs));
+    crowd c = {.e = open_engine(host_sampling, no_graphs)};
     for (size_t i = 0; i < N_JOBS; i++) add_job(c.e, &c.jobs[i], i);
     run(&c);
     for (size_t i = 0; i < N_JOBS; i++) check_job(&c.jobs[i], &expected[i], i, how);
