@@ -21,7 +21,7 @@ typedef struct twin {
     size_t n_reserved; /* pieces of memory that nobody has given back */
     size_t n_asked;    /* pieces that were ever asked for */
     size_t refuses;    /* which of them there is no memory for, from 1; 0: none */
-    bool lost;         /* as a GPU behind a fault */
+    _Atomic bool lost; /* as a GPU behind a fault; any thread may say so */
     bool records_not;  /* a recording comes to nothing */
     bool late;
     size_t n_replays;
