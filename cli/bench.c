@@ -51,12 +51,14 @@ typedef struct bench {
     uint32_t batches[MAX_BATCHES];
     size_t n_batches;
     int64_t max_batch;
-    int32_t *prompt;       /* [pp or ctx, the longer]; the first `shared` stay */
-    mr_engine_item *items; /* [max_batch] */
-    mr_engine_out *outs;   /* [max_batch] */
-    uint32_t *seqs;        /* [max_batch] */
-    uint64_t random;       /* state of the prompt generator */
-    mr_limits limits;      /* n_threads 0: not measured */
+    int32_t *prompt;         /* [pp or ctx, the longer]; the first `shared` stay */
+    mr_engine_item *items;   /* [max_batch] */
+    mr_engine_out *outs;     /* [max_batch] */
+    uint32_t *seqs;          /* [max_batch] */
+    uint64_t random;         /* state of the prompt generator */
+    mr_limits limits;        /* n_threads 0: not measured */
+    bool overlaps;           /* steps, where a device lets them */
+    double busy_ms, idle_ms; /* of the device, in decode steps of the batch */
 } bench;
 
 /* splitmix64 (Steele 2014): any good generator would do, this one is four lines. */
@@ -136,10 +138,25 @@ static mr_status prefill(bench *b, uint32_t batch, mr_err *err) {
     return st;
 }
 
+/* Each step is submitted before the one before it is collected, as a worker does it. */
+static mr_status decode_overlapped(bench *b, uint32_t batch, mr_err *err) {
+    mr_status st = MR_OK;
+    size_t n;
+
+    for (uint32_t i = 0; i < batch; i++) b->items[i] = (mr_engine_item){b->seqs[i], 1};
+    for (int64_t k = 0; k <= b->tg && st == MR_OK; k++) {
+        if (k < b->tg) st = mr_engine_submit(b->e, b->items, batch, err);
+        if (k > 0 && st == MR_OK) st = mr_engine_collect(b->e, b->outs, &n, err);
+    }
+    return st;
+}
+
 static mr_status decode(bench *b, uint32_t batch, mr_err *err) {
     const uint32_t most = mr_engine_max_step_tokens(b->e);
     mr_status st = MR_OK;
 
+    if (b->overlaps && mr_engine_overlaps(b->e) && batch <= most)
+        return decode_overlapped(b, batch, err);
     for (int64_t k = 0; k < b->tg && st == MR_OK; k++)
         for (uint32_t first = 0, n; first < batch && st == MR_OK; first += n) {
             n = batch - first < most ? batch - first : most;
@@ -162,9 +179,14 @@ static mr_status repeat_once(bench *b, uint32_t batch, double *prefill_tps, doub
         if ((st = add_deep(b, batch, err)) != MR_OK) return st;
         if ((st = prefill(b, batch, err)) != MR_OK) return st;
     }
+    double busy_ms, idle_ms;
+    mr_engine_device_times(b->e, &busy_ms, &idle_ms);
     const uint64_t begin = mr_clock_mono_us();
     if ((st = decode(b, batch, err)) != MR_OK) return st;
     const uint64_t end = mr_clock_mono_us();
+    mr_engine_device_times(b->e, &b->busy_ms, &b->idle_ms);
+    b->busy_ms -= busy_ms;
+    b->idle_ms -= idle_ms;
 
     drop_all(b, batch);
     *prefill_tps = 1e6 * (double)batch * (double)b->pp / (double)(middle - start + 1);
@@ -287,6 +309,9 @@ static void print_json(const bench *b, uint32_t batch, const rates *r) {
         print_json_fraction("prefill", prefill_fraction(b, median(r->prefill, n)));
         print_json_fraction("decode", decode_fraction(b, batch, median(r->decode, n)));
     }
+    if (b->busy_ms > 0)
+        printf(",\"step_ms\":%.4f,\"gap_of_step\":%.4f", b->busy_ms / (double)b->tg,
+               b->idle_ms / b->busy_ms);
     printf(",\"repeat\":%zu,\"threads\":%d,\"isa\":\"%s\",\"device\":", n,
            mr_engine_n_threads(b->e), mr_engine_isa(b->e));
     mr_cli_json_string(stdout, device, strlen(device));
@@ -407,7 +432,9 @@ static int run_bench(const mr_args *a) {
                              .gpu_layers = (uint32_t)gpu_layers,
                              .gpu_quant = mr_args_get(a, "gpu-quant"),
                              .isa = mr_args_get(a, "isa"),
-                             .kv_type = mr_args_get(a, "kv-type")};
+                             .kv_type = mr_args_get(a, "kv-type"),
+                             .host_sampling = mr_args_flag(a, "host-sampling"),
+                             .no_graphs = mr_args_flag(a, "no-graphs")};
     if (mr_args_get(a, "workload")) return mr_bench_workload(a, &opt);
     if (b.shared >= b.pp)
         return mr_cli_usage(a, "--shared-prefix must be below --pp: the last token is its own");
@@ -419,6 +446,7 @@ static int run_bench(const mr_args *a) {
     opt.n_ctx = longest;
     opt.kv_tokens = (room + 127) / 64 * 64 * (uint32_t)b.max_batch;
     opt.max_seqs = (uint32_t)b.max_batch;
+    b.overlaps = !mr_args_flag(a, "no-overlap");
     const mr_status st = run_all(&b, &opt, mr_args_flag(a, "json"), &err);
     free(b.prompt);
     free(b.items);
@@ -457,6 +485,9 @@ static const mr_opt options[] = {
     {"bare", 0, NULL, NULL, "the same requests without the scheduler first, and the ratio", NULL},
     {"intruder", 0, "N", "0",
      "a prompt of N tokens more that comes while --seats sequences generate", NULL},
+    {"host-sampling", 0, NULL, NULL, "draw tokens here from a GPU's logits", NULL},
+    {"no-graphs", 0, NULL, NULL, "a GPU's decode steps go to it kernel by kernel", NULL},
+    {"no-overlap", 0, NULL, NULL, "no step goes to a GPU before the one before is back", NULL},
     {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",
      NULL},
     {"json", 0, NULL, NULL, "one JSON line per batch size", NULL},
@@ -480,7 +511,9 @@ const mr_cmd mr_cmd_bench_engine = {
         "and "
         "dropping sequences are not timed. Sampling (greedy) is. One uncounted "
         "repetition warms up; the figures are medians of the counted ones, with minimum and "
-        "maximum.\n"
+        "maximum. With --json and on a GPU that draws tokens itself, step_ms is what a decode step "
+        "of the last repetition takes by its clock, gap_of_step the time that it waits between two "
+        "of them, as a part of that.\n"
         "\n"
         "With --workload requests go through the worker's scheduler: output tokens/s, from first "
         "to last step; the time to each first token, from the start; the time between two tokens "

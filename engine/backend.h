@@ -17,12 +17,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "millrace/error.h"
+#include "millrace/engine.h"
 
 typedef struct mr_backend mr_backend;
 
 typedef struct mr_row {
-    int32_t token;
+    int32_t token; /* or ~s: the one drawn last for sequence s, which only the backend knows */
     uint32_t pos;
     const int32_t *table; /* of the row's sequence, covers pos; borrowed for the pass */
     bool want;            /* its logits will be asked for */
@@ -33,12 +33,28 @@ typedef struct mr_row {
 typedef struct mr_layers {
     uint32_t first, end;
 } mr_layers;
+typedef struct mr_ask { /* for a token behind a row; borrowed for the pass */
+    const mr_sampling *sampling;
+    const int32_t *history; /* [n_history]: all tokens so far, the first n_prompt not generated */
+    uint32_t n_history, n_prompt;
+    uint32_t seq; /* a small number for the row's sequence */
+    bool behind;  /* the last of history is not known yet: it is the token drawn last for seq */
+} mr_ask;
+
+typedef struct mr_asks { /* of a pass: for each of its wanted rows, in order */
+    const mr_ask *asks;  /* [n] */
+    uint32_t n;
+    uint32_t ticket, first; /* 0 or 1: which of two sets of answers gets theirs, and where in it */
+} mr_asks;
 
 typedef struct mr_room { /* what a backend makes room for */
     uint32_t max_rows;   /* most rows anybody will pass at once; see mr_backend.max_rows */
     uint32_t max_head;   /* most rows of one head */
     uint32_t max_len;    /* longest sequence */
     mr_layers layers;    /* those that it computes */
+    const int32_t *eog;  /* [n_eog]: what ban_eog bans; borrowed for good */
+    size_t n_eog;
+    bool no_recording; /* a pass is put in line step by step, each time */
 } mr_room;
 
 typedef struct mr_steps {
@@ -62,10 +78,22 @@ typedef struct mr_steps {
     /* Behind a part's last layer, and before the next one's first: *x [n, n_embd], in host memory,
      * is what goes on; the backend's, until it hands out again. Waits for it. */
     mr_status (*hand_out)(mr_backend *b, const float **x, mr_err *err);
-    /* x of all rows; has been read when the next begin returns. NULL: it is always first. */
+    /* x of all rows; has been read when it returns. NULL: it is always first. */
     void (*hand_in)(mr_backend *b, const float *x);
     /* logits[n, n_vocab] = norm(x) Wout of live rows first .. first + n, n <= max_head. */
     mr_status (*head)(mr_backend *b, uint32_t first, uint32_t n, float *logits, mr_err *err);
+    /* Backends that draw (mr_backend.draws); NULL otherwise.
+     * ask: the pass that begins next draws tokens; begin then says MR_ELIMIT if there is no room for
+     * what changes their logits. replay, behind begin: true: the whole pass is in line, as it was
+     * when a pass like it was recorded; false: its steps are to be called, and draw as the last one.
+     * finish, behind that: false: it could not be recorded, and its steps are to be called again.
+     * collect: waits for the answers of all passes with that ticket: the first n of the set. */
+    void (*ask)(mr_backend *b, const mr_asks *asks);
+    bool (*replay)(mr_backend *b);
+    void (*draw)(mr_backend *b);
+    bool (*finish)(mr_backend *b);
+    mr_status (*collect)(mr_backend *b, uint32_t ticket, mr_engine_out *outs, uint32_t n,
+                         mr_err *err);
     /* A block of the cache, all layers, to and from host memory: [block_bytes]. In line behind the
      * passes so far, and before those to come; settle waits for all that is in line. */
     void (*save)(mr_backend *b, int32_t block, void *host);
@@ -84,6 +112,8 @@ struct mr_backend { /* first member of each kind */
     const char *name;   /* of its kernels: "avx2", "cuda" */
     uint32_t max_rows;  /* of one pass: those that were asked for, or fewer */
     size_t block_bytes; /* of the cache, its layers together, as save writes it */
+    bool draws;         /* it can draw tokens itself, and take them for the next pass */
+    double busy_ms, idle_ms; /* passes that drew, as collected: at work; between two of them */
 };
 
 #endif

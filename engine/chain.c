@@ -21,7 +21,7 @@ static chain *of(mr_backend *b) {
     return (chain *)b; /* its first member */
 }
 
-/* The next part begins before the last one hands out: it has then read what it got before. */
+/* The next part begins first: its lists are on their way while the last layers are computed. */
 static void hand_over(chain *c) {
     mr_backend *from = c->parts[c->at].backend, *to = c->parts[++c->at].backend;
     const float *x;
@@ -172,7 +172,8 @@ mr_status mr_chain_open(mr_backend **out, const mr_part *parts, uint32_t n, mr_e
     *out = NULL;
     if (!c) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
     MR_CHECK(n > 1 && n <= MR_SPLIT_MAX && parts[0].layers.first == 0);
-    c->base = (mr_backend){&chain_steps, c->name, parts[0].backend->max_rows, 0};
+    c->base = (mr_backend){
+        .steps = &chain_steps, .name = c->name, .max_rows = parts[0].backend->max_rows};
     c->n = n;
     for (uint32_t i = 0; i < n; i++) {
         MR_CHECK(i == 0 || (parts[i].backend->steps->hand_in &&

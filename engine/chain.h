@@ -1,7 +1,10 @@
 /* chain.h - backends that have a part of the layers each, as one backend.
  *
  * A pass begins in the first part; where the next one's layers begin, it goes on there: the rows'
- * x goes through host memory. Nothing else does: each part has keys and values of its layers. */
+ * x goes through host memory. Nothing else does: each part has keys and values of its layers.
+ *
+ * A chain does not draw tokens, nor do its steps overlap: logits come back to the host, and tokens
+ * go to the first part from there. */
 #ifndef MR_ENGINE_CHAIN_H
 #define MR_ENGINE_CHAIN_H
 

@@ -13,7 +13,7 @@
  * All memory is reserved at open and compared with what the machine has; add takes a slot and every
  * KV block that the sequence can come to need, so a step cannot run out of anything.
  *
- * Limits: MAX_SEQS, MAX_STEP_TOKENS, MAX_THREADS; the others in the options.
+ * Limits: MAX_SEQS, MAX_STEP_TOKENS, MR_MAX_THREADS; the others in the options.
  * Thread: one. Model, tokenizer and template may be read from any. */
 #include "millrace/engine.h"
 
@@ -22,15 +22,8 @@
 
 #include "base/clock.h"
 #include "engine/cpu/backend.h"
-#include "engine/forward.h"
-#include "engine/kv.h"
+#include "engine/engine_internal.h"
 #include "engine/memory.h"
-#include "engine/model.h"
-#include "engine/places.h"
-#include "engine/sample.h"
-#include "engine/swap.h"
-#include "engine/template.h"
-#include "engine/tokenizer.h"
 
 #define DEFAULT_N_CTX       8192u
 #define DEFAULT_KV_TOKENS   65536u
@@ -38,60 +31,6 @@
 #define DEFAULT_STEP_TOKENS 512u
 #define MAX_SEQS            1024u
 #define MAX_STEP_TOKENS     65536u
-#define MAX_THREADS         256
-
-typedef struct seq {
-    bool used, in_step;
-    uint32_t n_prompt, n_tokens, n_done; /* not generated; known; in the cache */
-    uint32_t n_left;                     /* tokens that may still be sampled */
-    uint32_t n_blocks, n_found;          /* n_found: blocks that were in the cache at the start */
-    uint64_t salt;
-    int32_t logits_row; /* of the last step; -1: none */
-    int32_t *tokens;    /* [n_ctx] */
-    int32_t *table;     /* [blocks of n_ctx] */
-    mr_sampling sampling;
-    mr_logit_bias *bias; /* [MR_MAX_LOGIT_BIAS] */
-} seq;
-
-typedef struct wanted { /* a row whose logits are computed */
-    uint32_t seq, pos;
-    bool keep; /* last row of its sequence in this step */
-} wanted;
-
-struct mr_engine {
-    mr_model *model;
-    mr_tokenizer *tokenizer;
-    const mr_template *tmpl;
-    mr_err tmpl_err; /* why tmpl is NULL */
-    const mr_ops *ops;
-    mr_pool *pool;
-    mr_places places;
-    mr_err no_gpu; /* why there is none in it, where one would have been taken */
-    mr_err lost;   /* MR_EUNAVAIL: the device, for good */
-    mr_kv kv;
-    mr_backend *backend;
-    mr_swap swap;
-    mr_gpu_quant quant;
-    mr_sampler *samplers[MAX_THREADS]; /* one per thread: pages that none needs stay untouched */
-    int n_samplers;
-    int32_t *eog;
-    size_t n_eog;
-    uint32_t n_ctx, n_vocab, kv_tokens, max_seqs, max_step_tokens;
-    mr_kv_type kv_type;
-    bool keeps_prefixes;
-
-    seq *seqs; /* [max_seqs] */
-    int32_t *tokens, *tables;
-    mr_logit_bias *biases;
-
-    float *logits;   /* [max_seqs, n_vocab], the backend's */
-    mr_row *rows;    /* [rows of a pass] */
-    wanted *wanted;  /* [rows of a pass] */
-    uint32_t *drawn; /* [max_seqs] items of this step that get a token */
-
-    mr_engine_on_row *on_row;
-    void *on_row_owner;
-};
 
 /* ---- open ---- */
 
@@ -114,11 +53,13 @@ static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *
         (st = check_option("max_step_tokens", e->max_step_tokens, 1, MAX_STEP_TOKENS, err)) !=
             MR_OK)
         return st;
-    if (opt->n_threads < 0 || opt->n_threads > MAX_THREADS)
+    if (opt->n_threads < 0 || opt->n_threads > MR_MAX_THREADS)
         return mr_fail(err, MR_EINVAL, "n_threads: %d is not in 0..%d", opt->n_threads,
-                       MAX_THREADS);
+                       MR_MAX_THREADS);
 
     e->keeps_prefixes = !opt->no_prefix_cache;
+    e->host_sampling = opt->host_sampling;
+    e->no_graphs = opt->no_graphs;
     if (opt->kv_type && !mr_kv_type_parse(opt->kv_type, &e->kv_type))
         return mr_fail(err, MR_EINVAL, "kv_type: \"%s\" is neither f16 nor q8_0", opt->kv_type);
 
@@ -131,7 +72,13 @@ static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *
 }
 
 static mr_room room_of(const mr_engine *e) {
-    return (mr_room){e->max_step_tokens, e->max_seqs, e->n_ctx, {0, e->model->hp.n_layer}};
+    return (mr_room){.max_rows = e->max_step_tokens,
+                     .max_head = e->max_seqs,
+                     .max_len = e->n_ctx,
+                     .layers = {0, e->model->hp.n_layer},
+                     .eog = e->eog,
+                     .n_eog = e->n_eog,
+                     .no_recording = e->no_graphs};
 }
 
 /* Would it fit? Said before anything is reserved, with the numbers to change. */
@@ -172,7 +119,7 @@ static mr_status list_eog(mr_engine *e, mr_err *err) {
 
 static mr_status open_samplers(mr_engine *e, mr_err *err) {
     const int n_threads = mr_pool_size(e->pool);
-    mr_status st = list_eog(e, err);
+    mr_status st = MR_OK;
 
     while (st == MR_OK && e->n_samplers < n_threads) {
         st = mr_sampler_open(&e->samplers[e->n_samplers], e->ops, e->n_vocab, e->eog, e->n_eog,
@@ -192,7 +139,12 @@ static mr_status open_seqs(mr_engine *e, mr_err *err) {
     e->rows = calloc(pass, sizeof *e->rows);
     e->wanted = calloc(pass, sizeof *e->wanted);
     e->drawn = calloc(e->max_seqs, sizeof *e->drawn);
-    if (!e->seqs || !e->tokens || !e->tables || !e->biases || !e->rows || !e->wanted || !e->drawn)
+    e->asks = calloc(e->max_seqs, sizeof *e->asks);
+    e->answers = calloc(e->max_seqs, sizeof *e->answers);
+    for (int i = 0; i < MR_MAX_FLIGHTS; i++)
+        e->flights[i].parts = calloc(e->max_seqs, sizeof *e->flights[i].parts);
+    if (!e->seqs || !e->tokens || !e->tables || !e->biases || !e->rows || !e->wanted || !e->drawn ||
+        !e->asks || !e->answers || !e->flights[0].parts || !e->flights[1].parts)
         return mr_fail(err, MR_ENOMEM, "engine: no memory for %u sequences of %u tokens",
                        e->max_seqs, e->n_ctx);
     for (uint32_t i = 0; i < e->max_seqs; i++) {
@@ -239,6 +191,7 @@ static mr_status open_parts(mr_engine *e, const mr_engine_options *opt, mr_err *
     if (!e->ops)
         return mr_fail(err, MR_EUNSUPPORTED, "isa: this machine or build has no \"%s\"", opt->isa);
     if ((st = set_limits(e, opt, err)) != MR_OK) return st;
+    if ((st = list_eog(e, err)) != MR_OK) return st;
     if ((st = mr_pool_open(&e->pool, opt->n_threads, err)) != MR_OK) return st;
     return pick_device(e, opt, err);
 }
@@ -307,6 +260,9 @@ fail:
 
 void mr_engine_close(mr_engine *e) {
     if (!e) return;
+    for (int i = 0; i < MR_MAX_FLIGHTS; i++) free(e->flights[i].parts);
+    free(e->answers);
+    free(e->asks);
     free(e->drawn);
     free(e->wanted);
     free(e->rows);
@@ -388,13 +344,13 @@ uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens) {
 /* ---- sequences ---- */
 
 /* What the device said when it was lost answers every call that needs it. */
-static mr_status check_lost(const mr_engine *e, mr_err *err) {
+mr_status mr_engine_check_lost(const mr_engine *e, mr_err *err) {
     return e->lost.status == MR_OK ? MR_OK : mr_fail(err, e->lost.status, "%s", e->lost.text);
 }
 
 static mr_status check_add(const mr_engine *e, const int32_t *tokens, size_t n, size_t n_generated,
                            size_t max_new, mr_err *err) {
-    const mr_status st = check_lost(e, err);
+    const mr_status st = mr_engine_check_lost(e, err);
 
     if (st != MR_OK) return st;
     if (n == 0) return mr_fail(err, MR_EINVAL, "prompt: no tokens");
@@ -414,8 +370,8 @@ static mr_status check_add(const mr_engine *e, const int32_t *tokens, size_t n, 
 }
 
 /* Blocks for n + max_new tokens, the known ones first. */
-static mr_status take_blocks(mr_engine *e, seq *s, const int32_t *tokens, size_t n, size_t max_new,
-                             mr_err *err) {
+static mr_status take_blocks(mr_engine *e, mr_seq *s, const int32_t *tokens, size_t n,
+                             size_t max_new, mr_err *err) {
     const uint32_t n_blocks = mr_kv_blocks_for(n + max_new);
     const uint32_t n_whole = (uint32_t)((n - 1) / MR_KV_BLOCK_LEN); /* not the last token's */
     const uint32_t n_found =
@@ -444,7 +400,7 @@ mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_
     if (id == e->max_seqs)
         return mr_fail(err, MR_ELIMIT, "sequences: all %u are in use", e->max_seqs);
 
-    seq *s = &e->seqs[id];
+    mr_seq *s = &e->seqs[id];
     s->salt = salt;
     if ((st = take_blocks(e, s, tokens, n, max_new, err)) != MR_OK) return st;
     memcpy(s->tokens, tokens, n * sizeof *tokens);
@@ -454,62 +410,67 @@ mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_
     s->n_tokens = (uint32_t)n;
     s->n_prompt = (uint32_t)(n - n_generated);
     s->n_left = (uint32_t)max_new;
+    s->born = e->n_born++;
     s->logits_row = -1;
     s->used = true;
     *seq_out = id;
     return MR_OK;
 }
 
-static seq *seq_at(const mr_engine *e, uint32_t id) {
+static mr_seq *seq_at(const mr_engine *e, uint32_t id) {
     MR_CHECK(id < e->max_seqs && e->seqs[id].used);
     return &e->seqs[id];
 }
 
 void mr_engine_drop(mr_engine *e, uint32_t id) {
-    seq *s = seq_at(e, id);
+    mr_seq *s = seq_at(e, id);
 
     mr_kv_give(&e->kv, s->table, s->n_blocks);
     s->used = false;
 }
 
-/* Its first n_done tokens are in the cache. */
-static void have_computed(mr_engine *e, seq *s, uint32_t n_done) {
-    const uint32_t n_full = s->n_done / MR_KV_BLOCK_LEN;
+/* Tokens that the host knows. Those behind them are drawn by steps that are under way. */
+static uint32_t n_known(const mr_seq *s) {
+    uint32_t n = s->n_tokens;
 
-    s->n_done = n_done;
-    for (uint32_t i = n_full; e->keeps_prefixes && i < n_done / MR_KV_BLOCK_LEN; i++)
-        mr_kv_make_known(&e->kv, s->salt, s->tokens, s->table, i);
+    while (s->tokens[n - 1] == MR_UNKNOWN) n--; /* the prompt is known */
+    return n;
 }
 
+/* Who comes back begins behind known tokens and computes the last of them, so that one need not be
+ * kept, even if a step that is under way computes it. */
 bool mr_engine_park(mr_engine *e, uint32_t id, int32_t *parked) {
-    const seq *s = seq_at(e, id);
+    const mr_seq *s = seq_at(e, id);
+    const uint32_t most = n_known(s) - 1, n_done = s->n_done < most ? s->n_done : most;
 
     *parked = MR_SWAP_NONE;
-    if (e->swap.memory && s->n_done > 0)
-        *parked = mr_swap_put(&e->swap, s->table, s->tokens, s->n_done);
+    if (e->swap.memory && n_done > 0)
+        *parked = mr_swap_put(&e->swap, s->table, s->tokens, n_done);
     if (*parked == MR_SWAP_NONE) return false;
     mr_engine_drop(e, id);
     return true;
 }
 
 void mr_engine_unpark(mr_engine *e, uint32_t id, int32_t parked) {
-    seq *s = seq_at(e, id);
+    mr_seq *s = seq_at(e, id);
     const uint32_t n_done = mr_swap_take(&e->swap, parked, s->table, s->tokens, s->n_tokens - 1,
                                          s->n_done / MR_KV_BLOCK_LEN);
 
-    if (n_done > s->n_done) have_computed(e, s, n_done);
+    if (n_done <= s->n_done) return;
+    mr_engine_know(e, s, s->n_done, n_done);
+    s->n_done = n_done;
 }
 
 void mr_engine_forget(mr_engine *e, int32_t parked) {
     mr_swap_drop(&e->swap, parked);
 }
 
-static uint32_t pending(const seq *s) {
+uint32_t mr_engine_pending_of(const mr_seq *s) {
     return s->n_tokens - s->n_done;
 }
 
 uint32_t mr_engine_pending(const mr_engine *e, uint32_t id) {
-    return pending(seq_at(e, id));
+    return mr_engine_pending_of(seq_at(e, id));
 }
 
 uint32_t mr_engine_cached(const mr_engine *e, uint32_t id) {
@@ -517,7 +478,7 @@ uint32_t mr_engine_cached(const mr_engine *e, uint32_t id) {
 }
 
 const float *mr_engine_logits(const mr_engine *e, uint32_t id) {
-    const seq *s = seq_at(e, id);
+    const mr_seq *s = seq_at(e, id);
 
     return s->logits_row < 0 ? NULL : e->logits + (size_t)s->logits_row * e->n_vocab;
 }
@@ -533,11 +494,11 @@ static mr_status check_item(mr_engine *e, const mr_engine_item *it, uint64_t *to
     if (it->seq >= e->max_seqs || !e->seqs[it->seq].used)
         return mr_fail(err, MR_EINVAL, "step: there is no sequence %u", it->seq);
 
-    seq *s = &e->seqs[it->seq];
+    mr_seq *s = &e->seqs[it->seq];
     if (s->in_step) return mr_fail(err, MR_EINVAL, "step: sequence %u twice", it->seq);
-    if (it->n_tokens == 0 || it->n_tokens > pending(s))
+    if (it->n_tokens == 0 || it->n_tokens > mr_engine_pending_of(s))
         return mr_fail(err, MR_EINVAL, "step: %u tokens of sequence %u, which has %u pending",
-                       it->n_tokens, it->seq, pending(s));
+                       it->n_tokens, it->seq, mr_engine_pending_of(s));
     s->in_step = true;
     *total += it->n_tokens;
     if (*total > e->max_step_tokens)
@@ -545,8 +506,8 @@ static mr_status check_item(mr_engine *e, const mr_engine_item *it, uint64_t *to
     return MR_OK;
 }
 
-static mr_status check_items(mr_engine *e, const mr_engine_item *items, size_t n, uint64_t *total,
-                             mr_err *err) {
+mr_status mr_engine_check_items(mr_engine *e, const mr_engine_item *items, size_t n,
+                                uint64_t *total, mr_err *err) {
     mr_status st = MR_OK;
 
     *total = 0;
@@ -569,7 +530,7 @@ static mr_status run_head(mr_engine *e, uint32_t n_wanted, uint32_t *kept, mr_er
             mr_forward_head(e->backend, first, n, e->logits + (size_t)base * e->n_vocab, err);
         if (st != MR_OK) return st;
         for (uint32_t i = 0; i < n; i++) {
-            const wanted *w = &e->wanted[first + i];
+            const mr_wanted *w = &e->wanted[first + i];
             float *row = e->logits + (size_t)(base + i) * e->n_vocab;
 
             if (e->on_row) e->on_row(e->on_row_owner, w->seq, w->pos, row);
@@ -590,15 +551,15 @@ static mr_status compute(mr_engine *e, const mr_engine_item *items, size_t n, ui
     mr_status st;
 
     for (size_t i = 0; i < n; i++) {
-        const seq *s = &e->seqs[items[i].seq];
-        const bool whole = items[i].n_tokens == pending(s);
+        const mr_seq *s = &e->seqs[items[i].seq];
+        const bool whole = items[i].n_tokens == mr_engine_pending_of(s);
 
         for (uint32_t j = 0; j < items[i].n_tokens; j++) {
             const uint32_t pos = s->n_done + j;
             const bool last = j + 1 == items[i].n_tokens, want = e->on_row || (last && whole);
 
             e->rows[n_rows++] = (mr_row){s->tokens[pos], pos, s->table, want};
-            if (want) e->wanted[n_wanted++] = (wanted){items[i].seq, pos, last};
+            if (want) e->wanted[n_wanted++] = (mr_wanted){items[i].seq, pos, last};
             if (--n_left > 0 && n_rows < pass) continue;
             if ((st = mr_forward_run(e->backend, n_layer, e->rows, n_rows, err)) != MR_OK)
                 return st;
@@ -619,7 +580,7 @@ static void on_sample(void *arg, uint32_t piece, int ith) {
     const sampling_run *r = arg;
     mr_engine *e = r->e;
     const uint32_t i = e->drawn[piece];
-    const seq *s = &e->seqs[r->items[i].seq];
+    const mr_seq *s = &e->seqs[r->items[i].seq];
     float *logits = e->logits + (size_t)s->logits_row * e->n_vocab;
 
     if (mr_sampler_pick(e->samplers[ith], &s->sampling, logits, s->tokens, s->n_tokens, s->n_prompt,
@@ -627,21 +588,48 @@ static void on_sample(void *arg, uint32_t piece, int ith) {
         r->outs[i].token = MR_ENGINE_SPOILED;
 }
 
-/* A token for each sequence that is through with its tokens and may have more. */
-static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
-                        mr_err *err) {
-    sampling_run r = {e, items, outs};
+static void set_none(mr_engine_out *out) {
+    out->token = -1;
+    out->logprob = 0;
+    out->n_top = 0;
+}
+
+/* e->drawn: items whose sequences are through with their tokens and may have more. */
+static uint32_t list_drawn(mr_engine *e, const mr_engine_item *items, size_t n,
+                           mr_engine_out *outs) {
     uint32_t n_drawn = 0;
 
     for (size_t i = 0; i < n; i++) {
-        const seq *s = &e->seqs[items[i].seq];
-
-        outs[i].token = -1;
-        outs[i].logprob = 0;
-        outs[i].n_top = 0;
-        if (items[i].n_tokens == pending(s) && s->n_left > 0) e->drawn[n_drawn++] = (uint32_t)i;
+        set_none(&outs[i]);
+        if (mr_engine_draws(e, &items[i])) e->drawn[n_drawn++] = (uint32_t)i;
     }
-    mr_pool_run(e->pool, n_drawn, on_sample, &r);
+    return n_drawn;
+}
+
+/* A token for each of those, drawn here from logits. */
+static mr_status draw_here(mr_engine *e, const mr_engine_item *items, size_t n, uint32_t total,
+                           mr_engine_out *outs, mr_err *err) {
+    sampling_run r = {e, items, outs};
+
+    if (compute(e, items, n, total, &e->lost) != MR_OK) return mr_engine_check_lost(e, err);
+    mr_pool_run(e->pool, list_drawn(e, items, n, outs), on_sample, &r);
+    return MR_OK;
+}
+
+static mr_status draw_there(mr_engine *e, const mr_engine_item *items, size_t n,
+                            mr_engine_out *outs, mr_err *err) {
+    const mr_status st = mr_engine_ask(e, items, n, 0, err);
+
+    if (st != MR_OK) return st;
+    const uint32_t n_drawn = list_drawn(e, items, n, outs);
+    if (e->backend->steps->collect(e->backend, 0, e->answers, n_drawn, &e->lost) != MR_OK)
+        return mr_engine_check_lost(e, err);
+    for (uint32_t i = 0; i < n_drawn; i++) outs[e->drawn[i]] = e->answers[i];
+    return MR_OK;
+}
+
+static mr_status check_spoiled(const mr_engine *e, const mr_engine_item *items, size_t n,
+                               const mr_engine_out *outs, mr_err *err) {
     for (size_t i = 0; i < n; i++)
         if (outs[i].token == MR_ENGINE_SPOILED)
             return mr_fail(err, MR_EINTERNAL,
@@ -651,27 +639,51 @@ static mr_status sample(mr_engine *e, const mr_engine_item *items, size_t n, mr_
     return MR_OK;
 }
 
-static void move_on(mr_engine *e, seq *s, uint32_t n_tokens, int32_t sampled) {
-    have_computed(e, s, s->n_done + n_tokens);
+void mr_engine_know(mr_engine *e, mr_seq *s, uint32_t n_before, uint32_t n_done) {
+    if (!e->keeps_prefixes) return;
+    for (uint32_t i = n_before / MR_KV_BLOCK_LEN; i < n_done / MR_KV_BLOCK_LEN; i++)
+        mr_kv_make_known(&e->kv, s->salt, s->tokens, s->table, i);
+}
+
+/* A step that draws nothing is not waited for: when it is done is not known, nor when the next one
+ * begins on the device. */
+void mr_engine_note_time(mr_engine *e, uint32_t n_rows, uint64_t began_us, bool waited) {
+    const uint64_t now_us = mr_clock_mono_us();
+    const uint64_t from_us = began_us > e->done_us ? began_us : e->done_us;
+
+    if (waited && !e->unsure) mr_swap_note_step(&e->swap, n_rows, now_us - from_us);
+    e->done_us = now_us;
+    e->unsure = !waited;
+}
+
+static void move_on(mr_engine *e, mr_seq *s, uint32_t n_tokens, int32_t sampled) {
+    mr_engine_know(e, s, s->n_done, s->n_done + n_tokens);
+    s->n_done += n_tokens;
     if (sampled < 0) return;
     if (--s->n_left > 0) s->tokens[s->n_tokens++] = sampled; /* the last one is never computed */
 }
 
 mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                          mr_err *err) {
+    bool drew = false;
     uint64_t total;
     mr_status st;
 
-    if ((st = check_lost(e, err)) != MR_OK) return st;
-    if ((st = check_items(e, items, n, &total, err)) != MR_OK) return st;
+    if ((st = mr_engine_check_lost(e, err)) != MR_OK) return st;
+    if (e->n_begun > e->n_collected) return mr_fail(err, MR_EINVAL, "step: one is under way");
+    if ((st = mr_engine_check_items(e, items, n, &total, err)) != MR_OK) return st;
     for (uint32_t i = 0; i < e->max_seqs; i++) e->seqs[i].logits_row = -1;
     if (n == 0) return MR_OK;
     for (size_t i = 0; i < n; i++) outs[i].token = -1;
     const uint64_t began_us = mr_clock_mono_us();
-    if (compute(e, items, n, (uint32_t)total, &e->lost) != MR_OK) return check_lost(e, err);
-    mr_swap_note_step(&e->swap, (uint32_t)total, mr_clock_mono_us() - began_us);
-    if ((st = sample(e, items, n, outs, err)) != MR_OK) return st;
-    for (size_t i = 0; i < n; i++)
+    st = mr_engine_overlaps(e) ? draw_there(e, items, n, outs, err) : MR_ELIMIT;
+    if (st == MR_ELIMIT) st = draw_here(e, items, n, (uint32_t)total, outs, err);
+    if (st == MR_OK) st = check_spoiled(e, items, n, outs, err);
+    if (st != MR_OK) return st;
+    for (size_t i = 0; i < n; i++) {
         move_on(e, &e->seqs[items[i].seq], items[i].n_tokens, outs[i].token);
+        drew = drew || outs[i].token >= 0;
+    }
+    mr_engine_note_time(e, (uint32_t)total, began_us, drew);
     return MR_OK;
 }

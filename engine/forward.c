@@ -22,24 +22,44 @@ static bool any_wanted(const mr_row *rows, uint32_t n) {
     return false;
 }
 
-mr_status mr_forward_run(mr_backend *b, uint32_t n_layer, const mr_row *rows, uint32_t n,
-                         mr_err *err) {
+static void run_layers(mr_backend *b, uint32_t n_layer, bool wanted) {
     const mr_steps *s = b->steps;
-    mr_status st;
 
-    MR_CHECK(n > 0 && n <= b->max_rows);
-    if ((st = s->begin(b, rows, n, err)) != MR_OK) return st;
     for (uint32_t i = 0; i < n_layer; i++) {
         s->qkv(b, i);
         s->rotate(b, i);
         if (i + 1 == n_layer) {
-            if (!any_wanted(rows, n)) break;
+            if (!wanted) break;
             s->keep_wanted(b);
         }
         s->attend(b, i);
         s->attn_out(b, i);
         s->gate_up(b, i);
         s->down(b, i);
+    }
+}
+
+mr_status mr_forward_run(mr_backend *b, uint32_t n_layer, const mr_row *rows, uint32_t n,
+                         mr_err *err) {
+    mr_status st;
+
+    MR_CHECK(n > 0 && n <= b->max_rows);
+    if ((st = b->steps->begin(b, rows, n, err)) != MR_OK) return st;
+    run_layers(b, n_layer, any_wanted(rows, n));
+    return MR_OK;
+}
+
+mr_status mr_forward_draw(mr_backend *b, uint32_t n_layer, const mr_row *rows, uint32_t n,
+                          const mr_asks *asks, mr_err *err) {
+    const mr_steps *s = b->steps;
+    mr_status st;
+
+    MR_CHECK(n > 0 && n <= b->max_rows && asks->n > 0);
+    s->ask(b, asks);
+    if ((st = s->begin(b, rows, n, err)) != MR_OK) return st;
+    for (bool in_line = s->replay(b); !in_line; in_line = s->finish(b)) { /* at most twice */
+        run_layers(b, n_layer, true);
+        s->draw(b);
     }
     return MR_OK;
 }

@@ -13,6 +13,10 @@
  * has in the cache. The one error is MR_EUNAVAIL: the device is lost. */
 mr_status mr_forward_run(mr_backend *b, uint32_t n_layer, const mr_row *rows, uint32_t n,
                          mr_err *err);
+/* The same for rows whose wanted ones are asked for tokens, instead of for logits: they are on
+ * their way when it returns. MR_ELIMIT: run it, and draw from logits. */
+mr_status mr_forward_draw(mr_backend *b, uint32_t n_layer, const mr_row *rows, uint32_t n,
+                          const mr_asks *asks, mr_err *err);
 /* logits[n, n_vocab] of the wanted rows first .. first + n of the last run, counted in order; n at
  * most the backend's max_head. */
 mr_status mr_forward_head(mr_backend *b, uint32_t first, uint32_t n, float *logits, mr_err *err);

@@ -12,11 +12,13 @@
  * a vocabulary of 150,000. Nothing sorts the vocabulary. top_k is a heap of k. top_p first drops
  * what cannot be in it (tokens below (1 - p) / n_vocab add up to less than 1 - p), then finds by
  * levels of probability where p is reached, and only the tokens of that level come in order, from a
- * heap. What is left is drawn from in order of id, whatever its size.
+ * heap. What is left is drawn from best first, by the same search for where a sum is reached;
+ * without a filter tokens come in order of id.
  *
  * Passes over the whole row, the largest and the sum of all weights, are ops (ops.h); weights of
- * single tokens come from exp_neg here. The two agree to 1e-6, which a draw from a sum of one by
- * weights of the other takes into account by having an end.
+ * single tokens are whole numbers of units (sample_math.h), which a device adds up to the same sums
+ * (cuda/draw.h). The two agree to 1e-6, which a draw from a sum of one by weights of the other
+ * takes into account by having an end.
  *
  * Randomness is a pure function of (seed, index of the token): a sequence that another worker goes
  * on with draws the same numbers.
@@ -32,6 +34,7 @@
 #include <string.h>
 
 #include "engine/memory.h"
+#include "engine/sample_math.h"
 
 #define MIN_TEMPERATURE 1e-5f /* logits over less than this leave one token in f32 anyway */
 #define MAX_TEMPERATURE 100.0f
@@ -61,7 +64,7 @@ struct mr_sampler {
     candidate *cand; /* [n_vocab] */
     size_t count_bytes, cand_bytes;
     float *runs; /* [n_vocab / MR_EXP_RUN, rounded up] */
-    double level[N_LEVELS];
+    uint64_t level[N_LEVELS];
 };
 
 /* ---- generator ---- */
@@ -86,39 +89,30 @@ void mr_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]
     out[3] = c3;
 }
 
-/* Uniform in [0, 1), 53 bits. */
-static double uniform(uint64_t seed, uint64_t index) {
+/* Uniform in 0 .. 2^53 - 1. */
+static uint64_t uniform(uint64_t seed, uint64_t index) {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), 0, 0};
     uint32_t r[4];
 
     mr_philox(counter, key, r);
-    return (double)(((uint64_t)r[1] << 32 | r[0]) >> 11) * 0x1p-53;
+    return ((uint64_t)r[1] << 32 | r[0]) >> 11;
 }
 
-/* ---- exponentials ---- */
+mr_pick mr_pick_of(const mr_sampling *p, uint32_t n_vocab, uint32_t index) {
+    const float t = p->temperature;
+    const bool by_k = p->top_k > 0 && (uint32_t)p->top_k < n_vocab;
+    const bool by_p = p->top_p > 0 && p->top_p < 1;
 
-/* exp(x) for x <= 0, within 3e-7 of the value; 0 below -87. */
-static inline float exp_neg(float x) {
-    const float c = x < -87.0f ? -87.0f : x;
-    const int32_t n = (int32_t)(c * 1.44269504f - 0.5f); /* nearest, for c <= 0 */
-    const float f = c - (float)n * 0.693359375f + (float)n * 2.12194440e-4f; /* ln 2 in two parts */
-    const float e =
-        1.0f +
-        f * (1.0f +
-             f * (0.5f +
-                  f * (1.0f / 6 +
-                       f * (1.0f / 24 + f * (1.0f / 120 + f * (1.0f / 720 + f * (1.0f / 5040)))))));
-    const uint32_t bits = (uint32_t)(n + 127) << 23;
-    float scale;
-
-    memcpy(&scale, &bits, sizeof scale);
-    return x < -87.0f ? 0.0f : e * scale;
+    return (mr_pick){.t = t,
+                     .inv_t = t < MIN_TEMPERATURE ? 0 : 1 / t,
+                     .below = p->min_p > 0 ? t * logf(p->min_p) : -INFINITY,
+                     .top_k = by_k ? (uint32_t)p->top_k : 0,
+                     .top_p = by_p ? (double)p->top_p : 0,
+                     .u = uniform(p->seed, index)};
 }
 
-static float weight(float logit, float top, float inv_t) {
-    return exp_neg((logit - top) * inv_t);
-}
+/* ---- sums ---- */
 
 static size_t n_runs(size_t n) {
     return (n + MR_EXP_RUN - 1) / MR_EXP_RUN;
@@ -182,14 +176,14 @@ static size_t gather(candidate *h, const float *z, size_t n, float floor) {
 }
 
 /* The fewest best candidates whose weight reaches goal, best first, moved to the front. */
-static size_t take_best(candidate *h, size_t m, float top, float inv_t, double goal) {
+static size_t take_best(candidate *h, size_t m, float top, float inv_t, uint64_t goal) {
     size_t left = m;
-    double sum = 0;
+    uint64_t sum = 0;
 
     heapify(h, m, false);
     while (left > 0 && sum < goal) {
         const candidate best = h[0];
-        sum += (double)weight(best.logit, top, inv_t);
+        sum += mr_weight(best.logit, top, inv_t);
         h[0] = h[--left];
         h[left] = best;
         if (left > 0) sift(h, left, 0, false);
@@ -209,17 +203,17 @@ static int level_of(candidate c, float top, float inv_t) {
     return below < N_LEVELS - 1 ? (int)below : N_LEVELS - 1;
 }
 
-/* The same set out of many candidates, in no particular order: whole levels of probability while
- * they stay below the goal, and of the level that reaches it the best. */
-static size_t take_mass(mr_sampler *s, size_t m, float top, float inv_t, double goal) {
+/* The same set out of many candidates, the last one taken at its end: whole levels of probability
+ * while they stay below the goal, and of the level that reaches it the best. */
+static size_t take_mass(mr_sampler *s, size_t m, float top, float inv_t, uint64_t goal) {
     candidate *h = s->cand;
-    double sum = 0;
+    uint64_t sum = 0;
     size_t n_in = 0, n_at;
     int at = 0;
 
     memset(s->level, 0, sizeof s->level);
     for (size_t i = 0; i < m; i++)
-        s->level[level_of(h[i], top, inv_t)] += (double)weight(h[i].logit, top, inv_t);
+        s->level[level_of(h[i], top, inv_t)] += mr_weight(h[i].logit, top, inv_t);
     while (at < N_LEVELS - 1 && sum + s->level[at] < goal) sum += s->level[at++];
     for (size_t i = 0; i < m; i++) { /* those above the level to the front, in their order */
         const candidate c = h[i];
@@ -236,6 +230,7 @@ static size_t take_mass(mr_sampler *s, size_t m, float top, float inv_t, double 
         h[i] = h[n_at];
         h[n_at++] = c;
     }
+    if (n_at == n_in) return n_in; /* all of them together do not reach it */
     return n_in + take_best(h + n_in, n_at - n_in, top, inv_t, goal - sum);
 }
 
@@ -345,8 +340,7 @@ static void penalize(mr_sampler *s, const mr_sampling *p, float *z, const int32_
 
         if (seen == UINT32_MAX) continue; /* done at an earlier occurrence */
         s->count[id] = UINT32_MAX;
-        if (rep != 1) value = value > 0 ? value / rep : value * rep;
-        if (seen > 0) value -= (float)seen * p->frequency_penalty + p->presence_penalty;
+        value = mr_penalized(value, rep, p->frequency_penalty, p->presence_penalty, seen);
         change(s, z, id, value);
     }
     for (uint32_t i = first; i < n; i++) s->count[history[i]] = 0;
@@ -373,34 +367,38 @@ static int32_t find_best(const mr_sampler *s, const float *z) {
     return i;
 }
 
-/* From the candidates in the order in which they lie. Their logits become weights. */
-static int32_t draw(candidate *h, size_t m, float top, float inv_t, double u) {
-    double sum = 0, at = 0;
+static uint64_t sum_of(const candidate *h, size_t m, float top, float inv_t) {
+    uint64_t sum = 0;
 
-    for (size_t i = 0; i < m; i++) sum += (double)(h[i].logit = weight(h[i].logit, top, inv_t));
-    for (size_t i = 0; i < m; i++) {
-        at += (double)h[i].logit;
-        if (at > u * sum) return h[i].id;
-    }
-    return h[m - 1].id; /* u is within rounding of 1 */
+    for (size_t i = 0; i < m; i++) sum += mr_weight(h[i].logit, top, inv_t);
+    return sum;
+}
+
+/* Of m candidates, the best first: the one that the part u of their sum falls into. */
+static int32_t draw(mr_sampler *s, size_t m, float top, const mr_pick *p) {
+    const uint64_t part = mr_part_of(sum_of(s->cand, m, top, p->inv_t), p->u);
+
+    return s->cand[take_mass(s, m, top, p->inv_t, part + 1) - 1].id;
 }
 
 /* Without a filter: the run of the row that u falls into, then a token of the run. */
-static int32_t draw_any(mr_sampler *s, const float *z, int32_t best, float inv_t, double u) {
+static int32_t draw_any(mr_sampler *s, const float *z, int32_t best, const mr_pick *p) {
     const float top = z[best];
-    const double goal = u * sum_weights(s, z, top, inv_t);
+    const double goal = (double)p->u * 0x1p-53 * sum_weights(s, z, top, p->inv_t);
     int32_t last = best;
+    uint64_t sum = 0;
     double at = 0;
     size_t run = 0;
 
     while (run + 1 < n_runs(s->n_vocab) && at + (double)s->runs[run] <= goal)
         at += (double)s->runs[run++];
+    const uint64_t left = mr_goal_of(goal - at);
     for (size_t i = run * MR_EXP_RUN; i < s->n_vocab && i < (run + 1) * MR_EXP_RUN; i++) {
-        const float w = weight(z[i], top, inv_t);
+        const uint64_t w = mr_weight(z[i], top, p->inv_t);
 
-        if (w <= 0) continue;
+        if (w == 0) continue;
         last = (int32_t)i;
-        if ((at += (double)w) > goal) break;
+        if ((sum += w) >= left) break;
     }
     return last; /* at the latest the last of the run, if the op's sum is above ours */
 }
@@ -413,56 +411,55 @@ static size_t drop_below(candidate *h, size_t m, float floor) {
     return n;
 }
 
-static int32_t choose(mr_sampler *s, const mr_sampling *p, const float *z, int32_t best, double u) {
+static int32_t choose(mr_sampler *s, const mr_pick *p, const float *z, int32_t best) {
     const size_t n = s->n_vocab;
-    const float top = z[best], t = p->temperature, inv_t = 1 / t;
-    const bool by_k = p->top_k > 0 && (size_t)p->top_k < n;
-    const bool by_p = p->top_p > 0 && p->top_p < 1;
-    const float min_logit = p->min_p > 0 ? top + t * logf(p->min_p) : -INFINITY;
+    const float top = z[best], inv_t = p->inv_t;
     size_t m;
 
-    if (!by_k && !by_p && !(p->min_p > 0)) return draw_any(s, z, best, inv_t, u);
-    if (by_k) {
-        m = take_top_k(s->cand, z, n, (size_t)p->top_k);
-        if (by_p) {
-            double sum = 0;
-            for (size_t i = 0; i < m; i++) sum += (double)weight(s->cand[i].logit, top, inv_t);
-            m = take_mass(s, m, top, inv_t, sum * (double)p->top_p);
+    if (!p->top_k && !(p->top_p > 0) && p->below == -INFINITY) return draw_any(s, z, best, p);
+    if (p->top_k) {
+        m = take_top_k(s->cand, z, n, p->top_k);
+        if (p->top_p > 0) {
+            const double sum = (double)sum_of(s->cand, m, top, inv_t) / (double)MR_UNITS;
+            m = take_mass(s, m, top, inv_t, mr_goal_of(sum * p->top_p));
         }
-    } else if (by_p) {
+    } else if (p->top_p > 0) {
         const double sum = sum_weights(s, z, top, inv_t);
-        /* Half of the bound that holds in exact arithmetic: room for rounding. */
-        const double least = 0.5 * (1 - (double)p->top_p) * sum / (double)n;
-        m = gather(s->cand, z, n, top + t * (float)log(least));
-        m = take_mass(s, m, top, inv_t, sum * (double)p->top_p);
+        m = gather(s->cand, z, n, mr_floor_of(top, p->t, p->top_p, sum, s->n_vocab));
+        m = take_mass(s, m, top, inv_t, mr_goal_of(sum * p->top_p));
     } else {
-        m = gather(s->cand, z, n, min_logit);
+        m = gather(s->cand, z, n, top + p->below);
     }
-    if ((by_k || by_p) && p->min_p > 0) m = drop_below(s->cand, m, min_logit);
-    return draw(s->cand, m, top, inv_t, u);
+    if (p->below > -INFINITY) m = drop_below(s->cand, m, top + p->below);
+    return draw(s, m, top, p);
 }
 
 /* ---- log probabilities ---- */
 
+void mr_logprobs_of(mr_engine_out *out, float top, double sum) {
+    const double lse = (double)top + log(sum);
+
+    out->logprob = (float)((double)out->logprob - lse);
+    for (int i = 0; i < out->n_top; i++)
+        out->top[i].logprob = (float)((double)out->top[i].logprob - lse);
+}
+
 static void report(mr_sampler *s, const mr_sampling *p, const float *z, int32_t best,
                    mr_engine_out *out) {
     const size_t n = s->n_vocab;
-    const float top = z[best];
-    const double lse = (double)top + log(sum_weights(s, z, top, 1));
     const int want = (size_t)p->n_top_logprobs < n ? p->n_top_logprobs : (int)n;
 
-    out->logprob = (float)((double)z[out->token] - lse);
+    out->logprob = z[out->token]; /* logits until the list is complete */
     for (size_t i = 0; want > 0 && i < n; i++) {
         int at = out->n_top;
 
         if (at == want && !(z[i] > out->top[want - 1].logprob)) continue;
         if (at == want) at--;
         for (; at > 0 && z[i] > out->top[at - 1].logprob; at--) out->top[at] = out->top[at - 1];
-        out->top[at] = (mr_top_logprob){(int32_t)i, z[i]}; /* logits until the list is complete */
+        out->top[at] = (mr_top_logprob){(int32_t)i, z[i]};
         if (out->n_top < want) out->n_top++;
     }
-    for (int i = 0; i < out->n_top; i++)
-        out->top[i].logprob = (float)((double)out->top[i].logprob - lse);
+    mr_logprobs_of(out, z[best], sum_weights(s, z, z[best], 1));
 }
 
 mr_status mr_sampler_pick(mr_sampler *s, const mr_sampling *p, float *logits,
@@ -477,10 +474,10 @@ mr_status mr_sampler_pick(mr_sampler *s, const mr_sampling *p, float *logits,
     if (raw_best < 0) return mr_fail(err, MR_EINTERNAL, "logits: not finite");
     adjust(s, p, logits, history, n_history, n_prompt);
     const int32_t best = s->n_edits ? find_best(s, logits) : raw_best;
-    if (best >= 0)
-        out->token = p->temperature < MIN_TEMPERATURE
-                         ? best
-                         : choose(s, p, logits, best, uniform(p->seed, n_history - n_prompt));
+    if (best >= 0) {
+        const mr_pick pick = mr_pick_of(p, s->n_vocab, n_history - n_prompt);
+        out->token = pick.inv_t > 0 ? choose(s, &pick, logits, best) : best;
+    }
     undo(s, logits);
     if (best < 0) return mr_fail(err, MR_EINTERNAL, "logits: the parameters allow no token");
     if (p->logprobs || p->n_top_logprobs > 0) report(s, p, logits, raw_best, out);

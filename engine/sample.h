@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "engine/ops.h"
+#include "engine/sample_math.h"
 #include "millrace/engine.h"
 
 typedef struct mr_sampler mr_sampler;
@@ -28,6 +29,12 @@ mr_status mr_sampling_check(const mr_sampling *p, uint32_t n_vocab, mr_err *err)
 mr_status mr_sampler_pick(mr_sampler *s, const mr_sampling *p, float *logits,
                           const int32_t *history, uint32_t n_history, uint32_t n_prompt,
                           mr_engine_out *out, mr_err *err);
+
+/* What a device needs to know of a draw, and what is left to do behind it: out's logits, of the
+ * token (in logprob) and of top, become log probabilities. top: the largest logit; sum: of
+ * e^(logit - top), over the raw row. index: of the new token. */
+mr_pick mr_pick_of(const mr_sampling *p, uint32_t n_vocab, uint32_t index);
+void mr_logprobs_of(mr_engine_out *out, float top, double sum);
 
 /* Philox4x32-10 (Salmon 2011, sec. 3): 128 random bits as a pure function of counter and key. */
 void mr_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);

@@ -1,5 +1,8 @@
 /* cuda_twin.h - a device that is plain C: every kernel's body, block by block, in host memory.
  *
+ * Late, it does nothing until it is waited for, and then no more than what was before the mark: a
+ * list that the host changes too early is a list that the kernels see changed.
+ *
  * With it the CUDA backend runs on any machine and under sanitizers: its layouts, lists and index
  * arithmetic are those of the GPU, line by line. n_units decides how products and contexts are cut.
  */
@@ -20,8 +23,83 @@ typedef struct twin {
     size_t n_asked;    /* pieces that were ever asked for */
     size_t refuses;    /* which of them there is no memory for, from 1; 0: none */
     size_t n_rows_out; /* that rows_out has copied */
-    bool lost;         /* as a GPU behind a fault */
+    _Atomic bool lost; /* as a GPU behind a fault; any thread may say so */
+    bool records_not;  /* a recording comes to nothing */
+    bool late;
+    size_t n_replays;
+    struct twin_recording *recording; /* under way; NULL: none */
+    struct twin_call *line;           /* late: what is to be done */
+    size_t n_line, line_room;
+    bool doing; /* ... is being done */
 } twin;
+
+/* What was put in line, late or while a recording was under way. */
+typedef enum twin_kind {
+    TWIN_EMBED,
+    TWIN_FEED,
+    TWIN_GATHER,
+    TWIN_TURN,
+    TWIN_PRODUCT,
+    TWIN_ATTEND,
+    TWIN_DRAW,
+    TWIN_MOVE,
+    TWIN_ROWS_IN,
+    TWIN_ROWS_OUT,
+    TWIN_MARK,
+    TWIN_REPLAY
+} twin_kind;
+typedef struct twin_move {
+    void *to;
+    const void *from;
+    size_t bytes, pitch, n; /* the last two: of rows */
+} twin_move;
+typedef struct twin_call {
+    twin_kind kind;
+    union {
+        mr_embed embed;
+        mr_feed feed;
+        mr_gather gather;
+        mr_turn turn;
+        mr_product product;
+        mr_attention attend;
+        mr_draws draw;
+        twin_move move;
+        uint32_t mark;
+        void *recording;
+    } a;
+} twin_call;
+
+enum { TWIN_MAX_CALLS = 400 };
+
+typedef struct twin_recording {
+    twin_call calls[TWIN_MAX_CALLS];
+    size_t n;
+} twin_recording;
+
+static inline twin_call *twin_next_in_line(twin *t) {
+    if (t->n_line == t->line_room) {
+        t->line_room = 2 * t->line_room + 64;
+        t->line = realloc(t->line, t->line_room * sizeof *t->line);
+        MR_CHECK(t->line);
+    }
+    return &t->line[t->n_line++];
+}
+
+/* True: it is kept, not done. */
+static inline bool twin_keep(mr_device *d, twin_kind kind, const void *a, size_t bytes) {
+    twin *t = (twin *)d;
+    twin_recording *r = t->recording;
+    twin_call *c;
+
+    if (!r && (!t->late || t->doing)) return false;
+    MR_CHECK(!r || (r->n < TWIN_MAX_CALLS && kind < TWIN_MOVE));
+    c = r ? &r->calls[r->n++] : twin_next_in_line(t);
+    c->kind = kind;
+    memcpy(&c->a, a, bytes);
+    return true;
+}
+#define TWIN_KEEP(d, kind, a)                                                                      \
+    if (twin_keep(d, kind, a, sizeof *(a))) return
 
 static inline mr_status twin_reserve(mr_device *d, void **out, size_t bytes, const char *what,
                                      mr_err *err) {
@@ -34,7 +112,10 @@ static inline mr_status twin_reserve(mr_device *d, void **out, size_t bytes, con
     return MR_OK;
 }
 
+static inline void twin_do(twin *t, size_t n);
+
 static inline void twin_release(mr_device *d, void *p) {
+    twin_do((twin *)d, SIZE_MAX);
     if (p) ((twin *)d)->n_reserved--;
     free(p);
 }
@@ -44,49 +125,57 @@ static inline uint64_t twin_free_bytes(mr_device *d) {
 }
 
 static inline void twin_copy(mr_device *d, void *to, const void *from, size_t bytes) {
-    (void)d;
+    const twin_move move = {.to = to, .from = from, .bytes = bytes};
+
+    TWIN_KEEP(d, TWIN_MOVE, &move);
     memcpy(to, from, bytes);
 }
 
 static inline void twin_rows_in(mr_device *d, void *to, const void *from, size_t bytes,
                                 size_t pitch, size_t n) {
-    (void)d;
+    const twin_move move = {to, from, bytes, pitch, n};
+
+    TWIN_KEEP(d, TWIN_ROWS_IN, &move);
     for (size_t i = 0; i < n; i++)
         memcpy((char *)to + i * pitch, (const char *)from + i * bytes, bytes);
 }
 
 static inline void twin_rows_out(mr_device *d, void *to, const void *from, size_t bytes,
                                  size_t pitch, size_t n) {
+    const twin_move move = {to, from, bytes, pitch, n};
+
+    TWIN_KEEP(d, TWIN_ROWS_OUT, &move);
     ((twin *)d)->n_rows_out += n;
     for (size_t i = 0; i < n; i++)
         memcpy((char *)to + i * bytes, (const char *)from + i * pitch, bytes);
 }
 
 static inline mr_status twin_wait(mr_device *d, mr_err *err) {
+    twin_do((twin *)d, SIZE_MAX);
     return ((twin *)d)->lost ? mr_fail(err, MR_EUNAVAIL, "twin: lost") : MR_OK;
 }
 
 static inline void twin_embed(mr_device *d, const mr_embed *a) {
-    (void)d;
+    TWIN_KEEP(d, TWIN_EMBED, a);
     for (uint32_t x = 0; x < a->n; x++) mr_embed_row(a, (mr_coord){x, 0});
 }
 
 static inline void twin_feed(mr_device *d, const mr_feed *a) {
     mr_feed_shared sh;
 
-    (void)d;
+    TWIN_KEEP(d, TWIN_FEED, a);
     for (uint32_t x = 0; x < a->n; x++) mr_feed_row(a, &sh, (mr_coord){x, 0});
 }
 
 static inline void twin_gather(mr_device *d, const mr_gather *a) {
-    (void)d;
+    TWIN_KEEP(d, TWIN_GATHER, a);
     for (uint32_t x = 0; x < a->n; x++) mr_gather_row(a, (mr_coord){x, 0});
 }
 
 static inline void twin_turn(mr_device *d, const mr_turn *a) {
     mr_turn_shared sh;
 
-    (void)d;
+    TWIN_KEEP(d, TWIN_TURN, a);
     for (uint32_t x = 0; x < a->n; x++)
         for (uint32_t head = 0; head < a->n_head + 2 * a->n_kv_head; head++)
             mr_turn_head(a, &sh, x, head);
@@ -125,6 +214,7 @@ static inline void twin_product_cut(const mr_product *a, mr_cut cut) {
 }
 
 static inline void twin_product(mr_device *d, const mr_product *a) {
+    TWIN_KEEP(d, TWIN_PRODUCT, a);
     if (a->n_tok > 0) twin_product_cut(a, mr_cut_of(&a->w, a->n_tok, d->n_units));
 }
 
@@ -133,7 +223,7 @@ static inline void twin_attend(mr_device *d, const mr_attention *a) {
     static mr_attend_shared_128 sh128;
     static mr_attend_shared_256 sh256;
 
-    (void)d;
+    TWIN_KEEP(d, TWIN_ATTEND, a);
     for (uint32_t i = 0; i < a->n_items; i++) {
         if (a->d_head <= 64)
             mr_attend_item(a, sh64.q, sh64.joined, i, 64);
@@ -145,6 +235,118 @@ static inline void twin_attend(mr_device *d, const mr_attention *a) {
     if (!a->records) return;
     for (uint32_t row = 0; row < a->n; row++)
         for (uint32_t head = 0; head < a->n_head; head++) mr_attend_collect(a, row, head);
+}
+
+static inline void twin_draw(mr_device *d, const mr_draws *a) {
+    static mr_draw_shared sh;
+
+    TWIN_KEEP(d, TWIN_DRAW, a);
+    memset(&sh, 0xff, sizeof sh);
+    for (uint32_t x = 0; x < a->n; x++) mr_draw_row(a, &sh, (mr_coord){x, 0});
+}
+
+/* ---- marks and recordings ---- */
+
+static inline void twin_mark(mr_device *d, uint32_t mark) {
+    MR_CHECK(mark < MR_DEV_MARKS);
+    TWIN_KEEP(d, TWIN_MARK, &mark);
+}
+static inline mr_status twin_reach(mr_device *d, uint32_t mark, mr_err *err) {
+    twin *t = (twin *)d;
+    size_t n = t->n_line; /* to the last of these marks */
+
+    MR_CHECK(mark < MR_DEV_MARKS);
+    while (n > 0 && (t->line[n - 1].kind != TWIN_MARK || t->line[n - 1].a.mark != mark)) n--;
+    twin_do(t, n);
+    return t->lost ? mr_fail(err, MR_EUNAVAIL, "twin: lost") : MR_OK;
+}
+static inline float twin_between(mr_device *d, uint32_t from, uint32_t to) {
+    return (void)d, from == to ? 0 : 1;
+}
+
+static inline void twin_record(mr_device *d) {
+    twin *t = (twin *)d;
+
+    MR_CHECK(!t->recording);
+    t->recording = calloc(1, sizeof *t->recording);
+    MR_CHECK(t->recording);
+}
+static inline void *twin_recorded(mr_device *d) {
+    twin *t = (twin *)d;
+    twin_recording *r = t->recording;
+
+    t->recording = NULL;
+    if (!t->records_not) {
+        t->n_reserved++;
+        return r;
+    }
+    free(r);
+    return NULL;
+}
+
+static inline void twin_replay(mr_device *d, void *recording);
+
+static inline void twin_call_again(mr_device *d, const twin_call *c) {
+    const twin_move *m = &c->a.move; /* if it is one */
+
+    switch (c->kind) {
+    case TWIN_EMBED:
+        twin_embed(d, &c->a.embed);
+        return;
+    case TWIN_FEED:
+        twin_feed(d, &c->a.feed);
+        return;
+    case TWIN_GATHER:
+        twin_gather(d, &c->a.gather);
+        return;
+    case TWIN_TURN:
+        twin_turn(d, &c->a.turn);
+        return;
+    case TWIN_PRODUCT:
+        twin_product(d, &c->a.product);
+        return;
+    case TWIN_ATTEND:
+        twin_attend(d, &c->a.attend);
+        return;
+    case TWIN_DRAW:
+        twin_draw(d, &c->a.draw);
+        return;
+    case TWIN_MOVE:
+        twin_copy(d, m->to, m->from, m->bytes);
+        return;
+    case TWIN_ROWS_IN:
+        twin_rows_in(d, m->to, m->from, m->bytes, m->pitch, m->n);
+        return;
+    case TWIN_ROWS_OUT:
+        twin_rows_out(d, m->to, m->from, m->bytes, m->pitch, m->n);
+        return;
+    case TWIN_MARK:
+        return;
+    case TWIN_REPLAY:
+        twin_replay(d, c->a.recording);
+        return;
+    }
+}
+static inline void twin_replay(mr_device *d, void *recording) {
+    const twin_recording *r = recording;
+
+    TWIN_KEEP(d, TWIN_REPLAY, &recording);
+    ((twin *)d)->n_replays++;
+    for (size_t i = 0; i < r->n; i++) twin_call_again(d, &r->calls[i]);
+}
+
+/* The first n in line are done, and leave it. */
+static inline void twin_do(twin *t, size_t n) {
+    if (n > t->n_line) n = t->n_line;
+    t->doing = true;
+    for (size_t i = 0; i < n; i++) twin_call_again(&t->base, &t->line[i]);
+    t->doing = false;
+    t->n_line -= n;
+    if (t->n_line > 0) memmove(t->line, t->line + n, t->n_line * sizeof *t->line);
+    if (t->n_line > 0) return;
+    free(t->line);
+    t->line = NULL;
+    t->line_room = 0;
 }
 
 static inline void twin_close(mr_device *d) {
@@ -162,12 +364,20 @@ static const mr_device_calls twin_calls = {
     .rows_in = twin_rows_in,
     .rows_out = twin_rows_out,
     .wait = twin_wait,
+    .mark = twin_mark,
+    .reach = twin_reach,
+    .between = twin_between,
+    .record = twin_record,
+    .recorded = twin_recorded,
+    .replay = twin_replay,
+    .forget = twin_release,
     .embed = twin_embed,
     .feed = twin_feed,
     .product = twin_product,
     .turn = twin_turn,
     .attend = twin_attend,
     .gather = twin_gather,
+    .draw = twin_draw,
     .close = twin_close,
 };
 

@@ -84,6 +84,8 @@ static mr_status load(mr_runner *r, mr_err *err) {
     if (!r->lanes || !r->plan || !r->items || !r->outs || !r->bias)
         return mr_fail(err, MR_ENOMEM, "runner: no memory for %u jobs", (unsigned)n);
 
+    const mr_status flights = mr_runner_open_flights(r, err);
+    if (flights != MR_OK) return flights;
     m = mr_engine_model(r->engine);
     kv_tokens = (uint64_t)mr_engine_kv_blocks_total(r->engine) * mr_engine_block_len(r->engine);
     r->model = (mr_runner_model){
@@ -168,6 +170,7 @@ static void runner_free(mr_runner *r) {
     if (r->has_outbox) mr_queue_deinit(&r->outbox);
     mr_engine_close(r->engine);
     mr_sched_close(r->sched);
+    mr_runner_close_flights(r);
     free(r->lanes);
     free(r->plan);
     free(r->items);

@@ -7,7 +7,8 @@
  * A job that goes on behind tokens made elsewhere has them told first, through the same text state
  * and with the same ends as tokens made here; then its sequence is prompt and tokens, and sampling
  * goes on at the next index. One that is displaced goes on in the same way behind its own tokens,
- * which were told before; a GPU's engine may have kept what was computed. So nothing in what it tells shows where it was cut.
+ * which were told before; a GPU's engine may have kept what was computed. So nothing in what it
+ * tells shows where it was cut.
  *
  * A step that fails must not end everybody in it: it is tried again in halves, and only who fails
  * alone ends with an error. When what fails is memory, the halves stay small for the rest of the
@@ -149,7 +150,7 @@ static void tell_taken(mr_runner *r, uint32_t slot) {
     }
 }
 
-static void take_result(mr_runner *r, const mr_sched_item *item, const mr_engine_out *out) {
+void mr_runner_take_result(mr_runner *r, const mr_sched_item *item, const mr_engine_out *out) {
     mr_lane *l = &r->lanes[item->id];
 
     if (!l->prefilled)
@@ -188,7 +189,7 @@ static void note_none(mr_runner *r, const char *why) {
     }
 }
 
-static void lose(mr_runner *r, const char *why) {
+void mr_runner_lose(mr_runner *r, const char *why) {
     mr_event ev = mr_runner_event(MR_EVENT_LOST, 0);
 
     r->lost = true;
@@ -198,7 +199,7 @@ static void lose(mr_runner *r, const char *why) {
 
 /* ---- one step ---- */
 
-static void count_step(mr_runner *r, mr_status st, size_t n_tokens, uint64_t took_us) {
+void mr_runner_count_step(mr_runner *r, mr_status st, size_t n_tokens, uint64_t took_us) {
     atomic_fetch_add_explicit(&r->stats.step_us, took_us, memory_order_relaxed);
     atomic_fetch_add_explicit(&r->stats.steps, 1, memory_order_relaxed);
     if (st != MR_OK) {
@@ -221,7 +222,7 @@ static mr_status step(mr_runner *r, const mr_sched_item *plan, size_t n, mr_err 
     atomic_store(&r->stats.step_began_ms, mr_clock_mono_ms());
     st = mr_engine_step(r->engine, r->items, n, r->outs, err);
     atomic_store(&r->stats.step_began_ms, 0);
-    count_step(r, st, n_tokens, mr_clock_mono_us() - began_us);
+    mr_runner_count_step(r, st, n_tokens, mr_clock_mono_us() - began_us);
     return st;
 }
 
@@ -238,7 +239,7 @@ static bool shrink(mr_sched_item *part, size_t *n, mr_status failure) {
 
 /* Each turn of the loop ends with part of the plan done, with a job given up, or with less to try.
  */
-static void make_step(mr_runner *r) {
+void mr_runner_make_step(mr_runner *r) {
     const size_t n = mr_sched_plan(r->sched, r->plan);
     const size_t most = r->pressure.limit > 0 ? r->pressure.limit : 1;
     size_t at = 0, size = most;
@@ -250,13 +251,13 @@ static void make_step(mr_runner *r) {
         size_t k = size < n - at ? size : n - at;
         const mr_status st = step(r, part, k, &err);
         if (st == MR_OK) {
-            for (size_t i = 0; i < k; i++) take_result(r, &part[i], &r->outs[i]);
+            for (size_t i = 0; i < k; i++) mr_runner_take_result(r, &part[i], &r->outs[i]);
             at += k;
             any = true;
             continue;
         }
         if (st == MR_EUNAVAIL) {
-            lose(r, err.text);
+            mr_runner_lose(r, err.text);
             return;
         }
         if (st == MR_ENOMEM && !no_memory) note_oom(r, k);
@@ -343,6 +344,7 @@ static void begin(mr_runner *r, uint32_t slot) {
     ev.index = n_tokens - mr_engine_pending(r->engine, l->seq);
     l->running = l->started = true;
     l->prefilled = false;
+    l->begun = ++r->n_begun;
     mr_sched_start(r->sched, slot, mr_engine_pending(r->engine, l->seq));
     mr_runner_emit(r, &ev);
     if (!resumed) tell_taken(r, slot);
@@ -359,7 +361,7 @@ static bool start(mr_runner *r, uint32_t slot) {
         return true;
     }
     if (st == MR_EUNAVAIL) {
-        lose(r, err.text);
+        mr_runner_lose(r, err.text);
         return false;
     }
     if (st == MR_ENOMEM) note_oom(r, running + 1);
@@ -406,5 +408,9 @@ void mr_runner_turn(mr_runner *r) {
     end_expired(r);
     set_seats(r);
     start_waiting(r);
-    if (!r->lost) make_step(r);
+    if (r->lost) return;
+    if (mr_engine_overlaps(r->engine))
+        mr_runner_overlap(r);
+    else
+        mr_runner_make_step(r);
 }

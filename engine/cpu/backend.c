@@ -554,8 +554,10 @@ mr_status mr_cpu_backend_open(mr_backend **out, const mr_model *m, const mr_ops 
 
     *out = NULL;
     if (!f) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
-    f->base = (mr_backend){&cpu_steps, ops->name, pass_rows(&m->hp, room->max_rows),
-                           kv->n_layer * kv->block_bytes};
+    f->base = (mr_backend){.steps = &cpu_steps,
+                           .name = ops->name,
+                           .max_rows = pass_rows(&m->hp, room->max_rows),
+                           .block_bytes = kv->n_layer * kv->block_bytes};
     f->m = m;
     f->ops = ops;
     f->pool = pool;

@@ -15,7 +15,7 @@ static __global__ void __launch_bounds__(warps<SHARED>::n *MR_WARP)
     SHARED *sh = (SHARED *)memory + threadIdx.x / MR_WARP;
     const uint32_t item = blockIdx.x * warps<SHARED>::n + threadIdx.x / MR_WARP;
 
-    if (item < a.n_items) mr_attend_item(&a, sh->q, sh->joined, item, D);
+    mr_attend_item(&a, sh->q, sh->joined, item, D);
 }
 
 static __global__ void __launch_bounds__(COLLECT_WARPS *MR_WARP)

@@ -31,6 +31,10 @@ typedef struct mr_run {
     uint32_t first_item, first_record;
 } mr_run;
 
+typedef struct mr_run_counts {
+    uint32_t n_runs, n_items;
+} mr_run_counts;
+
 typedef struct mr_attention {
     float *out;     /* [n, n_head, d_head] */
     const float *q; /* the same */
@@ -38,7 +42,9 @@ typedef struct mr_attention {
     const int32_t *tables;
     float *records; /* of parts: MR_ATTN_RECORD(d_head) floats each */
     mr_dev_cache cache;
-    uint32_t n_runs, n_items, n;
+    const mr_run_counts *counts; /* of runs and items */
+    uint32_t n_items;            /* for which warps are started: as many, or more */
+    uint32_t n;
     uint32_t n_head, n_kv_head, d_head;
     float scale;
 } mr_attention;
@@ -93,7 +99,7 @@ typedef struct mr_tile_of_queries {
 MR_BODY mr_tile_of_queries mr_item_open(const mr_attention *a, uint32_t item) {
     mr_tile_of_queries w;
 
-    w.run = a->runs[mr_run_of(a->runs, a->n_runs, item, true)];
+    w.run = a->runs[mr_run_of(a->runs, a->counts->n_runs, item, true)];
     w.group = a->n_head / a->n_kv_head;
     const uint32_t n_tiles = mr_run_tiles(&w.run, w.group), i = item - w.run.first_item;
     w.first_query = i % n_tiles * MR_QUERIES;
@@ -374,8 +380,10 @@ MR_BODY void mr_attend_record(const mr_attend_own *o, const mr_attention *a,
     }
 }
 
+/* An item that there is not: nothing. */
 MR_BODY void mr_attend_item(const mr_attention *a, mr_words4 (*q)[2][MR_WARP],
                             float (*joined)[4][MR_WARP], uint32_t item, uint32_t D) {
+    if (item >= a->counts->n_items) return;
     const mr_tile_of_queries w = mr_item_open(a, item);
     mr_attend_own th[MR_PRIVATE(MR_WARP)];
 
@@ -398,7 +406,7 @@ MR_BODY void mr_attend_item(const mr_attention *a, mr_words4 (*q)[2][MR_WARP],
 
 /* out of one (row, head) from the records of its parts: a warp. Rows of whole runs have none. */
 MR_BODY void mr_attend_collect(const mr_attention *a, uint32_t row, uint32_t head) {
-    const mr_run run = a->runs[mr_run_of(a->runs, a->n_runs, row, false)];
+    const mr_run run = a->runs[mr_run_of(a->runs, a->counts->n_runs, row, false)];
     const uint32_t group = a->n_head / a->n_kv_head, kv_head = head / group;
     const uint32_t query = (row - run.first) * group + head % group, d_head = a->d_head;
     const size_t step = (size_t)a->n_kv_head * mr_run_queries(&run, group) * MR_ATTN_RECORD(d_head);

@@ -8,9 +8,12 @@
 #define MR_ENGINE_CUDA_DEVICE_H
 
 #include "engine/cuda/attention.h"
+#include "engine/cuda/draw.h"
 #include "engine/cuda/product.h"
 #include "engine/cuda/rows.h"
 #include "engine/cuda/turn.h"
+
+#define MR_DEV_MARKS 10
 
 typedef struct mr_device mr_device;
 
@@ -32,6 +35,21 @@ typedef struct mr_device_calls {
                      size_t n);
     mr_status (*wait)(mr_device *d, mr_err *err);
 
+    /* Places in line, MR_DEV_MARKS of them. reach: waits until what is before the mark is done, and
+     * says what went wrong on the way; at once if it was never set. between: milliseconds between
+     * two that were reached. */
+    void (*mark)(mr_device *d, uint32_t mark);
+    mr_status (*reach)(mr_device *d, uint32_t mark, mr_err *err);
+    float (*between)(mr_device *d, uint32_t from, uint32_t to);
+
+    /* What is put in line behind record is not done but kept, until recorded gives it back: to be
+     * put in line as a whole by replay, as often as wanted, reading what memory then holds. NULL:
+     * it could not be kept. No copies, marks or waits on the way. */
+    void (*record)(mr_device *d);
+    void *(*recorded)(mr_device *d);
+    void (*replay)(mr_device *d, void *recording);
+    void (*forget)(mr_device *d, void *recording); /* behind a wait; NULL is allowed */
+
     /* n, n_tok or n_items of 0: nothing is done. */
     void (*embed)(mr_device *d, const mr_embed *a);
     void (*feed)(mr_device *d, const mr_feed *a);
@@ -39,6 +57,7 @@ typedef struct mr_device_calls {
     void (*turn)(mr_device *d, const mr_turn *a);
     void (*attend)(mr_device *d, const mr_attention *a);
     void (*gather)(mr_device *d, const mr_gather *a);
+    void (*draw)(mr_device *d, const mr_draws *a);
 
     void (*close)(mr_device *d);
 } mr_device_calls;

@@ -18,6 +18,7 @@ cudaError_t mr_launch_feed(cudaStream_t stream, const mr_feed *a);
 cudaError_t mr_launch_gather(cudaStream_t stream, const mr_gather *a);
 cudaError_t mr_launch_turn(cudaStream_t stream, const mr_turn *a);
 cudaError_t mr_launch_attend(cudaStream_t stream, const mr_attention *a);
+cudaError_t mr_launch_draw(cudaStream_t stream, const mr_draws *a);
 /* Weights with blocks, and floats. */
 cudaError_t mr_launch_product_q(cudaStream_t stream, const mr_product *a, uint32_t n_units);
 cudaError_t mr_launch_product_f(cudaStream_t stream, const mr_product *a, uint32_t n_units);

@@ -87,6 +87,16 @@ MR_BODY uint16_t mr_to_half(float f) {
     for (int mr_off = 2; mr_off > 0; mr_off /= 2)                                                  \
     (th)[0].member = mr_larger((th)[0].member, __shfl_xor_sync(0xffffffffu, (th)[0].member, mr_off))
 
+/* of uint64_t */
+#define MR_WARP_TOP(th, n, member)                                                                 \
+    for (int mr_off = 16; mr_off > 0; mr_off /= 2) {                                               \
+        const uint64_t mr_other = __shfl_xor_sync(0xffffffffu, (th)[0].member, mr_off);            \
+        if (mr_other > (th)[0].member) (th)[0].member = mr_other;                                  \
+    }
+
+/* A counter in shared memory: its next number. */
+#define MR_NEXT(counter) atomicAdd(counter, 1u)
+
 /* Products of matrices, c += a b, spread over a warp as the PTX manual draws the fragments.
  * volatile: not to be moved into a branch that some lanes do not take. */
 #define MR_MMA(fn, th, n, c, a, b) fn((th)[0].c, (th)[0].a, (th)[0].b)

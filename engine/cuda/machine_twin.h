@@ -95,6 +95,21 @@ static inline void mr_twin_sum_i(int32_t *first, size_t stride, uint32_t off) {
         for (uint32_t l = 0; l < MR_WARP; l++) *MR_TWIN_AT(int32_t, first, stride, l) = v[l];
     }
 }
+static inline void mr_twin_sum_u(uint64_t *first, size_t stride, uint32_t off) {
+    uint64_t sum = 0; /* of whole numbers any order will do */
+
+    MR_CHECK(off == MR_WARP / 2);
+    for (uint32_t l = 0; l < MR_WARP; l++) sum += *MR_TWIN_AT(uint64_t, first, stride, l);
+    for (uint32_t l = 0; l < MR_WARP; l++) *MR_TWIN_AT(uint64_t, first, stride, l) = sum;
+}
+static inline void mr_twin_top(uint64_t *first, size_t stride) {
+    uint64_t top = 0;
+
+    for (uint32_t l = 0; l < MR_WARP; l++)
+        if (*MR_TWIN_AT(uint64_t, first, stride, l) > top)
+            top = *MR_TWIN_AT(uint64_t, first, stride, l);
+    for (uint32_t l = 0; l < MR_WARP; l++) *MR_TWIN_AT(uint64_t, first, stride, l) = top;
+}
 static inline void mr_twin_max(float *first, size_t stride, uint32_t off) {
     float v[MR_WARP];
 
@@ -108,7 +123,8 @@ static inline void mr_twin_max(float *first, size_t stride, uint32_t off) {
     }
 }
 
-#define MR_TWIN_SUM(p)   _Generic((p), float * : mr_twin_sum_f, int32_t * : mr_twin_sum_i)
+#define MR_TWIN_SUM(p)                                                                             \
+    _Generic((p), float * : mr_twin_sum_f, int32_t * : mr_twin_sum_i, uint64_t * : mr_twin_sum_u)
 #define MR_TWIN_WARPS(n) for (uint32_t mr_w = 0; mr_w < (n); mr_w += MR_WARP)
 #define MR_WARP_SUM(th, n, member)                                                                 \
     MR_TWIN_WARPS(n) MR_TWIN_SUM (&(th)[mr_w].member)(&(th)[mr_w].member, sizeof *(th), 16)
@@ -116,6 +132,8 @@ static inline void mr_twin_max(float *first, size_t stride, uint32_t off) {
     MR_TWIN_WARPS(n) MR_TWIN_SUM (&(th)[mr_w].member)(&(th)[mr_w].member, sizeof *(th), 2)
 #define MR_WARP_MAX(th, n, member)                                                                 \
     MR_TWIN_WARPS(n) mr_twin_max(&(th)[mr_w].member, sizeof *(th), 16)
+#define MR_WARP_TOP(th, n, member) MR_TWIN_WARPS(n) mr_twin_top(&(th)[mr_w].member, sizeof *(th))
+#define MR_NEXT(counter)           ((*(counter))++)
 #define MR_QUAD_MAX(th, n, member) MR_TWIN_WARPS(n) mr_twin_max(&(th)[mr_w].member, sizeof *(th), 2)
 #define MR_MMA(fn, th, n, c, a, b)                                                                 \
     MR_TWIN_WARPS(n) fn((th)[mr_w].c, (th)[mr_w].a, (th)[mr_w].b, sizeof *(th))

@@ -6,12 +6,15 @@
  * the device busy (ITEMS_PER_UNIT for each of its processors), every span of a run becomes an item
  * of its own, which leaves a record for each query; the bits are the same (attention.h).
  *
- * Limits: RECORD_BYTES of records, or those of one row if that is more; a run whose records find no
- * room stays whole. */
+ * Changes of logits (draw.h) lie behind the tables: what is sent has no gap.
+ *
+ * Limits: EDIT_BYTES of changes; RECORD_BYTES of records, or those of one row if that is more; a
+ * run whose records find no room stays whole. */
 #include "engine/cuda/plan.h"
 
 #define ITEMS_PER_UNIT 8
 #define RECORD_BYTES   ((size_t)64 << 20)
+#define EDIT_BYTES     ((size_t)4 << 20)
 #define ALIGN_BYTES    256u
 
 static uint32_t group_of(const mr_hparams *hp) {
@@ -33,7 +36,8 @@ void mr_plan_init(mr_plan *p, const mr_hparams *hp, uint32_t max_rows, uint32_t 
 
     *p = (mr_plan){.hp = hp,
                    .max_rows = max_rows,
-                   .max_tables = max_seqs < max_rows ? max_seqs : max_rows,
+                   .max_draws = max_seqs,
+                   .max_tables = (max_seqs < max_rows ? max_seqs : max_rows) + 1, /* padding */
                    .table_len = blocks_for(max_len),
                    .split_below = ITEMS_PER_UNIT * n_units,
                    .max_records = row_records > most ? row_records : most};
@@ -54,12 +58,15 @@ mr_plan_lists mr_plan_lists_in(const mr_plan *p, void *memory) {
     uint8_t *at = memory;
     mr_plan_lists l;
 
+    l.counts = place(&at, 2 * sizeof *l.counts);
     l.token = place(&at, p->max_rows * sizeof *l.token);
     l.pos = place(&at, p->max_rows * sizeof *l.pos);
     l.table = place(&at, p->max_rows * sizeof *l.table);
     l.kept = place(&at, p->max_rows * sizeof *l.kept);
     for (int i = 0; i < 2; i++) l.runs[i] = place(&at, p->max_rows * sizeof *l.runs[i]);
+    l.draws = place(&at, p->max_draws * sizeof *l.draws);
     l.tables = (int32_t *)(void *)at;
+    l.edits = (mr_edit *)(void *)at;
     return l;
 }
 
@@ -68,8 +75,25 @@ static size_t bytes_before_tables(const mr_plan *p) {
     return (size_t)((uint8_t *)mr_plan_lists_in(p, start).tables - start);
 }
 
+static size_t table_bytes(const mr_plan *p) {
+    return (size_t)p->max_tables * p->table_len * sizeof(int32_t);
+}
+
 size_t mr_plan_bytes(const mr_plan *p) {
-    return bytes_before_tables(p) + (size_t)p->max_tables * p->table_len * sizeof(int32_t);
+    return bytes_before_tables(p) + table_bytes(p) + EDIT_BYTES;
+}
+
+size_t mr_plan_first_edit(const mr_plan *p) {
+    const size_t used = p->used_bytes - bytes_before_tables(p);
+    return (used + sizeof(mr_edit) - 1) / sizeof(mr_edit);
+}
+
+size_t mr_plan_end_edit(const mr_plan *p) {
+    return (table_bytes(p) + EDIT_BYTES) / sizeof(mr_edit);
+}
+
+void mr_plan_send_edits(mr_plan *p, size_t n_edits) {
+    p->used_bytes = bytes_before_tables(p) + n_edits * sizeof(mr_edit);
 }
 
 /* Rows of a sequence are neighbours: each table goes in once, as far as its last row needs it. */
@@ -144,6 +168,7 @@ static void cut_runs(mr_plan *p, int which) {
         n_items += mr_run_items(r, group, n_kv);
     }
     p->n_items[which] = n_items;
+    p->host.counts[which] = (mr_run_counts){p->n_runs[which], n_items};
     p->n_records[which] = n_records;
 }
 

@@ -7,18 +7,22 @@
 
 #include "engine/backend.h"
 #include "engine/cuda/attention.h"
+#include "engine/cuda/draw.h"
 
-typedef struct mr_plan_lists { /* in one piece of memory, tables last */
+typedef struct mr_plan_lists { /* in one piece of memory, tables and edits last */
+    mr_run_counts *counts;     /* [2]: of runs */
     int32_t *token;            /* [max_rows] */
     uint32_t *pos, *table;     /* [max_rows]; table: where the row's blocks begin in tables */
     uint32_t *kept;            /* [max_rows]: rows that are wanted */
     mr_run *runs[2];           /* [max_rows]: of all rows; of the wanted ones */
+    mr_draw *draws;            /* [max_draws] */
     int32_t *tables;           /* [max_tables * blocks of a sequence] */
+    mr_edit *edits;            /* where tables begin: the first of them begins behind those */
 } mr_plan_lists;
 
 typedef struct mr_plan {
     const mr_hparams *hp;
-    uint32_t max_rows, max_tables, table_len, split_below; /* items: see plan.c */
+    uint32_t max_rows, max_draws, max_tables, table_len, split_below; /* items: see plan.c */
     size_t max_records;
     mr_plan_lists host, device;
 
@@ -36,7 +40,12 @@ mr_plan_lists mr_plan_lists_in(const mr_plan *p, void *memory);
 /* Bytes of the records that attention needs at most. */
 size_t mr_plan_record_bytes(const mr_plan *p);
 
-/* Fills the host's lists for rows[n]. */
+/* Fills the host's lists for rows[n], but for draws. */
 void mr_plan_pass(mr_plan *p, const mr_row *rows, uint32_t n);
+/* Numbers of the first edit behind the pass's tables, and of the one that there is no room for. */
+size_t mr_plan_first_edit(const mr_plan *p);
+size_t mr_plan_end_edit(const mr_plan *p);
+/* Edits up to n_edits are part of what is sent. */
+void mr_plan_send_edits(mr_plan *p, size_t n_edits);
 
 #endif

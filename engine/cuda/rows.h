@@ -14,11 +14,12 @@
 /* ---- embeddings and angles ---- */
 
 typedef struct mr_embed {
-    float *x;             /* [n, w.cols]; NULL: angles only */
-    float *cos, *sin;     /* [n, half] */
-    const int32_t *token; /* [n] */
-    const uint32_t *pos;  /* [n] */
-    const double *speed;  /* [half], rope.h */
+    float *x;              /* [n, w.cols]; NULL: angles only */
+    float *cos, *sin;      /* [n, half] */
+    const int32_t *token;  /* [n]; ~s: the one drawn last for sequence s */
+    const int32_t *latest; /* [sequences]: those */
+    const uint32_t *pos;   /* [n] */
+    const double *speed;   /* [half], rope.h */
     double factor;
     mr_dev_mat w; /* a row per token */
     float scale;
@@ -27,11 +28,11 @@ typedef struct mr_embed {
 
 MR_BODY void mr_embed_row(const mr_embed *a, mr_coord block) {
     const uint32_t row = block.x, cols = a->w.cols;
+    const int32_t given = a->token[row], token = given < 0 ? a->latest[~given] : given;
 
     MR_THREADS (t, MR_ROW) {
         for (uint32_t i = t; a->x && i < cols; i += MR_ROW)
-            a->x[(size_t)row * cols + i] =
-                mr_mat_value(&a->w, (uint32_t)a->token[row], i) * a->scale;
+            a->x[(size_t)row * cols + i] = mr_mat_value(&a->w, (uint32_t)token, i) * a->scale;
         for (uint32_t i = t; i < a->half; i += MR_ROW) {
             a->cos[(size_t)row * a->half + i] = (float)(cos(a->pos[row] * a->speed[i]) * a->factor);
             a->sin[(size_t)row * a->half + i] = (float)(sin(a->pos[row] * a->speed[i]) * a->factor);

@@ -21,6 +21,8 @@ typedef struct gpu {
     mr_device base;
     cudaStream_t stream;
     int ordinal;
+    cudaEvent_t marks[MR_DEV_MARKS];
+    bool recording, record_failed;
     cudaError_t failed; /* cudaSuccess: nothing yet */
     const char *while_doing;
 } gpu;
@@ -31,6 +33,11 @@ static gpu *of(mr_device *d) {
 
 static void keep(gpu *g, cudaError_t rc, const char *what) {
     if (rc == cudaSuccess || g->failed != cudaSuccess) return;
+    if (g->recording) { /* the recording is given up, the device is not */
+        (void)cudaGetLastError();
+        g->record_failed = true;
+        return;
+    }
     g->failed = rc;
     g->while_doing = what;
 }
@@ -137,6 +144,59 @@ static void gpu_rows_out(mr_device *d, void *to, const void *from, size_t bytes,
          "copying from the device");
 }
 
+/* ---- marks and recordings ---- */
+
+static void gpu_mark(mr_device *d, uint32_t mark) {
+    keep(of(d), cudaEventRecord(of(d)->marks[mark], of(d)->stream), "marking");
+}
+
+static mr_status gpu_reach(mr_device *d, uint32_t mark, mr_err *err) {
+    gpu *g = of(d);
+
+    choose(g);
+    if (g->failed == cudaSuccess) keep(g, cudaEventSynchronize(g->marks[mark]), "running kernels");
+    return g->failed == cudaSuccess ? MR_OK : say(g, g->failed, g->while_doing, err);
+}
+
+static float gpu_between(mr_device *d, uint32_t from, uint32_t to) {
+    float ms = 0;
+
+    keep(of(d), cudaEventElapsedTime(&ms, of(d)->marks[from], of(d)->marks[to]), "taking times");
+    return ms;
+}
+
+static void gpu_record(mr_device *d) {
+    of(d)->recording = true;
+    of(d)->record_failed = false;
+    keep(of(d), cudaStreamBeginCapture(of(d)->stream, cudaStreamCaptureModeThreadLocal),
+         "recording");
+}
+
+/* A graph that cannot be made is no fault of the device: the pass is then done kernel by kernel. */
+static void *gpu_recorded(mr_device *d) {
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t made = NULL;
+    cudaError_t rc = cudaStreamEndCapture(of(d)->stream, &graph);
+
+    of(d)->recording = false;
+    if (rc == cudaSuccess && of(d)->record_failed) rc = cudaErrorStreamCaptureInvalidated;
+    if (rc == cudaSuccess) rc = cudaGraphInstantiate(&made, graph, 0);
+    if (graph) (void)cudaGraphDestroy(graph);
+    if (rc == cudaSuccess) return made;
+    (void)cudaGetLastError();
+    return NULL;
+}
+
+static void gpu_replay(mr_device *d, void *recording) {
+    keep(of(d), cudaGraphLaunch(recording, of(d)->stream), "running a graph");
+}
+
+static void gpu_forget(mr_device *d, void *recording) {
+    if (!recording) return;
+    choose(of(d));
+    (void)cudaGraphExecDestroy(recording); /* nothing that was waited for depends on it */
+}
+
 /* ---- kernels ---- */
 
 static void gpu_embed(mr_device *d, const mr_embed *a) {
@@ -171,12 +231,18 @@ static void gpu_attend(mr_device *d, const mr_attention *a) {
     if (a->n_items > 0) keep(of(d), mr_launch_attend(of(d)->stream, a), "attention");
 }
 
+static void gpu_draw(mr_device *d, const mr_draws *a) {
+    if (a->n > 0) keep(of(d), mr_launch_draw(of(d)->stream, a), "drawing tokens");
+}
+
 /* ---- open and close ---- */
 
 static void gpu_close(mr_device *d) {
     gpu *g = of(d);
 
     choose(g);
+    for (int i = 0; i < MR_DEV_MARKS; i++)
+        if (g->marks[i]) (void)cudaEventDestroy(g->marks[i]);
     if (g->stream) (void)cudaStreamDestroy(g->stream); /* nobody is left to be told */
     free(g);
 }
@@ -192,12 +258,20 @@ static const mr_device_calls gpu_calls = {
     .rows_in = gpu_rows_in,
     .rows_out = gpu_rows_out,
     .wait = gpu_wait,
+    .mark = gpu_mark,
+    .reach = gpu_reach,
+    .between = gpu_between,
+    .record = gpu_record,
+    .recorded = gpu_recorded,
+    .replay = gpu_replay,
+    .forget = gpu_forget,
     .embed = gpu_embed,
     .feed = gpu_feed,
     .product = gpu_product,
     .turn = gpu_turn,
     .attend = gpu_attend,
     .gather = gpu_gather,
+    .draw = gpu_draw,
     .close = gpu_close,
 };
 
@@ -254,6 +328,7 @@ mr_status mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
     cudaError_t rc = cudaSetDevice(ordinal);
     if (rc == cudaSuccess) rc = mr_launch_prepare();
     if (rc == cudaSuccess) rc = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
+    for (int i = 0; i < MR_DEV_MARKS && rc == cudaSuccess; i++) rc = cudaEventCreate(&g->marks[i]);
     if (rc == cudaSuccess) {
         *out = &g->base;
         return MR_OK;

@@ -45,6 +45,8 @@ typedef struct mr_engine_options {
     const char *kv_type;   /* of keys and values in the cache: NULL or "f16"; "q8_0", a little more than
                             * half the memory, on the processor only */
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
+    bool host_sampling;    /* a GPU's logits come back, and tokens are drawn here: the same ones */
+    bool no_graphs;        /* a GPU's decode steps go to it kernel by kernel */
 } mr_engine_options;
 
 typedef struct mr_logit_bias { int32_t token; float bias; } mr_logit_bias;
@@ -119,7 +121,7 @@ mr_status mr_engine_add(mr_engine *e, const int32_t *tokens, size_t n, size_t n_
 void mr_engine_drop(mr_engine *e, uint32_t seq);
 /* Drops the sequence, and keeps what it has computed in host memory. False: no room there, to compute
  * it again is cheaper, or the processor computes: nothing has happened. The tokens are the caller's
- * to keep; *parked is for unpark or forget, once. */
+ * to keep, as far as they were collected; *parked is for unpark or forget, once. */
 bool mr_engine_park(mr_engine *e, uint32_t seq, int32_t *parked);
 /* seq was added with at least the tokens that the parked one had, and no step since: it goes on
  * behind what was computed of them. */
@@ -144,8 +146,23 @@ uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens);
 mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                          mr_err *err);
 
+/* The same in two parts, where a device draws the tokens (overlaps): the next step is submitted while
+ * the one before is under way, at most two at a time, with sequences whose pending token only the
+ * device knows. submit moves the sequences: pending counts as if the step were done. MR_ELIMIT: two
+ * are under way, or the device has no room for what this step's parameters ask of it: collect, then
+ * step. collect waits for the oldest one; outs has the items' order, *n_out is 0 if none is under
+ * way. A sequence may be dropped meanwhile; its token comes all the same. Token MR_ENGINE_SPOILED:
+ * drop that sequence, whatever it has under way; the others are not concerned. */
+bool mr_engine_overlaps(const mr_engine *e);
+mr_status mr_engine_submit(mr_engine *e, const mr_engine_item *items, size_t n, mr_err *err);
+mr_status mr_engine_collect(mr_engine *e, mr_engine_out *outs, size_t *n_out, mr_err *err);
+/* Of the passes that drew tokens on a device so far, by its own clock: at work; and with nothing to
+ * do between one and the next. */
+void mr_engine_device_times(const mr_engine *e, double *busy_ms, double *idle_ms);
+
 /* Raw f32 logits, before any sampling change, of the last row that sequence computed: [n_vocab],
- * borrowed until the next step. NULL: none in the last step. */
+ * borrowed until the next step. NULL: none in the last step, or a device drew the token
+ * (host_sampling, and it does not). */
 const float *mr_engine_logits(const mr_engine *e, uint32_t seq);
 /* Every later step calls fn for every row that it computes, prompt rows included (needs the head for
  * each: slow). */

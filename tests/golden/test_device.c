@@ -121,7 +121,8 @@ static void demo_logits(const char *quant, float *logits, uint32_t n_vocab) {
                                    .device = "cuda",
                                    .n_ctx = 64,
                                    .max_seqs = 1,
-                                   .gpu_quant = quant};
+                                   .gpu_quant = quant,
+                                   .host_sampling = true};
     const mr_sampling greedy = {0};
     int32_t prompt[24];
     mr_engine *e;
@@ -169,9 +170,9 @@ TEST(fp8_is_refused_where_it_cannot_be) {
 /* ---- parking ---- */
 
 #define N_LONG 70 /* tokens: two whole blocks and a part of one */
-#define N_MORE 6
+#define N_MORE 10
 
-static mr_engine *open_swapping(uint32_t gpu_layers, uint64_t swap_bytes) {
+static mr_engine *open_swapping(uint32_t gpu_layers, uint64_t swap_bytes, bool host_sampling) {
     const mr_engine_options opt = {.model_path = GOLDEN_DIR "qwen3_q8_0.gguf",
                                    .n_threads = 2,
                                    .n_ctx = 128,
@@ -179,11 +180,13 @@ static mr_engine *open_swapping(uint32_t gpu_layers, uint64_t swap_bytes) {
                                    .max_seqs = 1,
                                    .device = "cuda",
                                    .gpu_layers = gpu_layers,
-                                   .swap_bytes = swap_bytes};
+                                   .swap_bytes = swap_bytes,
+                                   .host_sampling = host_sampling};
     mr_engine *e;
     mr_err err;
 
     gpu = twin_of(4);
+    gpu.late = true;
     CHECK_OK(mr_engine_open(&e, &opt, &err), err);
     return e;
 }
@@ -197,15 +200,20 @@ static uint32_t add_long(mr_engine *e, const int32_t *made, uint32_t n_made) {
     return golden_add(e, tokens, N_LONG + n_made, n_made, N_MORE - n_made, &greedy);
 }
 
-/* Another sequence takes every block of the cache. */
-static void overwrite(mr_engine *e) {
+/* A sequence that takes every block of the cache. */
+static uint32_t add_other(mr_engine *e) {
     const mr_sampling greedy = {0};
     static int32_t salt; /* nothing is found of an earlier one */
     int32_t tokens[128];
 
     salt++;
     for (int i = 0; i < 128; i++) tokens[i] = 4 + (i * 11 + salt) % 250;
-    const uint32_t seq = golden_add(e, tokens, 128, 0, 0, &greedy);
+    return golden_add(e, tokens, 128, 0, 0, &greedy);
+}
+
+static void overwrite(mr_engine *e) {
+    const uint32_t seq = add_other(e);
+
     golden_step(e, seq, 128);
     mr_engine_drop(e, seq);
 }
@@ -213,7 +221,7 @@ static void overwrite(mr_engine *e) {
 /* Parks the sequence after each of its tokens but the last. */
 static void check_parking(uint32_t gpu_layers) {
     int32_t alone[N_MORE], made[N_MORE], parked;
-    mr_engine *e = open_swapping(gpu_layers, 1u << 20);
+    mr_engine *e = open_swapping(gpu_layers, 1u << 20, true);
     float logits[2][512];
 
     CHECK(mr_engine_n_vocab(e) <= MR_COUNT(logits[0]));
@@ -246,8 +254,72 @@ TEST(a_parked_sequence_goes_on_as_if_nothing_had_been) {
     check_parking(1); /* the first layer is the processor's */
 }
 
+static void submit(mr_engine *e, uint32_t seq) {
+    const mr_engine_item item = {seq, mr_engine_pending(e, seq)};
+    mr_err err;
+
+    CHECK_OK(mr_engine_submit(e, &item, 1, &err), err);
+}
+
+static int32_t collect(mr_engine *e) {
+    mr_engine_out out;
+    size_t n;
+    mr_err err;
+
+    CHECK_OK(mr_engine_collect(e, &out, &n, &err), err);
+    CHECK_I64(n, 1);
+    return out.token;
+}
+
+/* Two steps under way, of which so many are collected; then it is parked, and all its blocks are
+ * written by another one before it comes back. Its tokens are those of nobody from then on. */
+static uint32_t park_under_way(mr_engine *e, uint32_t seq, int32_t *made, uint32_t *n_made,
+                               uint32_t n_collected) {
+    uint32_t n_left = 2 - n_collected;
+    int32_t parked;
+
+    submit(e, seq);
+    submit(e, seq);
+    for (uint32_t i = 0; i < n_collected; i++) made[(*n_made)++] = collect(e);
+    CHECK(mr_engine_park(e, seq, &parked));
+    if (n_left == 2) {
+        collect(e);
+        n_left = 1;
+    }
+    const uint32_t other = add_other(e);
+    submit(e, other);
+    mr_engine_drop(e, other);
+    seq = add_long(e, made, *n_made);
+    mr_engine_unpark(e, seq, parked);
+    CHECK_I64(mr_engine_pending(e, seq), 1);
+    while (n_left-- > 0) collect(e);
+    CHECK_I64(collect(e), -1); /* the other one's */
+    return seq;
+}
+
+TEST(a_sequence_is_parked_with_its_steps_under_way) {
+    mr_engine *e = open_swapping(0, 1u << 20, false);
+    int32_t alone[N_MORE], made[N_MORE];
+    uint32_t seq = add_long(e, NULL, 0), n_made = 0;
+
+    for (uint32_t i = 0; i < N_MORE; i++) alone[i] = golden_step(e, seq, mr_engine_pending(e, seq));
+    mr_engine_drop(e, seq);
+    overwrite(e);
+    seq = add_long(e, NULL, 0);
+    for (uint32_t n_collected = 0; n_made + 2 < N_MORE; n_collected = (n_collected + 1) % 3)
+        seq = park_under_way(e, seq, made, &n_made, n_collected);
+    while (n_made < N_MORE) {
+        submit(e, seq);
+        made[n_made++] = collect(e);
+    }
+    assert_memory_equal(made, alone, sizeof alone);
+    mr_engine_drop(e, seq);
+    mr_engine_close(e);
+    CHECK_I64(gpu.n_reserved, 0);
+}
+
 TEST(a_sequence_that_cannot_be_parked_stays) {
-    mr_engine *e = open_swapping(0, 0);
+    mr_engine *e = open_swapping(0, 0, false);
     int32_t parked;
     uint32_t seq = add_long(e, NULL, 0);
 
@@ -257,7 +329,7 @@ TEST(a_sequence_that_cannot_be_parked_stays) {
     mr_engine_drop(e, seq);
     mr_engine_close(e);
 
-    e = open_swapping(0, 2 * block); /* it needs three */
+    e = open_swapping(0, 2 * block, false); /* it needs three */
     seq = add_long(e, NULL, 0);
     CHECK(!mr_engine_park(e, seq, &parked)); /* nothing was computed */
     golden_step(e, seq, N_LONG);

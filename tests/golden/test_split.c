@@ -1,9 +1,9 @@
 /* Goal: a model whose layers are split over the processor and devices computes what it computes in
  * one place, each place holds its own layers only, and a device that is lost on the way is an
  * answer, never a wrong token.
- * Method: devices that are plain C (cuda_twin.h), as many as the test has, behind the engine's own
- * way to them; their free memory, or gpu_layers, decides the split. Logits are those of the float64
- * program, or those of the processor alone. */
+ * Method: devices that are plain C (cuda_twin.h) and late, as many as the test has, behind the
+ * engine's own way to them; their free memory, or gpu_layers, decides the split. Logits are those of
+ * the float64 program, or those of the processor alone. */
 #include "engine/cuda/backend.h"
 #include "engine/model.h"
 #include "tests/cuda_twin.h"
@@ -26,7 +26,10 @@ mr_status __wrap_mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
 }
 
 static void have_gpus(int n) {
-    for (int i = 0; i < MAX_TWINS; i++) gpus[i] = twin_of(4);
+    for (int i = 0; i < MAX_TWINS; i++) {
+        gpus[i] = twin_of(4);
+        gpus[i].late = true;
+    }
     n_gpus = n;
 }
 
@@ -44,7 +47,10 @@ static uint64_t room_for(const char *path, const mr_engine_options *opt, uint32_
 
     CHECK_OK(mr_model_open(&m, path, &err), err);
     CHECK(m->hp.n_layer <= MR_COUNT(layer_bytes));
-    const mr_room room = {opt->max_step_tokens, opt->max_seqs, opt->n_ctx, {0, m->hp.n_layer}};
+    const mr_room room = {.max_rows = opt->max_step_tokens,
+                          .max_head = opt->max_seqs,
+                          .max_len = opt->n_ctx,
+                          .layers = {0, m->hp.n_layer}};
     mr_cuda_backend_sizes(&p, layer_bytes, &gpus[0].base, m, &room, MR_GPU_QUANT_NONE);
     const uint64_t blocks = (opt->kv_tokens + MR_KV_BLOCK_LEN - 1) / MR_KV_BLOCK_LEN;
     uint64_t bytes = p.work + (first ? p.first_bytes : 0) + (last ? p.last_bytes : 0);
@@ -129,6 +135,7 @@ static void write_tokens(const mr_engine_options *opt, const char *device, int32
     CHECK_STR(mr_engine_device(e, NULL), device);
     CHECK_I64(mr_engine_n_vocab(e), n_vocab);
     const uint32_t seq = golden_add(e, prompt, MR_COUNT(prompt), 0, N_NEW, &greedy);
+    golden_step(e, seq, 5); /* nobody waits for what it computes */
     for (int i = 0; i < N_NEW; i++) {
         tokens[i] = golden_step(e, seq, mr_engine_pending(e, seq));
         if (i == 0) memcpy(logits, mr_engine_logits(e, seq), n_vocab * sizeof *logits);

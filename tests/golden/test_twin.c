@@ -29,7 +29,10 @@ static void world_open(world *w, const char *model, uint32_t n_units) {
     CHECK_OK(mr_model_open(&w->m, path, &err), err);
     CHECK_OK(mr_pool_open(&w->pool, 2, &err), err);
     const mr_hparams *hp = &w->m->hp;
-    const mr_room room = {MAX_ROWS, MAX_ROWS, MAX_LEN, {0, hp->n_layer}};
+    const mr_room room = {.max_rows = MAX_ROWS,
+                          .max_head = MAX_ROWS,
+                          .max_len = MAX_LEN,
+                          .layers = {0, hp->n_layer}};
     CHECK_OK(mr_cuda_backend_open(&w->b, &w->t.base, w->m, w->pool, &room, MR_GPU_QUANT_NONE,
                                   N_BLOCKS, &err),
              err);

@@ -38,7 +38,8 @@ static void *reserve_swap(mr_backend *b, size_t bytes, mr_err *err) {
 
 static const mr_steps steps = {
     .save = save, .load = load, .settle = settle, .reserve_swap = reserve_swap};
-static mr_backend backend = {&steps, "fake", 1, BLOCK_BYTES};
+static mr_backend backend = {
+    .steps = &steps, .name = "fake", .max_rows = 1, .block_bytes = BLOCK_BYTES};
 
 static void fill(uint8_t salt) {
     for (int i = 0; i < N_BLOCK; i++) memset(cache[i], salt + i, BLOCK_BYTES);

@@ -122,6 +122,7 @@ static inline void open_bench(bench *b, const char *path, uint32_t kv_tokens,
                                  .chat_template = "auto",
                                  .n_threads = 1,
                                  .kv_tokens = kv_tokens,
+                                 .swap_bytes = 4 << 20, /* of devices */
                                  .max_jobs = SEATS,
                                  .max_preemptions = 2,
                                  .max_step_tokens = step_tokens,
