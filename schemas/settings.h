@@ -99,6 +99,7 @@ typedef struct mr_settings {
     const char *isa;           /* "auto" */
     const char *device;        /* "auto" */
     int64_t gpu_memory_percent; /* 90, of what is free at start */
+    bool gpu_sampling, gpu_graphs; /* true */
 } mr_settings;
 
 /* argv: the program's own, from argv[0]; understands --config FILE, --help, --version, --<name>

@@ -584,6 +584,8 @@ static mr_status open_runner(app *a, mr_err *err) {
                                  .isa = s->isa,
                                  .device = s->device,
                                  .gpu_memory = (float)s->gpu_memory_percent / 100,
+                                 .host_sampling = !s->gpu_sampling,
+                                 .no_graphs = !s->gpu_graphs,
                                  .n_threads = (int)s->threads,
                                  .n_ctx = (uint32_t)s->n_ctx,
                                  .kv_tokens = (uint32_t)s->kv_tokens,
