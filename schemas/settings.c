@@ -328,6 +328,9 @@ const mr_setting mr_setting_rows[] = {
     INT(gpu_swap_mb, WRK, 1024, 0, 1048576,
         "host memory, in MiB, for KV blocks of displaced jobs where a GPU computes; 0: none"),
     INT(gpu_memory_percent, WRK, 90, 1, 100, "part of the GPU's free memory to take at start"),
+    BOOL(gpu_sampling, WRK, "true",
+         "a GPU draws the tokens itself, and has the next step before this one is read"),
+    BOOL(gpu_graphs, WRK, "true", "a GPU's decode steps are recorded, and started as a whole"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);
 

@@ -357,6 +357,8 @@ static mr_status open_runner(app *a, mr_err *err) {
                                  .gpu_quant = s->gpu_quant,
                                  .swap_bytes = (uint64_t)s->gpu_swap_mb << 20,
                                  .gpu_memory = (float)s->gpu_memory_percent / 100,
+                                 .host_sampling = !s->gpu_sampling,
+                                 .no_graphs = !s->gpu_graphs,
                                  .n_threads = (int)s->threads,
                                  .n_ctx = (uint32_t)s->n_ctx,
                                  .kv_tokens = (uint32_t)s->kv_tokens,

@@ -93,6 +93,7 @@ typedef struct mr_runner_conf {
     uint64_t swap_bytes;       /* see engine.h */
     const char *gpu_quant;     /* "none" */
     float gpu_memory;          /* part of the GPU's free memory to take */
+    bool host_sampling, no_graphs; /* as in mr_engine_options */
     int n_threads;
     uint32_t n_ctx, kv_tokens, max_jobs, max_step_tokens;
     uint32_t max_preemptions; /* times that one job may be displaced */
