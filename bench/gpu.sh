@@ -15,7 +15,7 @@ esac
 deadline=$((SECONDS + ${1:-540}))
 build=$top/build/gpu
 out=${OUT:-$build}
-tests='cuda_layout|golden/'
+tests='cuda_layout|cuda_draw|golden/'
 sanitizers="memcheck racecheck synccheck"
 for_sanitizers=120 # seconds
 mkdir -p "$build" "$out"
@@ -51,17 +51,19 @@ sanitize() {
     done
 }
 
-# measure SHAPE TYPE BATCHES PROMPT CONTEXT
+# measure SHAPE TYPE BATCHES PROMPT CONTEXT [OPTION]
 measure() {
     local model=$build/$1-$2.gguf
     [ -e "$model" ] || within 120 $for_sanitizers "$build/bin/millrace" model synth --shape "$1" --type "$2" --seed 1 \
         -o "$model" >&2 || return
     within 120 $for_sanitizers "$build/bin/millrace" bench engine -m "$model" --device cuda --pp "$4" --ctx "$5" \
-        --tg 64 --batch "$3" --step-tokens 2048 --json | sed "s/^{/{\"file_bytes\":$(stat -c %s "$model"),/" |
+        --tg 64 --batch "$3" --step-tokens 2048 --json ${6-} |
+        sed "s/^{/{\"file_bytes\":$(stat -c %s "$model"),\"way\":\"${6-}\",/" |
         tee -a "$out/bench.jsonl" | sed 's/^/  /' >&2
 }
 
-# weights GB/s: what decode reads of the file for every step, as if it were all weights
+# way: what is switched off; step ms, gap: the device's time for a decode step, and what it waits between two, as a
+# part of that. weights GB/s: what decode reads of the file for every step, as if it were all weights
 table() {
     awk '
 function field(name,   s) {
@@ -70,11 +72,12 @@ function field(name,   s) {
     sub("[,\"}].*", "", s)
     return s
 }
-BEGIN { printf "%-28s %-6s %6s %6s %12s %12s %13s\n", "model", "type", "batch", "ctx", "prefill t/s", "decode t/s",
-        "weights GB/s" }
+BEGIN { printf "%-28s %-6s %-16s %6s %6s %12s %12s %13s %8s %6s\n", "model", "type", "way", "batch", "ctx",
+        "prefill t/s", "decode t/s", "weights GB/s", "step ms", "gap" }
 { steps = field("decode_tps") / field("batch")
-  printf "%-28s %-6s %6s %6s %12.0f %12.1f %13.0f\n", field("model"), field("type"), field("batch"), field("ctx"),
-         field("prefill_tps"), field("decode_tps"), steps * field("file_bytes") / 1e9 }' "$out/bench.jsonl"
+  printf "%-28s %-6s %-16s %6s %6s %12.0f %12.1f %13.0f %8s %6s\n", field("model"), field("type"), field("way"),
+         field("batch"), field("ctx"), field("prefill_tps"), field("decode_tps"), steps * field("file_bytes") / 1e9,
+         field("step_ms"), field("gap_of_step") }' "$out/bench.jsonl"
 }
 
 say "GPU"
@@ -98,6 +101,9 @@ while read -r work; do
     measure $work || echo "not measured: $work" >&2
 done <<'LIST'
 tinyllama-1.1b q8_0 1,8,32 512 0
+tinyllama-1.1b q8_0 1,32 512 0 --no-overlap
+tinyllama-1.1b q8_0 1,32 512 0 --no-graphs
+tinyllama-1.1b q8_0 1,32 512 0 --host-sampling
 llama3-8b q4_k_m 1,4,16,64 512 0
 llama3-8b q4_k_m 1,16 512 8000
 llama3-8b q8_0 1,16,64 512 0
