@@ -15,7 +15,7 @@ esac
 deadline=$((SECONDS + ${1:-540}))
 build=$top/build/gpu
 out=${OUT:-$build}
-tests='cuda_layout|cuda_e4m3|golden/'
+tests='cuda_layout|cuda_draw|cuda_e4m3|golden/'
 sanitizers="memcheck racecheck synccheck"
 for_sanitizers=120 # seconds
 mkdir -p "$build" "$out"
@@ -58,12 +58,13 @@ model_of() {
         -o "$model" >&2
 }
 
-# measure SHAPE TYPE QUANT BATCHES PROMPT CONTEXT
+# measure SHAPE TYPE QUANT BATCHES PROMPT CONTEXT [OPTION]
 measure() {
     model_of "$1" "$2" || return
     within 120 $for_sanitizers "$build/bin/millrace" bench engine -m "$model" --device cuda --gpu-quant "$3" \
-        --pp "$5" --ctx "$6" --tg 64 --batch "$4" --step-tokens 2048 --json |
-        sed "s/^{/{\"file_bytes\":$(stat -c %s "$model"),/" | tee -a "$out/bench.jsonl" | sed 's/^/  /' >&2
+        --pp "$5" --ctx "$6" --tg 64 --batch "$4" --step-tokens 2048 --json ${7-} |
+        sed "s/^{/{\"file_bytes\":$(stat -c %s "$model"),\"way\":\"${7-}\",/" |
+        tee -a "$out/bench.jsonl" | sed 's/^/  /' >&2
 }
 
 # load SHAPE TYPE QUANT INxOUT SEATS OPTION...: requests through the scheduler
@@ -84,15 +85,18 @@ function field(name,   s) {
 }
 function type() { return field("gpu_quant") == "none" ? field("type") : field("gpu_quant") }'
 
-# weights GB/s: what decode reads of the file for every step, as if it were all weights; of FP8, made from F16, half
+# way: what is switched off; step ms, gap: the device's time for a decode step, and what it waits between two, as a
+# part of that. weights GB/s: what decode reads of the file for every step, as if it were all weights; of FP8, made from
+# F16, half
 table() {
     awk "$field"'
-BEGIN { printf "%-28s %-6s %6s %6s %12s %12s %13s\n", "model", "type", "batch", "ctx", "prefill t/s", "decode t/s",
-        "weights GB/s" }
+BEGIN { printf "%-28s %-6s %-16s %6s %6s %12s %12s %13s %8s %6s\n", "model", "type", "way", "batch", "ctx",
+        "prefill t/s", "decode t/s", "weights GB/s", "step ms", "gap" }
 { steps = field("decode_tps") / field("batch")
   bytes = field("file_bytes") / (type() == "fp8" ? 2 : 1)
-  printf "%-28s %-6s %6s %6s %12.0f %12.1f %13.0f\n", field("model"), type(), field("batch"), field("ctx"),
-         field("prefill_tps"), field("decode_tps"), steps * bytes / 1e9 }' "$out/bench.jsonl"
+  printf "%-28s %-6s %-16s %6s %6s %12.0f %12.1f %13.0f %8s %6s\n", field("model"), type(), field("way"), field("batch"),
+         field("ctx"), field("prefill_tps"), field("decode_tps"), steps * bytes / 1e9, field("step_ms"),
+         field("gap_of_step") }' "$out/bench.jsonl"
 }
 
 # of bare: what the scheduler leaves of the same requests stepped without it; beside: first token of a long prompt while
@@ -129,6 +133,9 @@ while read -r what work; do
     $what $work || echo "not measured: $what $work" >&2
 done <<'LIST'
 measure tinyllama-1.1b q8_0 none 1,8,32 512 0
+measure tinyllama-1.1b q8_0 none 1,32 512 0 --no-overlap
+measure tinyllama-1.1b q8_0 none 1,32 512 0 --no-graphs
+measure tinyllama-1.1b q8_0 none 1,32 512 0 --host-sampling
 measure llama3-8b q4_k_m none 1,16,64 512 0
 measure llama3-8b q4_k_m none 1,16 512 8000
 load llama3-8b q4_k_m none 128x256 64 --intruder 2048

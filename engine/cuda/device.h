@@ -37,7 +37,7 @@ typedef struct mr_device_calls {
 
     /* Places in line, MR_DEV_MARKS of them. reach: waits until what is before the mark is done, and
      * says what went wrong on the way; at once if it was never set. between: milliseconds between
-     * two that were reached. */
+     * two that were reached; 0 if one was set again since. */
     void (*mark)(mr_device *d, uint32_t mark);
     mr_status (*reach)(mr_device *d, uint32_t mark, mr_err *err);
     float (*between)(mr_device *d, uint32_t from, uint32_t to);

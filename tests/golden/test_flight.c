@@ -8,7 +8,7 @@
 #include "tests/cuda_twin.h"
 #include "tests/golden/golden.h"
 
-enum { N_JOBS = 7, MAX_NEW = 40, N_PROMPT = 11 };
+enum { N_JOBS = 7, MAX_NEW = 14, N_PROMPT = 11 };
 
 static twin gpu;
 
@@ -60,7 +60,7 @@ static void add_job(mr_engine *e, job *j, size_t i) {
     int32_t tokens[N_PROMPT];
 
     prompt_of(tokens, i);
-    *j = (job){.max_new = MAX_NEW - i * 4, .runs = true};
+    *j = (job){.max_new = MAX_NEW - i, .runs = true};
     j->seq = golden_add(e, tokens, N_PROMPT, 0, j->max_new, &kinds[i]);
 }
 

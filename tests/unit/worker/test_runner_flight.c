@@ -60,7 +60,7 @@ static void run_all(bench *b, bool how) {
     open_on_twin(b, how);
     for (uint32_t i = 0; i < SLOTS; i++) {
         params[i] = params_of(i);
-        start(b, i, 1 + i * 5, 3 + i * 2, &params[i]);
+        start(b, i, 1 + i * 3, 2 + i, &params[i]);
     }
     for (uint32_t i = 0; i < SLOTS; i++) run_until(b, &b->slots[i].ended);
     CHECK((gpu.n_replays > 0) == how);
@@ -88,16 +88,16 @@ TEST(a_cancel_frees_the_seat_for_a_job_that_tells_what_it_would_alone) {
     seen alone;
 
     open_on_twin(&b, true);
-    start(&b, 5, 9, 12, &free_running);
+    start(&b, 5, 5, 8, &free_running);
     run_until(&b, &b.slots[5].ended);
     alone = b.slots[5];
     for (uint32_t i = 0; i < SEATS; i++) start(&b, i, 20, 80, &free_running);
-    start(&b, 5, 9, 12, &free_running); /* waits for a seat */
+    start(&b, 5, 5, 8, &free_running); /* waits for a seat */
     for (uint32_t i = 0; i < SEATS; i++) run_until(&b, &b.slots[i].started);
     mr_runner_cancel(b.r, 2);
     run_until(&b, &b.slots[2].ended);
     CHECK_I64(b.slots[2].end, MR_END_CANCELLED);
-    start(&b, 2, 9, 12, &free_running); /* the same place again */
+    start(&b, 2, 5, 8, &free_running); /* the same place again */
     run_until(&b, &b.slots[5].ended);
     CHECK_I64(b.slots[5].n_tokens, alone.n_tokens);
     assert_memory_equal(b.slots[5].tokens, alone.tokens, alone.n_tokens * sizeof alone.tokens[0]);
@@ -111,19 +111,19 @@ TEST(a_displaced_job_goes_on_where_it_was) {
 
     open_on_twin(&b, true);
     for (uint32_t i = 0; i < SEATS; i++) {
-        start(&b, i, 20, 25, &free_running);
+        start(&b, i, 9, 14, &free_running);
         run_until(&b, &b.slots[i].ended);
         alone[i] = b.slots[i];
     }
-    for (uint32_t i = 0; i < SEATS; i++) start_as(&b, i, 20, 25, &free_running, MR_PRIORITY_LOW);
+    for (uint32_t i = 0; i < SEATS; i++) start_as(&b, i, 9, 14, &free_running, MR_PRIORITY_LOW);
     for (uint32_t i = 0; i < SEATS; i++) run_until(&b, &b.slots[i].started);
-    start_as(&b, 9, 5, 10, &free_running, MR_PRIORITY_HIGH);
+    start_as(&b, 9, 5, 6, &free_running, MR_PRIORITY_HIGH);
     for (uint32_t i = 0; i < SEATS; i++) run_until(&b, &b.slots[i].ended);
     int n_displaced = 0;
     for (uint32_t i = 0; i < SEATS; i++) {
         n_displaced += b.slots[i].displaced;
-        CHECK_I64(b.slots[i].n_tokens, 25);
-        assert_memory_equal(b.slots[i].tokens, alone[i].tokens, 25 * sizeof alone[i].tokens[0]);
+        CHECK_I64(b.slots[i].n_tokens, 14);
+        assert_memory_equal(b.slots[i].tokens, alone[i].tokens, 14 * sizeof alone[i].tokens[0]);
     }
     CHECK(n_displaced > 0);
     CHECK_I64(mr_runner_get_stats(b.r).swaps, n_displaced); /* what they had is kept */
