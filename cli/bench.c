@@ -411,7 +411,8 @@ static int run_bench(const mr_args *a) {
                                    .max_step_tokens = (uint32_t)step_tokens,
                                    .device = mr_args_get(a, "device"),
                                    .isa = mr_args_get(a, "isa"),
-                                   .kv_type = mr_args_get(a, "kv-type")};
+                                   .kv_type = mr_args_get(a, "kv-type"),
+                                   .repack_cache = mr_args_get(a, "repack-cache")};
     const mr_status st = run_all(&b, &opt, mr_args_flag(a, "json"), &err);
     free(b.prompt);
     free(b.items);
@@ -439,6 +440,7 @@ static const mr_opt options[] = {
     {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
     {"kv-type", 0, "NAME", "f16", "keys and values in the cache; q8_0: on the processor only",
      kv_types},
+    {"repack-cache", 0, "DIR", NULL, "keep packed weights there for the next start", NULL},
     {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",
      NULL},
     {"json", 0, NULL, NULL, "one JSON line per batch size", NULL},

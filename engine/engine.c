@@ -235,12 +235,13 @@ static mr_status open_parts(mr_engine *e, const mr_engine_options *opt, mr_err *
     return pick_device(e, opt, err);
 }
 
-static mr_status open_on_cpu(mr_engine *e, const char *path, mr_err *err) {
+static mr_status open_on_cpu(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
     const mr_hparams *hp = &e->model->hp;
     const mr_room room = room_of(e);
-    mr_status st = check_memory(e, path, err);
+    mr_status st = check_memory(e, opt->model_path, err);
 
-    if (st == MR_OK && e->ops->reads_tiles) st = mr_model_pack(e->model, e->pool, err);
+    if (st == MR_OK && e->ops->reads_tiles) 
+        st = mr_model_pack(e->model, e->pool, opt->repack_cache, err);
     if (st == MR_OK)
         st = mr_kv_init(&e->kv, e->kv_type, hp->n_layer, hp->n_kv_head, hp->d_head,
                         mr_kv_blocks_for(e->kv_tokens), err);
@@ -272,7 +273,7 @@ mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *
     *out = NULL;
     if (!e) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
     if ((st = open_parts(e, opt, err)) != MR_OK) goto fail;
-    st = e->device ? open_on_device(e, opt, err) : open_on_cpu(e, opt->model_path, err);
+    st = e->device ? open_on_device(e, opt, err) : open_on_cpu(e, opt, err);
     if (st != MR_OK) goto fail;
     if ((st = open_samplers(e, err)) != MR_OK) goto fail;
     if ((st = open_seqs(e, err)) != MR_OK) goto fail;

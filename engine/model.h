@@ -66,8 +66,11 @@ mr_status mr_model_open(mr_model **out, const char *path, mr_err *err);
 /* Takes over g, also on failure. */
 mr_status mr_model_from_gguf(mr_model **out, mr_gguf *g, mr_err *err);
 /* Rearranges all matrices that are multiplied with for the kernels (pack.h), on all threads, into
- * about weight_bytes of memory. Once, before the first product. MR_ENOMEM: nothing has changed. */
-mr_status mr_model_pack(mr_model *m, mr_pool *pool, mr_err *err);
+ * about weight_bytes of memory. Once, before the first product. MR_ENOMEM: nothing has changed.
+ * cache: a folder that keeps what was made (pack_cache.h), as <name of the model's file>.tiles; what
+ * fits is taken from there, and logged. NULL or "": none. A cache that cannot be used costs a
+ * warning, no more. */
+mr_status mr_model_pack(mr_model *m, mr_pool *pool, const char *cache, mr_err *err);
 void mr_model_close(mr_model *m);
 
 #endif

@@ -89,6 +89,7 @@ typedef struct mr_runner_conf {
     const char *isa;           /* "auto" */
     const char *device;        /* "auto" */
     const char *kv_type;       /* NULL: "f16" */
+    const char *repack_cache;  /* NULL or "": none */
     float gpu_memory;          /* part of the GPU's free memory to take */
     int n_threads;
     uint32_t n_ctx, kv_tokens, max_jobs, max_step_tokens;
