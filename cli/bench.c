@@ -433,6 +433,7 @@ static int run_bench(const mr_args *a) {
                              .gpu_quant = mr_args_get(a, "gpu-quant"),
                              .isa = mr_args_get(a, "isa"),
                              .kv_type = mr_args_get(a, "kv-type"),
+                             .repack_cache = mr_args_get(a, "repack-cache"),
                              .host_sampling = mr_args_flag(a, "host-sampling"),
                              .no_graphs = mr_args_flag(a, "no-graphs")};
     if (mr_args_get(a, "workload")) return mr_bench_workload(a, &opt);
@@ -488,6 +489,7 @@ static const mr_opt options[] = {
     {"host-sampling", 0, NULL, NULL, "draw tokens here from a GPU's logits", NULL},
     {"no-graphs", 0, NULL, NULL, "a GPU's decode steps go to it kernel by kernel", NULL},
     {"no-overlap", 0, NULL, NULL, "no step goes to a GPU before the one before is back", NULL},
+    {"repack-cache", 0, "DIR", NULL, "keep packed weights there for the next start", NULL},
     {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",
      NULL},
     {"json", 0, NULL, NULL, "one JSON line per batch size", NULL},

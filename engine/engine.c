@@ -196,12 +196,13 @@ static mr_status open_parts(mr_engine *e, const mr_engine_options *opt, mr_err *
     return pick_device(e, opt, err);
 }
 
-static mr_status open_on_cpu(mr_engine *e, const char *path, mr_err *err) {
+static mr_status open_on_cpu(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
     const mr_hparams *hp = &e->model->hp;
     const mr_room room = room_of(e);
-    mr_status st = check_memory(e, path, err);
+    mr_status st = check_memory(e, opt->model_path, err);
 
-    if (st == MR_OK && e->ops->reads_tiles) st = mr_model_pack(e->model, hp->n_layer, e->pool, err);
+    if (st == MR_OK && e->ops->reads_tiles)
+        st = mr_model_pack(e->model, hp->n_layer, e->pool, opt->repack_cache, err);
     if (st == MR_OK)
         st = mr_kv_init(&e->kv, e->kv_type, hp->n_layer, hp->n_kv_head, hp->d_head,
                         mr_kv_blocks_for(e->kv_tokens), err);
@@ -244,7 +245,7 @@ mr_status mr_engine_open(mr_engine **out, const mr_engine_options *opt, mr_err *
     if (!e) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
     if ((st = open_parts(e, opt, err)) != MR_OK) goto fail;
     st = e->places.n > 0 ? open_on_devices(e, opt, err) : MR_OK;
-    if (st == MR_OK && e->places.n == 0) st = open_on_cpu(e, opt->model_path, err);
+    if (st == MR_OK && e->places.n == 0) st = open_on_cpu(e, opt, err);
     if (st != MR_OK) goto fail;
     if (e->places.n > 0 && opt->swap_bytes)
         st = mr_swap_open(&e->swap, e->backend, opt->swap_bytes, err);

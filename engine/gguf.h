@@ -54,6 +54,7 @@ uint32_t mr_gguf_version(const mr_gguf *g);
 const char *mr_gguf_path(const mr_gguf *g);
 const char *mr_gguf_label(const mr_gguf *g); /* end of the path, printable: for error lines */
 uint64_t mr_gguf_file_bytes(const mr_gguf *g);
+const void *mr_gguf_bytes(const mr_gguf *g); /* all of them */
 size_t mr_gguf_n_tensors(const mr_gguf *g);
 const mr_gguf_tensor *mr_gguf_tensor_at(const mr_gguf *g, size_t i);
 const mr_gguf_tensor *mr_gguf_find_tensor(const mr_gguf *g, const char *name); /* NULL: none */

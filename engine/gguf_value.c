@@ -86,6 +86,9 @@ const char *mr_gguf_path(const mr_gguf *g) {
 const char *mr_gguf_label(const mr_gguf *g) {
     return g->label;
 }
+const void *mr_gguf_bytes(const mr_gguf *g) {
+    return g->bytes;
+}
 uint64_t mr_gguf_file_bytes(const mr_gguf *g) {
     return g->n_bytes;
 }

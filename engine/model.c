@@ -14,9 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "engine/memory.h"
 #include "engine/model_params.h"
 #include "engine/pack.h"
+#include "engine/pack_cache.h"
 
 #define MAX_TENSOR_NAME 72 /* of the names made here */
 
@@ -276,6 +279,7 @@ mr_status mr_model_open(mr_model **out, const char *path, mr_err *err) {
 
 #define MATRICES_PER_LAYER 7
 #define PACK_TILES         4 /* of a piece */
+#define MAX_CACHE_PATH     4096
 
 /* Matrix i of those that are multiplied with in n_layer layers; behind the last one the head; NULL:
  * no more. */
@@ -314,7 +318,71 @@ static void on_tiles(void *arg, uint32_t piece, int ith) {
         mr_pack_tile((uint8_t *)w->tiles + i * mr_tile_bytes(w->type, w->cols), w, i);
 }
 
-mr_status mr_model_pack(mr_model *m, uint32_t n_layer, mr_pool *pool, mr_err *err) {
+static void pack_all(mr_model *m, uint32_t n_layer, mr_pool *pool) {
+    const mr_mat *w;
+
+    for (size_t i = 0; (w = matrix_at(m, n_layer, i)); i++) {
+        mr_pool_run(pool, (n_tiles(w) + PACK_TILES - 1) / PACK_TILES, on_tiles, (void *)w);
+        mr_gguf_give_back(m->gguf, w->data, w->rows * w->row_bytes);
+    }
+}
+
+static mr_status make_key(mr_pack_key *key, const mr_model *m, mr_pool *pool, mr_err *err) {
+    const void *bytes = mr_gguf_bytes(m->gguf);
+    const size_t n = (size_t)mr_gguf_file_bytes(m->gguf);
+
+    *key = (mr_pack_key){.source_bytes = n, .bytes = m->tiles_bytes};
+    const mr_status st = mr_digest_of(&key->source, bytes, n, pool, err);
+    mr_gguf_give_back(m->gguf, bytes, n);
+    return st;
+}
+
+/* After they were made: was it of the file that the key names? Somebody may have written to it. */
+static mr_status keep_tiles(const mr_model *m, const char *path, const mr_pack_key *key,
+                            mr_pool *pool, mr_err *err) {
+    mr_pack_key now;
+    const mr_status st = make_key(&now, m, pool, err);
+
+    if (st != MR_OK) return st;
+    if (memcmp(&now, key, sizeof now) != 0)
+        return mr_fail(err, MR_EINVAL, "the model's file has changed meanwhile");
+    return mr_pack_cache_write(path, key, m->tiles, pool, err);
+}
+
+/* The tiles from the cache, or made and put there. */
+static void pack_cached(mr_model *m, uint32_t n_layer, mr_pool *pool, const char *folder) {
+    const char *file = strrchr(mr_gguf_path(m->gguf), '/');
+    const uint64_t begin_ms = mr_clock_mono_ms();
+    char path[MAX_CACHE_PATH];
+    mr_pack_key key;
+    mr_err err;
+
+    file = file ? file + 1 : mr_gguf_path(m->gguf);
+    if ((size_t)snprintf(path, sizeof path, "%s/%s.tiles", folder, file) >= sizeof path ||
+        make_key(&key, m, pool, &err) != MR_OK) {
+        mr_log(MR_LOG_WARN, "engine", "packed weights are not kept", "folder=" MR_Q, folder);
+        pack_all(m, n_layer, pool);
+        return;
+    }
+    const mr_status st = mr_pack_cache_read(path, &key, m->tiles, pool, &err);
+    if (st == MR_OK) {
+        mr_log(MR_LOG_INFO, "engine", "packed weights read", "file=" MR_Q " ms=%llu", path,
+               (unsigned long long)(mr_clock_mono_ms() - begin_ms));
+        return;
+    }
+    if (st != MR_ENOTFOUND) {
+        mr_log(MR_LOG_WARN, "engine", "packed weights cannot be used and are made anew",
+               "file=" MR_Q " err=" MR_Q, path, err.text);
+        memset(m->tiles, 0, m->tiles_bytes); /* as packing wants them; some may have been read */
+    }
+    pack_all(m, n_layer, pool);
+    if (keep_tiles(m, path, &key, pool, &err) != MR_OK)
+        mr_log(MR_LOG_WARN, "engine", "packed weights are not kept", "file=" MR_Q " err=" MR_Q,
+               path, err.text);
+}
+
+mr_status mr_model_pack(mr_model *m, uint32_t n_layer, mr_pool *pool, const char *cache,
+                        mr_err *err) {
     const size_t bytes = all_bytes(m, n_layer);
     uint8_t *at = mr_pages_map(bytes);
     mr_mat *w;
@@ -325,12 +393,12 @@ mr_status mr_model_pack(mr_model *m, uint32_t n_layer, mr_pool *pool, mr_err *er
     (void)mr_pages_interleave(at, bytes, mr_memory_nodes());
     m->tiles = at;
     m->tiles_bytes = bytes;
-    for (size_t i = 0; (w = matrix_at(m, n_layer, i)); i++) {
+    for (size_t i = 0; (w = matrix_at(m, n_layer, i)); at += matrix_bytes(w), i++)
         w->tiles = at;
-        at += matrix_bytes(w);
-        mr_pool_run(pool, (n_tiles(w) + PACK_TILES - 1) / PACK_TILES, on_tiles, w);
-        mr_gguf_give_back(m->gguf, w->data, w->rows * w->row_bytes);
-    }
+    if (cache && *cache)
+        pack_cached(m, n_layer, pool, cache);
+    else
+        pack_all(m, n_layer, pool);
     return MR_OK;
 }
 

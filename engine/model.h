@@ -67,8 +67,12 @@ mr_status mr_model_open(mr_model **out, const char *path, mr_err *err);
 mr_status mr_model_from_gguf(mr_model **out, mr_gguf *g, mr_err *err);
 /* Rearranges the matrices of the first n_layer layers for the kernels (pack.h), on all threads, into
  * memory of about their size; if that is all layers, the output's too. Once, before the first
- * product. MR_ENOMEM: nothing has changed. */
-mr_status mr_model_pack(mr_model *m, uint32_t n_layer, mr_pool *pool, mr_err *err);
+ * product. MR_ENOMEM: nothing has changed.
+ * cache: a folder that keeps what was made (pack_cache.h), as <name of the model's file>.tiles; what
+ * fits is taken from there, and logged. NULL or "": none. A cache that cannot be used costs a
+ * warning, no more. */
+mr_status mr_model_pack(mr_model *m, uint32_t n_layer, mr_pool *pool, const char *cache,
+                        mr_err *err);
 void mr_model_close(mr_model *m);
 
 #endif

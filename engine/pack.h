@@ -22,6 +22,8 @@
  * Scales. Q8_0, Q4_0: f16[16] for each group. K formats, for each 8 groups: f16 d[16] (Q4_K, Q5_K:
  * and f16 dmin[16]), then for each group 2 bytes a row: scale[16] and min[16]; Q6_K: the scale[16]
  * of the first and of the second half of the columns. */
+#define MR_PACK_LAYOUT 1 /* version of all this: another whenever a byte would lie elsewhere */
+
 typedef struct mr_tile_form {
     size_t quant_bytes; /* of a group; types without blocks: of a column */
     size_t head_bytes;  /* of the scales of 8 groups: d, dmin; none of Q8_0, Q4_0 */

@@ -135,7 +135,7 @@ static mr_status open_cpu(mr_part *part, const mr_places_conf *c, mr_kv *kv, mr_
     mr_status st = MR_OK;
 
     room.layers = part->layers;
-    if (c->ops->reads_tiles) st = mr_model_pack(c->m, part->layers.end, c->pool, err);
+    if (c->ops->reads_tiles) st = mr_model_pack(c->m, part->layers.end, c->pool, NULL, err);
     if (st != MR_OK) return st;
     return mr_cpu_backend_open(&part->backend, c->m, c->ops, c->pool, kv, &room, err);
 }

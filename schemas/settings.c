@@ -299,6 +299,8 @@ const mr_setting mr_setting_rows[] = {
          "vllm: metrics also under vLLM's names, for its dashboards"),
     TEXT(model_path, WRK, "", NULL, "GGUF file to serve"),
     TEXT(model_name, WRK, "", fits_model, "name that jobs use; empty: the file's name without .gguf"),
+    TEXT(repack_cache, WRK, "", NULL,
+         "folder that keeps the weights as the processor's kernels want them; empty: none"),
     TEXT(chat_template, WRK, "auto", NULL, "name of a chat template; auto: recognise the file's"),
     INT(threads, WRK, 0, 0, 1024, "engine threads; 0: one per core"),
     INT(n_ctx, WRK, 0, 0, 1048576, "longest sequence in tokens; 0: the model's own, at most 8192"),

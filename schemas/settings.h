@@ -82,6 +82,7 @@ typedef struct mr_settings {
     const char *metrics_compat; /* "" or "vllm" */
     const char *model_path;
     const char *model_name; /* "": the file's name without .gguf, made fit for a topic name */
+    const char *repack_cache;  /* "": none */
     const char *chat_template; /* "auto" */
     int64_t threads;           /* 0: one per core */
     int64_t n_ctx;             /* 0: the model's own, at most 8192 */

@@ -363,6 +363,7 @@ static mr_status open_runner(app *a, mr_err *err) {
                                  .n_ctx = (uint32_t)s->n_ctx,
                                  .kv_tokens = (uint32_t)s->kv_tokens,
                                  .kv_type = s->kv_type,
+                                 .repack_cache = s->repack_cache,
                                  .max_jobs = (uint32_t)s->max_jobs,
                                  .max_step_tokens = (uint32_t)s->max_step_tokens,
                                  .max_preemptions = (uint32_t)s->max_preemptions,

@@ -224,6 +224,7 @@ mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf 
         .n_ctx = conf->n_ctx,
         .kv_tokens = conf->kv_tokens,
         .kv_type = conf->kv_type,
+        .repack_cache = conf->repack_cache,
         .max_seqs = conf->max_jobs,
         .max_step_tokens = conf->max_step_tokens,
         .isa = or_null(conf->isa),

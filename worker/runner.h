@@ -92,6 +92,7 @@ typedef struct mr_runner_conf {
     uint32_t gpu_layers;       /* see engine.h */
     uint64_t swap_bytes;       /* see engine.h */
     const char *gpu_quant;     /* "none" */
+    const char *repack_cache;  /* NULL or "": none */
     float gpu_memory;          /* part of the GPU's free memory to take */
     bool host_sampling, no_graphs; /* as in mr_engine_options */
     int n_threads;

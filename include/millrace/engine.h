@@ -44,6 +44,8 @@ typedef struct mr_engine_options {
     const char *chat_template; /* NULL: recognise */
     const char *kv_type;   /* of keys and values in the cache: NULL or "f16"; "q8_0", a little more than
                             * half the memory, on the processor only */
+    const char *repack_cache; /* folder that keeps the weights as the processor's kernels want them, for
+                               * the next open; NULL or "": none */
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
     bool host_sampling;    /* a GPU's logits come back, and tokens are drawn here: the same ones */
     bool no_graphs;        /* a GPU's decode steps go to it kernel by kernel */

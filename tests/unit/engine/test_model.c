@@ -531,7 +531,7 @@ TEST(packs_every_matrix_once) {
     const size_t n = m->output.row_bytes * m->output.rows;
     uint8_t *before = malloc(n);
     memcpy(before, m->output.data, n);
-    CHECK_OK(mr_model_pack(m, m->hp.n_layer, pool, &err), err);
+    CHECK_OK(mr_model_pack(m, m->hp.n_layer, pool, NULL, &err), err);
     assert_memory_equal(m->output.data, before, n);
 
     const uint8_t *at = m->tiles;
