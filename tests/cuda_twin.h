@@ -16,11 +16,12 @@
 typedef struct twin {
     mr_device base;
     uint64_t free_bytes;
-    size_t n_reserved; /* pieces of memory that nobody has given back */
-    size_t n_asked;    /* pieces that were ever asked for */
-    size_t refuses;    /* which of them there is no memory for, from 1; 0: none */
-    size_t n_rows_out; /* that rows_out has copied */
-    bool lost;         /* as a GPU behind a fault */
+    size_t n_reserved;       /* pieces of memory that nobody has given back */
+    size_t n_asked;          /* pieces that were ever asked for */
+    size_t refuses;          /* which of them there is no memory for, from 1; 0: none */
+    size_t n_rows_out;       /* that rows_out has copied */
+    size_t n_waits, lost_at; /* from which wait on it is lost; 0: none */
+    bool lost;               /* as a GPU behind a fault */
 } twin;
 
 static inline mr_status twin_reserve(mr_device *d, void **out, size_t bytes, const char *what,
@@ -63,7 +64,10 @@ static inline void twin_rows_out(mr_device *d, void *to, const void *from, size_
 }
 
 static inline mr_status twin_wait(mr_device *d, mr_err *err) {
-    return ((twin *)d)->lost ? mr_fail(err, MR_EUNAVAIL, "twin: lost") : MR_OK;
+    twin *t = (twin *)d;
+
+    if (++t->n_waits == t->lost_at) t->lost = true;
+    return t->lost ? mr_fail(err, MR_EUNAVAIL, "twin: lost") : MR_OK;
 }
 
 static inline void twin_embed(mr_device *d, const mr_embed *a) {
