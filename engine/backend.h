@@ -76,7 +76,8 @@ typedef struct mr_steps {
     /* x += gate Wd */
     void (*down)(mr_backend *b, uint32_t layer);
     /* Behind a part's last layer, and before the next one's first: *x [n, n_embd], in host memory,
-     * is what goes on; the backend's, until it hands out again. Waits for it. */
+     * is what goes on; the backend's, until it hands out again. Waits for it. NULL: it has all
+     * layers. */
     mr_status (*hand_out)(mr_backend *b, const float **x, mr_err *err);
     /* x of all rows; has been read when it returns. NULL: it is always first. */
     void (*hand_in)(mr_backend *b, const float *x);

@@ -103,11 +103,6 @@ static float *reserve_logits(mr_backend *b, size_t n_rows, mr_err *err) {
     return last->steps->reserve_logits(last, n_rows, err);
 }
 
-static mr_status hand_out(mr_backend *b, const float **x, mr_err *err) {
-    mr_backend *last = of(b)->parts[of(b)->n - 1].backend;
-    return last->steps->hand_out(last, x, err);
-}
-
 /* A block is the parts' blocks, one behind the other. */
 static void save(mr_backend *b, int32_t block, void *host) {
     chain *c = of(b);
@@ -155,7 +150,6 @@ static const mr_steps chain_steps = {
     .attn_out = step_attn_out,
     .gate_up = step_gate_up,
     .down = step_down,
-    .hand_out = hand_out,
     .head = step_head,
     .save = save,
     .load = load,

@@ -86,7 +86,9 @@ static mr_status plan(const mr_places *p, mr_split *split, const mr_places_conf 
     if (st == MR_OK) st = mr_split_plan(split, s->places + skip, p->n + 1 - skip, &wish, err);
     if (st != MR_OK || skip == 0) return st;
     memmove(split->at + 1, split->at, p->n * sizeof *split->at); /* place 0 is the processor's */
+    memmove(split->bytes + 1, split->bytes, p->n * sizeof *split->bytes);
     split->at[0] = (mr_layers){0, 0};
+    split->bytes[0] = 0;
     return MR_OK;
 }
 

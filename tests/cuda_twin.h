@@ -19,12 +19,13 @@
 typedef struct twin {
     mr_device base;
     uint64_t free_bytes;
-    size_t n_reserved; /* pieces of memory that nobody has given back */
-    size_t n_asked;    /* pieces that were ever asked for */
-    size_t refuses;    /* which of them there is no memory for, from 1; 0: none */
-    size_t n_rows_out; /* that rows_out has copied */
-    _Atomic bool lost; /* as a GPU behind a fault; any thread may say so */
-    bool records_not;  /* a recording comes to nothing */
+    size_t n_reserved;       /* pieces of memory that nobody has given back */
+    size_t n_asked;          /* pieces that were ever asked for */
+    size_t refuses;          /* which of them there is no memory for, from 1; 0: none */
+    size_t n_rows_out;       /* that rows_out has copied */
+    size_t n_waits, lost_at; /* from which wait or mark reached on it is lost; 0: none */
+    _Atomic bool lost;       /* as a GPU behind a fault; any thread may say so */
+    bool records_not;        /* a recording comes to nothing */
     bool late;
     size_t n_replays;
     struct twin_recording *recording; /* under way; NULL: none */
@@ -150,9 +151,15 @@ static inline void twin_rows_out(mr_device *d, void *to, const void *from, size_
         memcpy((char *)to + i * bytes, (const char *)from + i * pitch, bytes);
 }
 
+/* What it says when it has been waited for. */
+static inline mr_status twin_say(twin *t, mr_err *err) {
+    if (++t->n_waits == t->lost_at) t->lost = true;
+    return t->lost ? mr_fail(err, MR_EUNAVAIL, "twin: lost") : MR_OK;
+}
+
 static inline mr_status twin_wait(mr_device *d, mr_err *err) {
     twin_do((twin *)d, SIZE_MAX);
-    return ((twin *)d)->lost ? mr_fail(err, MR_EUNAVAIL, "twin: lost") : MR_OK;
+    return twin_say((twin *)d, err);
 }
 
 static inline void twin_embed(mr_device *d, const mr_embed *a) {
@@ -258,7 +265,7 @@ static inline mr_status twin_reach(mr_device *d, uint32_t mark, mr_err *err) {
     MR_CHECK(mark < MR_DEV_MARKS);
     while (n > 0 && (t->line[n - 1].kind != TWIN_MARK || t->line[n - 1].a.mark != mark)) n--;
     twin_do(t, n);
-    return t->lost ? mr_fail(err, MR_EUNAVAIL, "twin: lost") : MR_OK;
+    return twin_say(t, err);
 }
 static inline float twin_between(mr_device *d, uint32_t from, uint32_t to) {
     return (void)d, from == to ? 0 : 1;

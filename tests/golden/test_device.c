@@ -196,7 +196,7 @@ static uint32_t add_long(mr_engine *e, const int32_t *made, uint32_t n_made) {
     int32_t tokens[N_LONG + N_MORE];
 
     for (int i = 0; i < N_LONG; i++) tokens[i] = 3 + i * 37 % 260;
-    memcpy(tokens + N_LONG, made, n_made * sizeof *made);
+    for (uint32_t i = 0; i < n_made; i++) tokens[N_LONG + i] = made[i];
     return golden_add(e, tokens, N_LONG + n_made, n_made, N_MORE - n_made, &greedy);
 }
 

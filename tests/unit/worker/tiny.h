@@ -10,11 +10,11 @@
 
 #define TINY_SHAPE "custom:layers=1,embd=32,ff=64,heads=2,kv_heads=1,head_dim=16,vocab=512,ctx=256"
 
-/* Path of a fresh file; the caller unlinks it. */
-static inline const char *tiny_model(void) {
+/* Path of a fresh file; the caller unlinks it. type: of its weights. */
+static inline const char *tiny_model_of(const char *type) {
     static char path[] = "/tmp/mr-worker-test-XXXXXX";
     mr_synth_shape shape;
-    mr_synth_options opt = {.shape = &shape, .type = "f32", .seed = 1, .path = path};
+    mr_synth_options opt = {.shape = &shape, .type = type, .seed = 1, .path = path};
     uint64_t bytes = 0;
     mr_err err = {0};
     int fd;
@@ -26,6 +26,10 @@ static inline const char *tiny_model(void) {
     CHECK_OK(mr_synth_shape_parse(&shape, TINY_SHAPE, &err), err);
     CHECK_OK(mr_synth_write(&opt, &bytes, &err), err);
     return path;
+}
+
+static inline const char *tiny_model(void) {
+    return tiny_model_of("f32");
 }
 
 #endif
