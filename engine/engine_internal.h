@@ -1,5 +1,5 @@
-/* engine_internal.h - what the two files of the engine share: engine.c, its life, its sequences and a
- * step at a time, and flight.c, steps under way. */
+/* engine_internal.h - what the two files of the engine share: engine.c, its life, its sequences and
+ * a step at a time, and flight.c, steps under way. */
 #ifndef MR_ENGINE_INTERNAL_H
 #define MR_ENGINE_INTERNAL_H
 
@@ -24,7 +24,7 @@ typedef struct mr_seq {
     uint32_t n_left;                     /* tokens that may still be sampled */
     uint32_t n_blocks, n_found;          /* n_found: blocks that were in the cache at the start */
     uint64_t salt;
-    uint64_t born; /* tells it from others that had its place */
+    uint64_t born;      /* tells it from others that had its place */
     int32_t logits_row; /* of the last step; -1: none */
     int32_t *tokens;    /* [n_ctx]; MR_UNKNOWN: only the device knows it yet */
     int32_t *table;     /* [blocks of n_ctx] */
@@ -37,7 +37,7 @@ typedef struct mr_wanted { /* a row whose logits are computed */
     bool keep; /* last row of its sequence in this step */
 } mr_wanted;
 
-typedef struct mr_part { /* of a sequence, in a step under way */
+typedef struct mr_part {            /* of a sequence, in a step under way */
     uint32_t seq, n_tokens, n_done; /* n_done: before it */
     uint64_t born;
     bool draws;
@@ -71,11 +71,11 @@ struct mr_engine {
     int32_t *tokens, *tables;
     mr_logit_bias *biases;
 
-    float *logits;   /* [max_seqs, n_vocab], the backend's */
-    mr_row *rows;    /* [rows of a pass] */
-    mr_wanted *wanted;  /* [rows of a pass] */
-    uint32_t *drawn; /* [max_seqs] items of this step that get a token */
-    mr_ask *asks;    /* [max_seqs] */
+    float *logits;          /* [max_seqs, n_vocab], the backend's */
+    mr_row *rows;           /* [rows of a pass] */
+    mr_wanted *wanted;      /* [rows of a pass] */
+    uint32_t *drawn;        /* [max_seqs] items of this step that get a token */
+    mr_ask *asks;           /* [max_seqs] */
     mr_engine_out *answers; /* [max_seqs] */
     bool host_sampling, no_graphs;
 
@@ -87,8 +87,8 @@ struct mr_engine {
 };
 
 mr_status mr_engine_check_lost(const mr_engine *e, mr_err *err);
-mr_status mr_engine_check_items(mr_engine *e, const mr_engine_item *items, size_t n, uint64_t *total,
-                                mr_err *err);
+mr_status mr_engine_check_items(mr_engine *e, const mr_engine_item *items, size_t n,
+                                uint64_t *total, mr_err *err);
 uint32_t mr_engine_pending_of(const mr_seq *s);
 /* A token is drawn behind the item's rows. */
 bool mr_engine_draws(const mr_engine *e, const mr_engine_item *it);
