@@ -84,9 +84,9 @@ typedef struct mr_steps {
     /* logits[n, n_vocab] = norm(x) Wout of live rows first .. first + n, n <= max_head. */
     mr_status (*head)(mr_backend *b, uint32_t first, uint32_t n, float *logits, mr_err *err);
     /* Backends that draw (mr_backend.draws); NULL otherwise.
-     * ask: the pass that begins next draws tokens; begin then says MR_ELIMIT if there is no room for
-     * what changes their logits. replay, behind begin: true: the whole pass is in line, as it was
-     * when a pass like it was recorded; false: its steps are to be called, and draw as the last one.
+     * ask: the pass that begins next draws tokens; begin then says MR_ELIMIT if there is no room
+     * for what changes their logits. replay, behind begin: true: the whole pass is in line, as it
+     * was when a pass like it was recorded; false: its steps are to be called, draw as the last.
      * finish, behind that: false: it could not be recorded, and its steps are to be called again.
      * collect: waits for the answers of all passes with that ticket: the first n of the set. */
     void (*ask)(mr_backend *b, const mr_asks *asks);

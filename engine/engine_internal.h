@@ -1,5 +1,5 @@
-/* engine_internal.h - what the two files of the engine share: engine.c, its life, its sequences and a
- * step at a time, and flight.c, steps under way. */
+/* engine_internal.h - what the two files of the engine share: engine.c, its life, its sequences and
+ * a step at a time, and flight.c, steps under way. */
 #ifndef MR_ENGINE_INTERNAL_H
 #define MR_ENGINE_INTERNAL_H
 
@@ -23,7 +23,7 @@ typedef struct mr_seq {
     uint32_t n_left;                     /* tokens that may still be sampled */
     uint32_t n_blocks, n_found;          /* n_found: blocks that were in the cache at the start */
     uint64_t salt;
-    uint64_t born; /* tells it from others that had its place */
+    uint64_t born;      /* tells it from others that had its place */
     int32_t logits_row; /* of the last step; -1: none */
     int32_t *tokens;    /* [n_ctx]; MR_UNKNOWN: only the device knows it yet */
     int32_t *table;     /* [blocks of n_ctx] */
@@ -36,7 +36,7 @@ typedef struct mr_wanted { /* a row whose logits are computed */
     bool keep; /* last row of its sequence in this step */
 } mr_wanted;
 
-typedef struct mr_flight_part { /* a sequence's part in a step under way */
+typedef struct mr_flight_part {     /* a sequence's part in a step under way */
     uint32_t seq, n_tokens, n_done; /* n_done: before it */
     uint64_t born;
     bool draws;
@@ -92,8 +92,8 @@ struct mr_engine {
 };
 
 mr_status mr_engine_check_lost(const mr_engine *e, mr_err *err);
-mr_status mr_engine_check_items(mr_engine *e, const mr_engine_item *items, size_t n, uint64_t *total,
-                                mr_err *err);
+mr_status mr_engine_check_items(mr_engine *e, const mr_engine_item *items, size_t n,
+                                uint64_t *total, mr_err *err);
 uint32_t mr_engine_pending_of(const mr_seq *s);
 /* A token is drawn behind the item's rows. */
 bool mr_engine_draws(const mr_engine *e, const mr_engine_item *it);

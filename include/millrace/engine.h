@@ -148,8 +148,8 @@ uint32_t mr_engine_blocks_for(const mr_engine *e, size_t n_tokens);
 mr_status mr_engine_step(mr_engine *e, const mr_engine_item *items, size_t n, mr_engine_out *outs,
                          mr_err *err);
 
-/* The same in two parts, where a device draws the tokens (overlaps): the next step is submitted while
- * the one before is under way, at most two at a time, with sequences whose pending token only the
+/* The same in two parts, where a device draws the tokens (overlaps): the next step is submitted
+ * while the one before is under way, at most two at a time, with sequences whose pending token only the
  * device knows. submit moves the sequences: pending counts as if the step were done. MR_ELIMIT: two
  * are under way, or the device has no room for what this step's parameters ask of it: collect, then
  * step. collect waits for the oldest one; outs has the items' order, *n_out is 0 if none is under
