@@ -1,6 +1,7 @@
 /* bench_ops.c - speed of the kernels on one thread, one JSON line per case.
  *
- *   bench_ops [--isa auto|ref|avx2|avxvnni|avx512|amx] [--type NAME] [--tokens N] [--mib N] [--reps N]
+ *   bench_ops [--isa auto|ref|avx2|avxvnni|avx512|amx] [--type NAME] [--tokens N] [--mib N]
+ *             [--reps N]
  *
  * matmul: N MiB of f32-equivalent weights as a matrix of COLS columns, packed, given to the op in
  * ranges of RANGE_ROWS as a step does, so weights come from memory when N is beyond the caches.
@@ -319,7 +320,8 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--reps") == 0)
             reps = number(value, 1, MAX_REPS);
         else {
-            fprintf(stderr, "usage: bench_ops [--isa auto|ref|avx2|avxvnni|avx512|amx] [--type NAME] "
+            fprintf(stderr, "usage: bench_ops [--isa auto|ref|avx2|avxvnni|avx512|amx] "
+                            "[--type NAME] "
                             "[--tokens N] [--mib N] [--reps N]\n");
             return 64;
         }

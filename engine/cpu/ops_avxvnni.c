@@ -1,5 +1,5 @@
-/* ops_avxvnni.c - the kernels with AVX2, FMA, F16C and AVX-VNNI: products of bytes are summed by one
- * instruction, as with AVX-512, on CPUs that lack that. The ops are in simd_*.h. */
+/* ops_avxvnni.c - the kernels with AVX2, FMA, F16C and AVX-VNNI: products of bytes are summed by
+ * one instruction, as with AVX-512, on CPUs that lack that. The ops are in simd_*.h. */
 #include "engine/cpu/vec_avx2.h"
 
 /* clang-format off */

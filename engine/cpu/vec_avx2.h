@@ -1,10 +1,10 @@
-/* vec_avx2.h - a vector of 16 floats, 64 bytes or 16 whole numbers with AVX2, FMA and F16C; included
- * once by each ops_<isa>.c that has no wider registers.
+/* vec_avx2.h - a vector of 16 floats, 64 bytes or 16 whole numbers with AVX2, FMA and F16C;
+ * included once by each ops_<isa>.c that has no wider registers.
  *
  * A vector is 16 floats here too, in two registers: so all instruction sets add in the same order,
- * and a job that moves from one machine to another goes on with the same bits. 16 registers hold the
- * float sums of a tile by 6 tokens, a column of it and an input. How bytes are multiplied (b_biased,
- * i_bias, i_dot) the including file says. */
+ * and a job that moves from one machine to another goes on with the same bits. 16 registers hold
+ * the float sums of a tile by 6 tokens, a column of it and an input. How bytes are multiplied
+ * (b_biased, i_bias, i_dot) the including file says. */
 #ifndef MR_ENGINE_CPU_VEC_AVX2_H
 #define MR_ENGINE_CPU_VEC_AVX2_H
 
