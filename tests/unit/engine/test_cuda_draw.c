@@ -33,7 +33,7 @@ typedef struct bench { /* a vocabulary, here and on a device */
     void *draw_dev, *edits_dev, *logits_dev, *latest_dev, *out_dev;
 } bench;
 
-static twin twins = {.base = {&twin_calls, "twin", 4, ""}, .free_bytes = 1u << 30};
+static twin twins = {.base = {&twin_calls, "twin", 4, "", 90}, .free_bytes = 1u << 30};
 
 static mr_device *device_at(size_t i) {
     static mr_device *gpu;
