@@ -170,7 +170,7 @@ TEST(fp8_is_refused_where_it_cannot_be) {
 /* ---- parking ---- */
 
 #define N_LONG 70 /* tokens: two whole blocks and a part of one */
-#define N_MORE 10
+#define N_MORE 6
 
 static mr_engine *open_swapping(uint32_t gpu_layers, uint64_t swap_bytes, bool host_sampling) {
     const mr_engine_options opt = {.model_path = GOLDEN_DIR "qwen3_q8_0.gguf",
