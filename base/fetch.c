@@ -160,10 +160,12 @@ static int on_timeout_set(CURLM *multi, long ms, void *owner) {
     return 0;
 }
 
+/* An error (a connection that was reset or refused) is found by libcurl when it reads or writes;
+ * told of one it would not try again where a kept connection was given up by the other side. */
 static void on_poll(uv_poll_t *p, int status, int events) {
     const watch *w = p->data;
     int what = 0;
-    if (status < 0) what = CURL_CSELECT_ERR;
+    if (status < 0) what = CURL_CSELECT_IN | CURL_CSELECT_OUT;
     if (events & UV_READABLE) what |= CURL_CSELECT_IN;
     if (events & UV_WRITABLE) what |= CURL_CSELECT_OUT;
     act(w->f, w->fd, what);

@@ -186,12 +186,9 @@ class Paths(Caller, unittest.TestCase):
         """The others have all of theirs while those are still being waited for."""
         self.restart(webhook_timeout_ms=1500, webhook_delays="0,5s")
         began_s, fine, silent = time.monotonic(), [], []
-        for n in range(EVENTS):
-            host = HOSTS[n % len(HOSTS)]
-            if n % 2:
-                silent += self.submit(self.hundred.url("/silent/many", host))
-            else:
-                fine += self.submit(self.hundred.url("/ok/many", host))
+        for n, host in enumerate(HOSTS):
+            path = "/silent/many" if n % 2 else "/ok/many"
+            (silent if n % 2 else fine).extend(self.submit(self.hundred.url(path, host), EVENTS // len(HOSTS)))
         self.delivered(self.hundred, "/ok/many", fine)
         took_s = time.monotonic() - began_s
         calls = self.hundred.calls("/silent/many")
