@@ -120,8 +120,7 @@ static void ended(mr_fetch_call *c, CURLcode rc) {
     a.code = (int)code;
     a.retry_after_s = after > 0 ? (uint64_t)after : 0;
     if (address) snprintf(a.address, sizeof a.address, "%s", address);
-    if (!whole)
-        a.why = c->refused ? c->refused : (c->why[0] ? c->why : curl_easy_strerror(rc));
+    if (!whole) a.why = c->refused ? c->refused : (c->why[0] ? c->why : curl_easy_strerror(rc));
     curl_multi_remove_handle(c->f->multi, c->easy);
     finish(c, &a);
 }
