@@ -100,7 +100,7 @@ class Paths(Caller, unittest.TestCase):
 
     def test_each_delay_through_a_restart(self) -> None:
         """5 s pass as they are. 5 minutes and an hour have nearly passed: the events come back as records that have
-        waited for so long, and are due in 1 s, and in 6 s, for which the topic of 5 s is the place."""
+        waited for so long, and are due in 1 s, and in 6 s, for which the topic of 5 s is the next place."""
         self.restart(webhook_delays="0,6s")
         (short,) = self.submit(self.receiver.url("/fail/1/short"))
         self.owed(".5s", short)
@@ -123,7 +123,6 @@ class Paths(Caller, unittest.TestCase):
             self.assertEqual({c["error"] for c in calls}, {""})
             since_ms = calls[0]["time_ms"] if path == "short" else now_ms
             self.assertGreaterEqual(calls[1]["time_ms"] - since_ms, wait_ms, path)
-        self.assertEqual(self.owed(".5s", hours)["tries"], 1)
 
     def test_what_is_put_off_uses_up_no_try(self) -> None:
         """A receiver is slow for so long that most of its events are put off; the dispatcher dies meanwhile."""
