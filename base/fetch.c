@@ -120,8 +120,7 @@ static void ended(mr_fetch_call *c, CURLcode rc) {
     a.code = (int)code;
     a.retry_after_s = after > 0 ? (uint64_t)after : 0;
     if (address) snprintf(a.address, sizeof a.address, "%s", address);
-    if (!whole)
-        a.why = c->refused ? c->refused : (c->why[0] ? c->why : curl_easy_strerror(rc));
+    if (!whole) a.why = c->refused ? c->refused : (c->why[0] ? c->why : curl_easy_strerror(rc));
     curl_multi_remove_handle(c->f->multi, c->easy);
     finish(c, &a);
 }
@@ -160,10 +159,12 @@ static int on_timeout_set(CURLM *multi, long ms, void *owner) {
     return 0;
 }
 
+/* An error (a connection that was reset or refused) is found by libcurl when it reads or writes;
+ * told of one it would not try again where a kept connection was given up by the other side. */
 static void on_poll(uv_poll_t *p, int status, int events) {
     const watch *w = p->data;
     int what = 0;
-    if (status < 0) what = CURL_CSELECT_ERR;
+    if (status < 0) what = CURL_CSELECT_IN | CURL_CSELECT_OUT;
     if (events & UV_READABLE) what |= CURL_CSELECT_IN;
     if (events & UV_WRITABLE) what |= CURL_CSELECT_OUT;
     act(w->f, w->fd, what);

@@ -15,7 +15,7 @@
 #include "schemas/headers.h"
 
 enum {
-    MAX_PENDING = 4096, /* a pause costs half a second: the fetch that waits for others ends first */
+    MAX_PENDING = 4096, /* a pause costs half a second: a fetch that is under way ends first */
     MAX_BYTES = 8 << 20, /* of records; decoded they take some times as much */
     RESULT_LIMIT = 64 << 20,
     COMMIT_MS = 200,

@@ -3,8 +3,9 @@
  * An event is held until it is due, called, and then waits for its commit; each of these frees it
  * when its partition goes to another dispatcher. Before a try is due it stands in the topic of the
  * longest delay that is not longer than the wait; each topic holds all for the same time, so its
- * head is due first, and MR_WEBHOOKS_HELD of it are enough to hold. Waits shorter than any delay
- * are held here, out of the first topic: so how often was tried is never only in memory. */
+ * head is due first, and some of it is enough to hold: as much as goes on while a partition that
+ * was paused is fetched again. Waits shorter than any delay are held here, out of the first topic:
+ * so how often was tried is never only in memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,7 +225,7 @@ static bool is_full(const mr_webhooks *w, size_t part_of_it) {
 static bool row_is_full(const mr_webhooks *w, int part, bool paused) {
     const mr_webhook_row *h = &w->rows[part];
     const size_t divisor = paused ? 2 : 1;
-    return h->n >= MR_WEBHOOKS_HELD / divisor || h->bytes >= MR_WEBHOOKS_HELD * 16384 / divisor ||
+    return h->n >= MR_WEBHOOKS_HELD / divisor || h->bytes >= MR_WEBHOOKS_AHEAD / divisor ||
            mr_parts_full(w->parts, part, paused);
 }
 

@@ -11,7 +11,8 @@
  *
  * Not in order: an event that is tried again is passed by others. Owner: caller. Thread: loop.
  * Bounds: MR_WEBHOOKS_MAX events in hand and MR_WEBHOOKS_BYTES of them, then all partitions pause;
- * MR_WEBHOOKS_HELD of a partition that are not due, then that one does. */
+ * MR_WEBHOOKS_HELD of a partition that are not due, or MR_WEBHOOKS_AHEAD bytes of them, then that
+ * one does. */
 #ifndef MR_DISPATCHER_WEBHOOK_H
 #define MR_DISPATCHER_WEBHOOK_H
 
@@ -23,7 +24,8 @@
 
 #define MR_WEBHOOKS_MAX   2048
 #define MR_WEBHOOKS_BYTES (32u << 20)
-#define MR_WEBHOOKS_HELD  64
+#define MR_WEBHOOKS_HELD  1024
+#define MR_WEBHOOKS_AHEAD (1u << 20)
 
 typedef struct mr_webhooks mr_webhooks;
 

@@ -94,8 +94,9 @@ mr_webhook_host *mr_webhook_hosts_get(mr_webhook_hosts *h, const char *origin) {
 
 /* ---- the breaker ---- */
 
+/* Who has not answered yet may be one that never does. */
 static uint32_t calls_of(const mr_webhook_host *x, uint32_t per_host) {
-    if (x->took_16ths / 16 < MR_WEBHOOK_SLOW_MS) return per_host;
+    if (x->took_16ths && x->took_16ths / 16 < MR_WEBHOOK_SLOW_MS) return per_host;
     return per_host < 4 ? 1 : per_host / 4;
 }
 

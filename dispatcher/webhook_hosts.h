@@ -1,8 +1,9 @@
 /* webhook_hosts.h - what is known of the receivers: how many calls each has, whether it is in
  * trouble, which URLs have said that nobody is there any more.
  *
- * A receiver is a host and port. It gets per_host calls at a time, a quarter of that while its
- * calls take longer than MR_WEBHOOK_SLOW_MS, so that slow ones leave room. After
+ * A receiver is a host and port. It gets per_host calls at a time, a quarter of that before the
+ * first of them has come back and while they take longer than MR_WEBHOOK_SLOW_MS, so that slow and
+ * silent ones leave room. After
  * MR_WEBHOOK_TROUBLES failures in a row its breaker opens: no calls for MR_WEBHOOK_OPEN_MS, then
  * one; when that fails, too, none for twice as long, MR_WEBHOOK_OPEN_MAX_MS at most. A URL that has
  * answered 410 is disabled for as long as the setting says, in this process: after a restart, or in

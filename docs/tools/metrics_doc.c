@@ -47,16 +47,8 @@ static const char cost[] =
     "\n"
     "The engine thread writes its numbers without a lock and without waiting; whoever\n"
     "reads sees each of them as it was at some moment. The text is made when somebody\n"
-    "asks, on the loop. A scrape of the worker took 0.5 ms (median of 500; 33 KB, 496\n"
-    "lines) and 0.26 ms of its CPU time, one of the dispatcher 0.34 ms (12 KB, 243 lines)\n"
-    "and 0.16 ms; on 2 cores, while other programs kept them more than busy. So a scrape\n"
-    "each second is less than 0.03 % of a core. With vLLM's names it is 62 KB, 860 lines\n"
-    "and, in another run, 0.53 ms of CPU time.\n"
-    "\n"
-    "In nine pairs of runs of 96 jobs with 256 tokens each, the demo model made 5,069\n"
-    "tokens/s without a scraper (median) and 4,640 with one each second; pair by pair the\n"
-    "ratio of with to without was between 0.63 and 1.33, median 1.09: what the other\n"
-    "programs did weighs more than what is looked for.\n";
+    "asks, on the loop. What a scrape takes is measured in\n"
+    "[OPERATIONS.md](OPERATIONS.md#callbacks-and-numbers-under-test).\n";
 
 int main(void) {
     size_t n;

@@ -74,7 +74,8 @@ class Prometheus:
     def has_number(self, expr: str) -> bool:
         """Windows in expr are still open."""
         whole_s = int(time.time() - self.began_s) + 1
-        series = self.get("query_range", query=fill_windows(expr, RATE_S, whole_s), start=self.began_s, end=time.time(), step=SCRAPE_S)["result"]
+        series = self.get("query_range", query=fill_windows(expr, RATE_S, whole_s), start=self.began_s,
+                          end=time.time(), step=SCRAPE_S)["result"]
         return any(value not in ("NaN", "+Inf", "-Inf") for s in series for _, value in s["values"])
 
 

@@ -100,7 +100,7 @@ class Paths(Caller, unittest.TestCase):
 
     def test_each_delay_through_a_restart(self) -> None:
         """5 s pass as they are. 5 minutes and an hour have nearly passed: the events come back as records that have
-        waited for so long, and are due in 1 s, and in 6 s, for which the topic of 5 s is the place."""
+        waited for so long, and are due in 1 s, and in 6 s, for which the topic of 5 s is the next place."""
         self.restart(webhook_delays="0,6s")
         (short,) = self.submit(self.receiver.url("/fail/1/short"))
         self.owed(".5s", short)
@@ -123,7 +123,6 @@ class Paths(Caller, unittest.TestCase):
             self.assertEqual({c["error"] for c in calls}, {""})
             since_ms = calls[0]["time_ms"] if path == "short" else now_ms
             self.assertGreaterEqual(calls[1]["time_ms"] - since_ms, wait_ms, path)
-        self.assertEqual(self.owed(".5s", hours)["tries"], 1)
 
     def test_what_is_put_off_uses_up_no_try(self) -> None:
         """A receiver is slow for so long that most of its events are put off; the dispatcher dies meanwhile."""
@@ -184,20 +183,21 @@ class Paths(Caller, unittest.TestCase):
 
     def test_half_of_a_hundred_receivers_are_silent(self) -> None:
         """The others have all of theirs while those are still being waited for."""
-        self.restart(webhook_timeout_ms=1500, webhook_delays="0,5s")
-        began_s, fine, silent = time.monotonic(), [], []
-        for n in range(EVENTS):
-            host = HOSTS[n % len(HOSTS)]
-            if n % 2:
-                silent += self.submit(self.hundred.url("/silent/many", host))
-            else:
-                fine += self.submit(self.hundred.url("/ok/many", host))
-        self.delivered(self.hundred, "/ok/many", fine)
-        took_s = time.monotonic() - began_s
+        self.restart(webhook_timeout_ms=1500, webhook_delays="0,5s,10s,20s,40s,80s")
+        fine, silent = [], []
+        for n, host in enumerate(HOSTS):
+            url = self.hundred.url("/silent/many" if n % 2 else "/ok/many", host)
+            job = {"model": "nobody-has-it", "callback": {"url": url}}
+            (silent if n % 2 else fine).extend(produce(self.producer, make_job(**job))
+                                               for _ in range(EVENTS // len(HOSTS)))
+        self.assertEqual(self.producer.flush(servers.HANG_S), 0)
+        answered = sorted(c["time_ms"] for c in self.delivered(self.hundred, "/ok/many", fine) if c["n"] == 1)
         calls = self.hundred.calls("/silent/many")
         self.assertLessEqual({c["id"] for c in calls}, {event_id(i) for i in silent})
-        print(f"({EVENTS} events, half to silent ones: the others' were there after {took_s:.1f} s, beside {len(calls)} "
-              "calls that nobody answered) ", end="", flush=True)
+        began_ms = min(answered[0], calls[0]["time_ms"])
+        most, last = ((answered[at] - began_ms) / 1000 for at in (len(answered) * 99 // 100 - 1, -1))
+        print(f"({EVENTS} events, half to silent ones: of the others' 99 % came within {most:.1f} s and all within "
+              f"{last:.1f} s, beside {len(calls)} calls that nobody answered) ", end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,9 @@ TEST(calls_that_were_under_way_do_not_open_it_for_longer) {
 TEST(a_slow_receiver_gets_less_and_a_short_line) {
     start();
     CHECK_I64(mr_webhook_host_line_ms(x, 16), 0); /* unknown */
+    x->calls = 4;
+    CHECK_I64(mr_webhook_host_gate(x, 16, 0), MR_WEBHOOK_FULL);
+    x->calls = 0;
     x->waiting = MR_WEBHOOK_LINE;
     CHECK(mr_webhook_host_line_ms(x, 16) == UINT64_MAX);
     for (int i = 0; i < 100; i++) mr_webhook_host_took(x, 5);

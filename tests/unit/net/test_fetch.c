@@ -37,6 +37,7 @@ typedef struct peer {
     uv_tcp_t tcp;
     char text[8192];
     size_t len;
+    int n_requests;
 } peer;
 
 static void on_peer_closed(uv_handle_t *h) {
@@ -72,6 +73,10 @@ static void reply(peer *p) {
         say(p, "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n");
     else if (!strcmp(path, "/long"))
         say(p, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n01234567890123456789");
+    else if (!strcmp(path, "/reset") && p->n_requests > 1)
+        uv_tcp_close_reset(&p->tcp, on_peer_closed);
+    else if (!strcmp(path, "/reset"))
+        say(p, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     else if (!strcmp(path, "/head"))
         say_headers(p);
     else if (!strcmp(path, "/half")) {
@@ -100,6 +105,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b) {
     if (!end || (length && strlen(end + 4) < (size_t)atoi(length + 16))) return;
     memcpy(last_request, p->text, p->len + 1);
     p->len = 0;
+    p->n_requests++;
     reply(p);
 }
 
@@ -264,6 +270,19 @@ TEST(a_long_body_is_cut_and_a_cut_answer_is_none) {
     ask(&r);
     CHECK_I64(LAST.status, MR_EUNAVAIL);
     CHECK_I64(LAST.code, 0);
+    stop();
+}
+
+/* The other side gives up a connection at the moment that it is used again. */
+TEST(a_kept_connection_that_is_reset_is_made_anew) {
+    char url[128];
+    start();
+    const mr_fetch_request r = request_to("127.0.0.1", "/reset", url);
+    for (int i = 0; i < 3; i++) {
+        ask(&r);
+        CHECK_I64(LAST.code, 200);
+    }
+    CHECK_I64(n_connections, 3);
     stop();
 }
 
