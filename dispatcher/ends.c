@@ -1,5 +1,5 @@
-/* ends.c - see ends.h. The thread writes only what belongs to the question; the answer is taken over
- * on the loop. */
+/* ends.c - see ends.h. The thread writes only what belongs to the question; the answer is taken
+ * over on the loop. */
 #include "dispatcher/ends.h"
 
 #include <stdlib.h>
@@ -54,7 +54,8 @@ static void ask_for(const mr_kafka_conf *kafka, row *r) {
     mr_kafka_tp *tp = calloc(MR_ENDS_MAX_PARTS, sizeof *tp);
     mr_err err;
 
-    if (tp && mr_kafka_ends(kafka, r->topic, TIMEOUT_MS, tp, MR_ENDS_MAX_PARTS, &r->n, &err) != MR_OK)
+    if (tp &&
+        mr_kafka_ends(kafka, r->topic, TIMEOUT_MS, tp, MR_ENDS_MAX_PARTS, &r->n, &err) != MR_OK)
         r->n = 0;
     if (r->n) r->ends = calloc(r->n, sizeof *r->ends);
     if (!r->ends) r->n = 0;
