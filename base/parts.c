@@ -182,6 +182,11 @@ bool mr_parts_full(const mr_parts *p, int part, bool paused) {
     return mr_offsets_span(p->rows[part].offsets) >= (int64_t)most;
 }
 
+int64_t mr_parts_next(const mr_parts *p, int part) {
+    const int64_t commit = mr_parts_commit(p, part, NULL, 0);
+    return commit < 0 ? -1 : commit + mr_offsets_span(p->rows[part].offsets);
+}
+
 size_t mr_parts_pending(const mr_parts *p) {
     size_t n = 0;
     for (int i = 0; i < p->n; i++)

@@ -56,6 +56,8 @@ size_t mr_parts_pending(const mr_parts *p); /* begun and unfinished, all partiti
 
 /* The offset to commit now; -1: nothing known. buf[cap] (may be NULL) gets its metadata. */
 int64_t mr_parts_commit(const mr_parts *p, int part, char *buf, size_t cap);
+/* The offset behind the newest begun one; -1: nothing known. */
+int64_t mr_parts_next(const mr_parts *p, int part);
 /* Something changed (finished, marked, unmarked) since the last mr_parts_collected. */
 bool mr_parts_dirty(const mr_parts *p, int part);
 void mr_parts_collected(mr_parts *p, int part); /* what commit() returned is on its way */

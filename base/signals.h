@@ -1,8 +1,8 @@
 /* signals.h - SIGTERM and SIGINT end the process, also where it is process 1.
  *
  * The kernel drops signals with their default effect that are meant for process 1 of a PID
- * namespace, so a program that is alone in a container would run on until it is killed. Whoever wants
- * to stop in order catches them later. */
+ * namespace, so a program that is alone in a container would run on until it is killed. Whoever
+ * wants to stop in order catches them later. */
 #ifndef MR_BASE_SIGNALS_H
 #define MR_BASE_SIGNALS_H
 

@@ -3,10 +3,10 @@
 #include "cli/pace.h"
 
 enum {
-    LEAST_PART = 32, /* behind a refusal the pause is at least this part of the time told, */
-    RISE = 2,        /* and has gained this part; */
-    EASE = 8,        /* it loses this part with a job, */
-    EASE_MS = 500,   /* when jobs have gone for so long without one; */
+    LEAST_PART = 32,       /* behind a refusal the pause is at least this part of the time told, */
+    RISE = 2,              /* and has gained this part; */
+    EASE = 8,              /* it loses this part with a job, */
+    EASE_MS = 500,         /* when jobs have gone for so long without one; */
     LONGEST_US = 10000000, /* it does not rise beyond this, */
     LEAST_US = 500,        /* and is none below this */
     CATCH_UP_US = 200000

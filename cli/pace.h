@@ -2,8 +2,8 @@
  *
  * A refusal says how long it takes until there is room, not for how many. So nothing is sent for
  * that time, and then jobs go one by one, with a pause between them that grows with each refusal
- * and shrinks while there are none. A refusal of what was sent before the last one was heard tells nothing
- * new. Without refusals there is no pause. Pure: now_ms is an argument. */
+ * and shrinks while there are none. A refusal of what was sent before the last one was heard tells
+ * nothing new. Without refusals there is no pause. Pure: now_ms is an argument. */
 #ifndef MR_CLI_PACE_H
 #define MR_CLI_PACE_H
 

@@ -59,6 +59,7 @@ static void add_tenant(sums *s, const tenant *t) {
 static void add_beat(sums *s, const mr_beat *b) {
     for (int l = 0; l < MR_PRIORITY_N; l++) {
         s->lanes[l].waiting += b->lanes[l].waiting;
+        s->lanes[l].unread += b->lanes[l].unread;
         s->lanes[l].queued += b->lanes[l].queued;
         s->lanes[l].left += b->lanes[l].left;
         s->lanes[l].per_s += b->lanes[l].per_s;
@@ -135,7 +136,7 @@ static void put_lanes(FILE *f, const mr_top_view *v, const sums *s) {
     put_head(f, v, "LANE", "  WAITING    JOBS/S        LEFT");
     for (int l = 0; l < MR_PRIORITY_N; l++) {
         put_name(f, mr_priority_name((mr_priority)l), NAME_CELLS);
-        fprintf(f, "%9" PRIu64 " %9.1f %11" PRIu64 "\n", s->lanes[l].waiting,
+        fprintf(f, "%9" PRIu64 " %9.1f %11" PRIu64 "\n", s->lanes[l].waiting + s->lanes[l].unread,
                 (double)s->lanes[l].per_s, s->lanes[l].left);
     }
 }
@@ -190,7 +191,7 @@ static void put_dispatchers(FILE *f, const mr_top_view *v) {
         double per_s = 0;
         if (l == GONE) continue;
         for (int k = 0; k < MR_PRIORITY_N; k++) {
-            waiting += b->lanes[k].waiting;
+            waiting += b->lanes[k].waiting + b->lanes[k].unread;
             per_s += (double)b->lanes[k].per_s;
         }
         if (!any) put_head(f, v, "DISPATCHER", "  WAITING    JOBS/S   DELAYED  PAUSED");
@@ -230,10 +231,10 @@ static void put_json_lanes(FILE *f, const mr_beat_lane lanes[MR_PRIORITY_N]) {
     fputs("\"lanes\":{", f);
     for (int l = 0; l < MR_PRIORITY_N; l++)
         fprintf(f,
-                "%s\"%s\":{\"waiting\":%" PRIu64 ",\"queued\":%" PRIu64 ",\"left\":%" PRIu64
-                ",\"jobs_per_s\":%.3f}",
-                l ? "," : "", mr_priority_name((mr_priority)l), lanes[l].waiting, lanes[l].queued,
-                lanes[l].left, (double)lanes[l].per_s);
+                "%s\"%s\":{\"waiting\":%" PRIu64 ",\"unread\":%" PRIu64 ",\"queued\":%" PRIu64
+                ",\"left\":%" PRIu64 ",\"jobs_per_s\":%.3f}",
+                l ? "," : "", mr_priority_name((mr_priority)l), lanes[l].waiting, lanes[l].unread,
+                lanes[l].queued, lanes[l].left, (double)lanes[l].per_s);
     fputc('}', f);
 }
 

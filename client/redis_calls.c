@@ -151,5 +151,5 @@ mr_status mr_job_look(mr_client *c, const char *job_id, mr_job_view *out, mr_err
     if (st != MR_OK) return st;
     return l.found
                ? MR_OK
-               : mr_fail(err, MR_ENOTFOUND, "job %s: not known, or its status has expired", job_id);
+               : mr_fail(err, MR_ENOTFOUND, "job %s: no dispatcher has read it yet, or its status has expired", job_id);
 }

@@ -74,6 +74,8 @@ static void on_fill_beat(void *owner, mr_beat *b) {
     app *a = owner;
     size_t paused;
     mr_vitals_fill(a->vitals, b, mr_clock_mono_ms());
+    for (int lane = 0; lane < MR_PRIORITY_N; lane++)
+        b->lanes[lane].unread = mr_intake_unread(a->intake, (mr_priority)lane);
     b->parts = mr_intake_parts(a->intake, &paused);
     b->paused_parts = paused;
     b->delayed = mr_intake_held(a->intake);

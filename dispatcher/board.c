@@ -132,6 +132,7 @@ static void add_tenant(mr_board_now *now, const mr_board_tenant *t) {
 static void add_dispatcher(mr_board_now *now, const mr_board_dispatcher *d) {
     for (int l = 0; l < MR_PRIORITY_N; l++) {
         now->lanes[l].waiting += d->lanes[l].waiting;
+        now->lanes[l].unread += d->lanes[l].unread;
         now->lanes[l].queued += d->lanes[l].queued;
         now->lanes[l].left += d->lanes[l].left;
         now->lanes[l].per_s += d->lanes[l].per_s;
@@ -175,7 +176,7 @@ void mr_board_look(const mr_board *b, uint64_t now_ms, mr_board_now *out) {
     out->sum.kv = share((double)kv_used, (double)kv_total);
     out->sum.delayed = most_u32(out->delayed);
     for (int l = 0; l < MR_PRIORITY_N; l++)
-        out->sum.lanes[l] = (mr_board_lane){most_u32(out->lanes[l].waiting), out->lanes[l].per_s};
+        out->sum.lanes[l] = (mr_board_lane){most_u32(out->lanes[l].waiting + out->lanes[l].unread), out->lanes[l].per_s};
     qsort(out->tenants, out->n_tenants, sizeof *out->tenants, by_use);
 }
 

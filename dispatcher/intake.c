@@ -145,6 +145,19 @@ static void on_due(uv_timer_t *timer) {
     go_on(timer->data, mr_clock_wall_ms());
 }
 
+/* Fetches do not tell how far paused partitions reach. */
+static void ask_for_ends(mr_intake *in, uint64_t mono_ms) {
+    const char *topics[2 * MR_PRIORITY_N];
+    size_t n = 0;
+
+    if (!mr_kafka_any_paused(in->consumer)) return;
+    for (int lane = 0; lane < MR_PRIORITY_N; lane++) {
+        topics[n++] = in->conf.names->jobs[lane];
+        topics[n++] = in->conf.names->ready[lane];
+    }
+    mr_ends_ask(in->ends, topics, n, mono_ms);
+}
+
 void mr_intake_tick(mr_intake *in, uint64_t now_ms) {
     const uint64_t mono_ms = mr_clock_mono_ms();
     mr_intake_end_due(in, now_ms);
@@ -153,6 +166,7 @@ void mr_intake_tick(mr_intake *in, uint64_t now_ms) {
     mr_onward_tick(in->onward, mono_ms);
     if (in->held_ms && mono_ms - in->held_ms >= HOLD_MS) look_at_hold(in, true);
     resume_where_room(in);
+    ask_for_ends(in, mono_ms);
 }
 
 void mr_intake_flow(mr_intake *in) {
@@ -270,13 +284,14 @@ static mr_status open_consumer(mr_intake *in, uv_loop_t *loop, mr_err *err) {
     return st;
 }
 
-static mr_status open_parts(mr_intake *in, mr_err *err) {
+static mr_status open_parts(mr_intake *in, uv_loop_t *loop, mr_err *err) {
     const mr_onward_conf oc = {in->conf.commit, in, mr_intake_gone_on};
     mr_status st = mr_entries_open(&in->entries, err);
     if (st == MR_OK) st = mr_delay_open(&in->delay, err);
     if (st == MR_OK) st = mr_refusals_open(&in->refusals, in->conf.commit, in->conf.names, err);
     if (st == MR_OK) st = mr_onward_open(&in->onward, &oc, err);
     if (st == MR_OK) st = mr_recent_open(&in->cancelled, err);
+    if (st == MR_OK) st = mr_ends_open(&in->ends, loop, in->conf.member.kafka, err);
     return st;
 }
 
@@ -287,6 +302,7 @@ static void close_parts(mr_intake *in) {
     mr_recent_close(in->cancelled);
     mr_entries_close(in->entries);
     mr_delay_close(in->delay);
+    mr_ends_close(in->ends);
 }
 
 static void on_closed(uv_handle_t *timer) {
@@ -303,7 +319,7 @@ mr_status mr_intake_open(mr_intake **out, uv_loop_t *loop, const mr_intake_conf 
     in->next_expiry_ms = in->armed_ms = UINT64_MAX;
     uv_timer_init(loop, &in->timer); /* always 0 */
     in->timer.data = in;
-    mr_status st = open_parts(in, err);
+    mr_status st = open_parts(in, loop, err);
     if (st == MR_OK) st = open_consumer(in, loop, err);
     if (st != MR_OK) {
         close_parts(in);
@@ -367,20 +383,53 @@ size_t mr_intake_parts(const mr_intake *in, size_t *paused) {
     return n;
 }
 
+/* Ours, and of a topic where jobs of this lane wait for their turn. */
+static bool is_of_lane(const mr_intake *in, int part, mr_priority lane) {
+    mr_ingress what;
+    return mr_parts_assigned(in->parts, part) &&
+           mr_names_ingress_of(in->conf.names, mr_parts_topic(in->parts, part), &what) &&
+           (what.kind == MR_FROM_JOBS || what.kind == MR_FROM_READY) && what.lane == lane;
+}
+
+/* What lies behind the newest record of a topic of ours is the marker of its transaction: with the
+ * partition being read nothing else does, but for what is just on its way. */
+static bool ends_in_markers(const mr_intake *in, int part) {
+    mr_ingress what;
+    return mr_names_ingress_of(in->conf.names, mr_parts_topic(in->parts, part), &what) &&
+           what.kind != MR_FROM_JOBS;
+}
+
+/* The offset behind the last record, as far as we know. */
+static int64_t end_of(const mr_intake *in, int part) {
+    const char *topic = mr_parts_topic(in->parts, part);
+    const int32_t partition = mr_parts_partition(in->parts, part);
+    const bool paused = mr_member_paused(in->consumer, in->parts, part);
+    const int64_t fetched = mr_kafka_end(in->consumer, topic, partition);
+    const int64_t asked = paused ? mr_ends_of(in->ends, topic, partition) : -1;
+
+    if (!paused && ends_in_markers(in, part)) return mr_parts_next(in->parts, part);
+    return asked > fetched ? asked : fetched;
+}
+
+/* Records of the partition from this offset on. */
+static uint64_t records_from(const mr_intake *in, int part, int64_t offset) {
+    const int64_t end = end_of(in, part);
+    return offset >= 0 && end > offset ? (uint64_t)(end - offset) : 0;
+}
+
 uint64_t mr_intake_lag(const mr_intake *in, mr_priority lane) {
-    uint64_t lag = 0;
-    for (int i = 0; i < mr_parts_count(in->parts); i++) {
-        mr_ingress what;
-        if (!mr_parts_assigned(in->parts, i)) continue;
-        const char *topic = mr_parts_topic(in->parts, i);
-        if (!mr_names_ingress_of(in->conf.names, topic, &what)) continue;
-        const bool of_a_lane = what.kind == MR_FROM_JOBS || what.kind == MR_FROM_READY;
-        if (!of_a_lane || what.lane != lane) continue;
-        const int64_t end = mr_kafka_end(in->consumer, topic, mr_parts_partition(in->parts, i));
-        const int64_t next = mr_parts_commit(in->parts, i, NULL, 0);
-        if (next >= 0 && end > next) lag += (uint64_t)(end - next);
-    }
-    return lag;
+    uint64_t n = 0;
+    for (int i = 0; i < mr_parts_count(in->parts); i++)
+        if (is_of_lane(in, i, lane))
+            n += records_from(in, i, mr_parts_commit(in->parts, i, NULL, 0));
+    return n;
+}
+
+uint64_t mr_intake_unread(const mr_intake *in, mr_priority lane) {
+    uint64_t n = 0;
+    for (int i = 0; i < mr_parts_count(in->parts); i++)
+        if (is_of_lane(in, i, lane)) n += records_from(in, i, mr_parts_next(in->parts, i));
+    return n;
 }
 
 bool mr_intake_assigned(const mr_intake *in) {

@@ -100,9 +100,11 @@ size_t mr_intake_bytes(const mr_intake *in);
 size_t mr_intake_held(const mr_intake *in); /* jobs that are not due */
 /* Partitions that are ours, and *paused of them. */
 size_t mr_intake_parts(const mr_intake *in, size_t *paused);
-/* Records of a lane's partitions that have no fate yet, read or not; of what a paused partition has
- * got since its last fetch nothing is known. */
+/* Records of a lane's partitions that have no fate yet, read or not; of a paused partition as of
+ * some seconds ago. */
 uint64_t mr_intake_lag(const mr_intake *in, mr_priority lane);
+/* Those of them that were not read yet. */
+uint64_t mr_intake_unread(const mr_intake *in, mr_priority lane);
 bool mr_intake_assigned(const mr_intake *in); /* has had its first assignment */
 
 #endif

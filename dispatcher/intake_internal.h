@@ -4,6 +4,7 @@
 #define MR_DISPATCHER_INTAKE_INTERNAL_H
 
 #include "dispatcher/delay.h"
+#include "dispatcher/ends.h"
 #include "dispatcher/entries.h"
 #include "dispatcher/intake.h"
 #include "dispatcher/onward.h"
@@ -20,6 +21,7 @@ struct mr_intake {
     mr_refusals *refusals;
     mr_onward *onward;
     mr_recent *cancelled;
+    mr_ends *ends;
     uint64_t next_expiry_ms; /* no entry ends earlier by itself; UINT64_MAX: none */
     uv_timer_t timer;        /* for the first of delay */
     uint64_t armed_ms;       /* when it fires, wall clock; UINT64_MAX: it does not */

@@ -87,11 +87,13 @@ static void write_lanes(mr_writer *w, const mr_beat_lane lanes[MR_PRIORITY_N]) {
         mr_write_key(w, mr_priority_name((mr_priority)l));
         mr_write_map(w);
         mr_write_u64_field(w, "waiting", lane->waiting);
+        mr_write_u64_field(w, "unread", lane->unread);
         mr_write_u64_field(w, "queued", lane->queued);
         mr_write_u64_field(w, "left", lane->left);
         mr_write_f32_field(w, "jobs_per_s", lane->per_s);
         if (lane->per_s > 0)
-            mr_write_f32_field(w, "eta_s", (float)((double)lane->waiting / (double)lane->per_s));
+            mr_write_f32_field(
+                w, "eta_s", (float)((double)(lane->waiting + lane->unread) / (double)lane->per_s));
         mr_write_end(w);
     }
     mr_write_end(w);

@@ -52,6 +52,7 @@ static mr_status read_tenants(mr_reader *r, const mr_value *v, const mr_path *at
 
 static const mr_field lane_fields[] = {
     COUNT("waiting", mr_beat_lane, waiting),
+    COUNT("unread", mr_beat_lane, unread),
     COUNT("queued", mr_beat_lane, queued),
     COUNT("left", mr_beat_lane, left),
     {.name = "per_s", .kind = MR_FIELD_F32, AT(mr_beat_lane, per_s)},
@@ -106,6 +107,7 @@ static void write_lanes(mr_writer *w, const mr_beat *b) {
         mr_write_key(w, mr_priority_name((mr_priority)lane));
         mr_write_map(w);
         mr_write_u64_field(w, "waiting", l->waiting);
+        mr_write_u64_field(w, "unread", l->unread);
         mr_write_u64_field(w, "queued", l->queued);
         mr_write_u64_field(w, "left", l->left);
         mr_write_f32_field(w, "per_s", l->per_s);

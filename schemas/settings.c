@@ -254,7 +254,7 @@ const mr_setting mr_setting_rows[] = {
     LIVE(model_grace_ms, DIS, 30000, 0, 3600000, "time for workers to report before unknown_model"),
     LIVE(window_jobs, DIS, 512, 1, 65536, "jobs held per ingress partition"),
     LIVE(window_bytes, DIS, 67108864, 1048576, 17179869184,
-        "bytes of jobs held, all partitions together"),
+        "memory of the jobs held, all partitions together; the others wait in Kafka"),
     LIVE(lookahead_jobs, DIS, 2, 0, 1024, "jobs released beyond the free slots of a worker"),
     LIVE(worker_timeout_ms, DIS, 5000, 100, 600000, "a worker that is silent longer gets no jobs"),
     LIVE(max_wait_ms, DIS, 600000, 0, 86400000,

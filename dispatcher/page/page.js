@@ -147,8 +147,10 @@ function showState(e, state) {
 const lanes = ['high', 'normal', 'low'];
 const sparks = { lanes: {}, workers: {} };
 
+const backlog = (lane) => lane.waiting + lane.unread; // in the dispatchers' memory, and behind it in Kafka
+
 function showFigures(o) {
-  const waiting = lanes.reduce((n, l) => n + o.lanes[l].waiting, 0);
+  const waiting = lanes.reduce((n, l) => n + backlog(o.lanes[l]), 0);
   const pace = lanes.reduce((n, l) => n + o.lanes[l].jobs_per_s, 0);
   put($('n-waiting'), whole.format(waiting));
   put($('n-waiting-more'), waiting === 0 ? 'nothing waits'
@@ -174,9 +176,9 @@ function makeLane(row, lane) {
 function showLanes(o) {
   showRows($('lanes'), lanes.map((name) => ({ name, ...o.lanes[name] })), (l) => l.name, makeLane,
     ([waiting, pace, eta], l) => {
-      put(waiting, whole.format(l.waiting));
+      put(waiting, whole.format(backlog(l)));
       put(pace, rate(l.jobs_per_s));
-      put(eta, l.waiting === 0 ? '–' : l.eta_s === undefined ? 'not moving' : duration(l.eta_s));
+      put(eta, backlog(l) === 0 ? '–' : l.eta_s === undefined ? 'not moving' : duration(l.eta_s));
     });
   const notes = [];
   if (o.delayed) notes.push(`${plural(o.delayed, 'job')} not due yet`);

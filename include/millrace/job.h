@@ -236,6 +236,7 @@ typedef struct mr_heartbeat { /* record of millrace.workers, key: worker id */
 
 typedef struct mr_beat_lane {
     uint64_t waiting;        /* in the window */
+    uint64_t unread;         /* behind it in Kafka, as of some seconds ago */
     uint64_t queued, left;   /* since the start: entered the window; left it, however */
     float per_s;             /* jobs that left it, over the last minute */
 } mr_beat_lane;

@@ -59,6 +59,7 @@ TEST(a_late_answer_finds_nobody) {
     mr_parts_revoke(p, part);
     CHECK(!mr_parts_holds(p, old) && !mr_parts_finish(p, old));
     CHECK_I64(mr_parts_commit(p, part, NULL, 0), -1);
+    CHECK_I64(mr_parts_next(p, part), -1);
     CHECK_I64(mr_parts_pending(p), 0);
 
     assign(p, 0, 10, NULL);
@@ -68,6 +69,7 @@ TEST(a_late_answer_finds_nobody) {
     mr_parts_unmark(p, old);
     CHECK(!mr_parts_dirty(p, part));
     CHECK_I64(mr_parts_commit(p, part, NULL, 0), 10);
+    CHECK_I64(mr_parts_next(p, part), 11);
     CHECK_I64(mr_parts_pending(p), 1);
     CHECK(mr_parts_finish(p, mr_parts_origin(p, part, 10)));
     CHECK(mr_parts_holds(p, new)); /* the assignment holds, whatever became of the record */

@@ -33,7 +33,7 @@ static const struct mr_beat_tenant of_a[] = {{"acme", 3, 4, 100, false}, {"zeta"
 static const struct mr_beat_tenant of_b[] = {{"acme", 4, 4, 50, true}};
 static const mr_beat a = {.dispatcher = "disp-a",
                           .sent_ms = NOW - 100,
-                          .lanes = {[MR_PRIORITY_LOW] = {12, 100, 88, 1.5f}},
+                          .lanes = {[MR_PRIORITY_LOW] = {12, 500, 100, 88, 1.5f}},
                           .delayed = 5,
                           .paused_parts = 1,
                           .parts = 30,
@@ -41,14 +41,14 @@ static const mr_beat a = {.dispatcher = "disp-a",
                           .n_tenants = 2};
 static const mr_beat b = {.dispatcher = "disp-b",
                           .sent_ms = NOW + 5000, /* its clock is ahead */
-                          .lanes = {[MR_PRIORITY_LOW] = {4, 10, 6, 2.5f}},
+                          .lanes = {[MR_PRIORITY_LOW] = {4, 80, 10, 6, 2.5f}},
                           .delayed = 6,
                           .parts = 30,
                           .tenants = of_b,
                           .n_tenants = 1};
 static const mr_beat silent = {.dispatcher = "disp-silent",
                                .sent_ms = NOW - 30000,
-                               .lanes = {[MR_PRIORITY_LOW] = {1000, 1000, 0, 0}}};
+                               .lanes = {[MR_PRIORITY_LOW] = {1000, 0, 1000, 0, 0}}};
 static const mr_beat left = {.dispatcher = "disp-left", .sent_ms = NOW, .leaving = true};
 static const mr_beat gone = {.dispatcher = "disp-gone", .sent_ms = NOW - MR_TOP_GONE_MS - 1};
 static const mr_heartbeat w = {.worker = "work-1",
@@ -72,7 +72,7 @@ static const mr_top_view all = {beats, MR_COUNT(beats), heartbeats, MR_COUNT(hea
 TEST(sums_are_of_those_who_live) {
     show(mr_top_table, &all);
     has("2 dispatchers, 1 worker, 322 tokens/s; 11 delayed; 1 of 60 partitions paused");
-    has("low                             16       4.0          94\n");
+    has("low                            596       4.0          94\n");
     has("high                             0       0.0           0\n");
     has("acme                             7     150.0       4  held back by its rate\n");
     has("zeta                             9");

@@ -35,7 +35,8 @@ static void beat(const char *name, uint64_t waiting, uint64_t at_ms) {
                  .paused_parts = 1,
                  .tenants = tenants,
                  .n_tenants = 2};
-    b.lanes[MR_PRIORITY_LOW] = (mr_beat_lane){.waiting = waiting, .queued = 10, .per_s = 0.5f};
+    b.lanes[MR_PRIORITY_LOW] = (mr_beat_lane){
+        .waiting = waiting, .unread = 1000, .queued = 10, .per_s = 0.5f};
     mr_board_beat(board, &b, at_ms);
 }
 
@@ -52,6 +53,7 @@ TEST(what_lives_is_summed_up) {
     CHECK_I64(now.sum.kv * 100, 25);
     CHECK_I64(now.sum.tokens_per_s, 200);
     CHECK_I64(now.lanes[MR_PRIORITY_LOW].waiting, 12);
+    CHECK_I64(now.lanes[MR_PRIORITY_LOW].unread, 2000);
     CHECK_I64(now.sum.lanes[MR_PRIORITY_LOW].jobs_per_s, 1);
     CHECK_I64(now.delayed * 100 + now.parts, 616);
     CHECK_I64(now.n_tenants, 3);

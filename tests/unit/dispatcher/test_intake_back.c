@@ -272,6 +272,10 @@ static void hold_up_nobody(const char *topic, unsigned first, const mr_job_spec 
         send_job(topic, &j);
     }
     wait_queued(n_known + 100 + 1); /* window_jobs low ones, and it */
+    while (mr_intake_unread(intake, MR_PRIORITY_LOW) != LOW - 100) { /* in ready.low, not fetched */
+        mr_intake_tick(intake, mr_clock_wall_ms());
+        run_until(&loop, NULL, NULL, 10);
+    }
     job_id(id, first + LOW);
     CHECK(mr_window_has_lane(window, "m", MR_PRIORITY_HIGH));
     CHECK_I64(mr_window_len(window, MR_PRIORITY_LOW), 100);
