@@ -37,7 +37,8 @@ void mr_codec_job_defaults(mr_job_spec *j);
 
 /* internal: of the fields that dispatchers and workers add, attempt, received_ms, expires_ms and
  * reply_format are required, the others have the defaults of a job that has not run; else they are
- * refused as unknown. A job without job_id gets the error missing_field: clients make it. How far
+ * refused as unknown, and a job without priority has the highest: its topic lowers it. A job without
+ * job_id gets the error missing_field: clients make it. How far
  * not_before_ms may be ahead is the caller's to check, who has a clock. why may be NULL. MR_EINVAL,
  * MR_EUNSUPPORTED or MR_ENOMEM; then *out is undefined. */
 mr_status mr_codec_job_decode(mr_job_spec *out, mr_format f, const void *bytes, size_t n,

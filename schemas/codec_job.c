@@ -191,6 +191,7 @@ mr_status mr_codec_job_decode(mr_job_spec *out, mr_format f, const void *bytes, 
 
     *r.why = (mr_codec_error){.format = f};
     mr_codec_job_defaults(out);
+    if (!internal) out->priority = MR_PRIORITY_HIGH; /* its topic lowers it */
     if (n > max_bytes)
         st = mr_reader_fail(&r, NULL, "too_long", "the record has %zu bytes, at most %u", n,
                             max_bytes);

@@ -16,7 +16,10 @@ TEST(the_topic_has_the_last_word_on_priority) {
         const char *field;
         mr_priority lane;
     } cases[] = {
-        {MR_PRIORITY_HIGH, "", MR_PRIORITY_NORMAL}, /* normal is the default of the field */
+        {MR_PRIORITY_HIGH, "", MR_PRIORITY_HIGH},
+        {MR_PRIORITY_HIGH, ",\"priority\":\"normal\"", MR_PRIORITY_NORMAL},
+        {MR_PRIORITY_NORMAL, "", MR_PRIORITY_NORMAL},
+        {MR_PRIORITY_LOW, "", MR_PRIORITY_LOW},
         {MR_PRIORITY_HIGH, ",\"priority\":\"high\"", MR_PRIORITY_HIGH},
         {MR_PRIORITY_NORMAL, ",\"priority\":\"high\"", MR_PRIORITY_NORMAL},
         {MR_PRIORITY_NORMAL, ",\"priority\":\"low\"", MR_PRIORITY_LOW},

@@ -113,7 +113,7 @@ TEST(absent_fields_get_their_defaults) {
         CHECK_I64(j.prompt_len, 0);
         CHECK(j.params.temperature == 1 && j.params.top_p == 1 && j.params.repetition_penalty == 1);
         CHECK(j.stream && !j.params.has_seed && !j.params.logprobs && !j.callback.url);
-        CHECK_I64(j.priority, MR_PRIORITY_NORMAL);
+        CHECK_I64(j.priority, MR_PRIORITY_HIGH); /* what its topic says */
         CHECK_I64(j.deadline_ms + j.max_attempts + j.n_metadata + j.params.max_tokens, 0);
         CHECK(!j.not_before_ms && !j.idempotency_key && !j.replay_of[0]);
     }
