@@ -6,9 +6,8 @@
  * outcome is unknown is looked up before anything is sent again. Mode plain: records first, offsets
  * when all are acknowledged; a crash between the two repeats the records.
  *
- * With `overlap` the records of a batch are on their way while the one before it is committed, by
- * another producer; its offsets go when that is known to have worked, else both go again. There are
- * MR_TXN_LANES producers, with the transactional.id, and with "/2", "/3" behind it.
+ * With `overlap` the records of a batch are on their way while the one before it is committed, by a
+ * second producer; its offsets go when that is known to have worked, and if it has not both go again.
  *
  * Calls that block are made by threads of its own; the loop hands batches over and hears of them.
  * A batch that did not get through is sent again, however long the brokers are away; records of a

@@ -417,7 +417,7 @@ static void refresh_before(mr_commit *c, mr_batch *b) {
 
 /* The broker answers before it has written the transaction's end into each of its partitions. The
  * producer's next transaction is turned away until then, and librdkafka asks again 20 ms later:
- * better to let it settle, while the other lanes take their turns. */
+ * better to let it settle. */
 static void on_committed(mr_commit *c, mr_batch *b) {
     remember(c, b);
     if (c->exactly_once) c->settled_ms[b->lane] = mr_clock_mono_ms() + SETTLE_MS;

@@ -88,64 +88,58 @@ static void on_watch(uv_timer_t *timer) {
     give_up(c, &err);
 }
 
-static uint64_t later_of(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
 static uint64_t batch_due_ms(const mr_commit *c) {
     if (!c->first_ms || !c->consumer) return UINT64_MAX;
-    return later_of(c->first_ms + (c->flushing ? 0 : c->conf.linger_ms), c->not_before_ms);
+    const uint64_t at = c->first_ms + (c->flushing ? 0 : c->conf.linger_ms);
+    return at > c->not_before_ms ? at : c->not_before_ms;
 }
 
 static uint64_t question_due_ms(const mr_commit *c) {
     return mr_batch_topics_wanted(c) ? c->look_up_at_ms : UINT64_MAX;
 }
 
-/* It has nothing and is ready. When no lane is, one that is not will do: then it is watched. */
-static bool is_free(const mr_commit *c, int lane) {
-    bool any = false;
+/* Lanes that have nothing and are ready at that time, a bit for each. While nothing is under way
+ * one that is not ready will do: then it is watched. */
+static unsigned usable_lanes(const mr_commit *c, uint64_t at_ms) {
+    const bool any = !anything_under_way(c);
+    unsigned idle = 0, free = 0;
 
-    for (int i = 0; i < c->turns.n_lanes; i++)
-        any |= c->under_way[i] || mr_kafka_txn_idle(c->txn, i);
-    return !c->under_way[lane] && (!any || mr_kafka_txn_idle(c->txn, lane));
-}
-
-/* A bit for each. */
-static unsigned free_lanes(const mr_commit *c, uint64_t now) {
-    unsigned lanes = 0;
-    for (int i = 0; i < c->turns.n_lanes; i++)
-        if (c->settled_ms[i] <= now && is_free(c, i)) lanes |= 1u << i;
-    return lanes;
-}
-
-static int lowest_of(unsigned lanes) {
-    int lane = 0;
-    while (!(lanes >> lane & 1)) lane++;
-    return lane;
+    for (int i = 0; i < c->turns.n_lanes; i++) {
+        if (c->under_way[i] || c->settled_ms[i] > at_ms) continue;
+        free |= 1u << i;
+        if (mr_kafka_txn_idle(c->txn, i)) idle |= 1u << i;
+    }
+    return idle || !any ? idle : free;
 }
 
 /* Gives the lanes what is due. */
 static void advance(mr_commit *c) {
     const uint64_t now = mr_clock_mono_ms();
-    const unsigned lanes = free_lanes(c, now);
-    const int lane = mr_txn_turns_next(&c->turns, lanes);
+    const unsigned usable = usable_lanes(c, now);
+    const int lane = mr_txn_turns_next(&c->turns, usable);
 
-    if (c->failed || c->closing || !lanes) return;
+    if (c->failed || c->closing || !usable) return;
     if (question_due_ms(c) <= now)
-        mr_batch_ask_about_topics(c, lowest_of(lanes));
+        mr_batch_ask_about_topics(c, usable & 1 ? 0 : 1);
     else if (batch_due_ms(c) <= now && lane >= 0)
         mr_batch_give(c, lane);
 }
 
 static void on_timer(uv_timer_t *timer);
 
-/* When a lane can take a question, or a batch; UINT64_MAX: not before one has something to say. */
-static uint64_t lane_due_ms(const mr_commit *c, bool batch) {
+static uint64_t later_of(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+/* When a lane can take something, unless an answer comes first; UINT64_MAX: not before one. */
+static uint64_t lane_due_ms(const mr_commit *c, uint64_t now, bool batch) {
     uint64_t first = UINT64_MAX;
 
     for (int i = 0; i < c->turns.n_lanes; i++) {
-        if (batch && mr_txn_turns_next(&c->turns, 1u << i) < 0) continue;
-        if (is_free(c, i) && c->settled_ms[i] < first) first = c->settled_ms[i];
+        const uint64_t at = later_of(c->settled_ms[i], now);
+        const unsigned usable = usable_lanes(c, at) & 1u << i;
+        const bool takes = batch ? mr_txn_turns_next(&c->turns, usable) >= 0 : usable != 0;
+        if (takes && at < first) first = at;
     }
     return first;
 }
@@ -155,8 +149,8 @@ void mr_commit_schedule(mr_commit *c) {
     const uint64_t now = mr_clock_mono_ms();
 
     if (c->failed || c->closing) return;
-    const uint64_t batch = later_of(batch_due_ms(c), lane_due_ms(c, true));
-    const uint64_t question = later_of(question_due_ms(c), lane_due_ms(c, false));
+    const uint64_t batch = later_of(batch_due_ms(c), lane_due_ms(c, now, true));
+    const uint64_t question = later_of(question_due_ms(c), lane_due_ms(c, now, false));
     const uint64_t at = batch < question ? batch : question;
     if (at == UINT64_MAX) return;
     uv_timer_start(&c->timer, on_timer, at > now ? at - now : 0, 0);
@@ -177,12 +171,9 @@ static void on_timer(uv_timer_t *timer) {
     serve(timer->data);
 }
 
-/* Only what is the first of its kind changes the plan. */
 static void changed(mr_commit *c) {
-    const bool first = c->first_ms == 0;
-
-    if (first) c->first_ms = mr_clock_mono_ms();
-    if (c->depth == 0 && (first || mr_batch_topics_wanted(c))) mr_commit_schedule(c);
+    if (!c->first_ms) c->first_ms = mr_clock_mono_ms();
+    if (c->depth == 0) mr_commit_schedule(c);
 }
 
 /* ---- partitions ---- */

@@ -5,7 +5,6 @@
  * lock, held for moments. Limit: one piece of work per lane. */
 #include "base/kafka_txn.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -178,10 +177,9 @@ static void run(void *arg) {
 
 static mr_status open_lane(mr_kafka_txn *t, const mr_commit_conf *conf, mr_err *err) {
     txn_lane *l = &t->lanes[t->n_lanes];
-    char suffix[16] = "";
 
-    if (t->n_lanes > 0) snprintf(suffix, sizeof suffix, "/%d", t->n_lanes + 1);
-    const mr_status st = mr_txn_client_open(&l->client, conf, suffix, err);
+    const mr_status st =
+        mr_txn_client_open(&l->client, conf, t->n_lanes > 0 ? MR_TXN_SECOND : "", err);
     if (st != MR_OK) return st;
     l->owner = t;
     mr_txn_plan_init(&l->plan);

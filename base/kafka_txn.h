@@ -5,8 +5,7 @@
  * and take the work and all that it points to is the thread's, but for `before`, which the loop may
  * change until it has said that it is the work's turn (base/txn_turns.h).
  *
- * The first lane has the transactional.id as it is, the others have a slash and their number behind
- * it: no worker_id or dispatcher_id has a slash.
+ * The second lane's transactional.id is the first one's with MR_TXN_SECOND behind it.
  *
  * Private to kafka_commit.c, kafka_txn.c and kafka_txn_client.c. */
 #ifndef MR_BASE_KAFKA_TXN_H
@@ -20,6 +19,7 @@
 #include "base/txn_turns.h"
 
 #define MR_TXN_MAX_TOPICS 1024
+#define MR_TXN_SECOND     "/2" /* no worker_id or dispatcher_id has a slash */
 
 /* ---- work ---- */
 

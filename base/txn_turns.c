@@ -20,7 +20,7 @@ int mr_txn_turns_oldest(const mr_txn_turns *t) {
 
 static bool may_give(const mr_txn_turns *t) {
     if (t->n == 0) return true;
-    return t->n < MR_TXN_UNDER_WAY && t->produced && t->turn[t->order[0]] != MR_TXN_DOOMED;
+    return t->produced && t->turn[t->order[t->n - 1]] != MR_TXN_DOOMED;
 }
 
 int mr_txn_turns_next(const mr_txn_turns *t, unsigned usable) {

@@ -1,8 +1,8 @@
 /* txn_turns.h - of transactions that overlap, which may go on, and which must not.
  *
- * A committer has lanes: producers that work side by side, at most MR_TXN_UNDER_WAY of them at a
- * time. A batch is made as if the batch before it were committed, for its offsets count what that
- * finishes. So three rules hold between the batches that are under way:
+ * A committer has lanes: producers that work side by side. A batch is made as if all batches before
+ * it were committed, for its offsets count what those finish. So three rules hold among the batches
+ * that are under way:
  *
  *     the next batch is given     when the records of the one before it are with the brokers; so
  *                                 they stand in the topics in the order of the batches
@@ -18,8 +18,7 @@
 
 #include <stdbool.h>
 
-#define MR_TXN_LANES     3 /* two under way, one that rests: see SETTLE_MS in kafka_batch.c */
-#define MR_TXN_UNDER_WAY 2
+#define MR_TXN_LANES 2
 
 /* Of a batch that stands before its offsets. */
 typedef enum mr_txn_turn {
@@ -30,7 +29,7 @@ typedef enum mr_txn_turn {
 
 typedef struct mr_txn_turns {
     int n_lanes;
-    int order[MR_TXN_UNDER_WAY]; /* [n] lanes with a batch, oldest first */
+    int order[MR_TXN_LANES]; /* [n] lanes with a batch, oldest first */
     int n;
     mr_txn_turn turn[MR_TXN_LANES]; /* by lane */
     bool produced;                  /* the records of the newest are with the brokers */

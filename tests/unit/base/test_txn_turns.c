@@ -11,7 +11,7 @@
 #include "../../test.h"
 #include "millrace/error.h"
 
-#define STEPS 9
+#define STEPS 11
 
 typedef struct world {
     mr_txn_turns t;
@@ -45,7 +45,7 @@ static void check(const world *w) {
     const int lane = mr_txn_turns_oldest(&w->t);
     CHECK_I64(lane < 0 ? 0 : w->number[lane], oldest);
     if (lane >= 0) CHECK(w->told[lane] != MR_TXN_WAIT); /* somebody can always go on */
-    CHECK(waiting <= 1 && w->t.n <= MR_TXN_UNDER_WAY);
+    CHECK(waiting <= 1);
 }
 
 static void walk(const world *w, int left);
@@ -129,30 +129,28 @@ TEST(one_lane_never_waits) {
 
 TEST(lanes_take_turns) {
     mr_txn_turns t;
-    mr_txn_turns_init(&t, 3);
-    for (int i = 0; i < 6; i++) {
-        CHECK_I64(mr_txn_turns_next(&t, 7), i % 3);
-        mr_txn_turns_give(&t, i % 3);
-        mr_txn_turns_produced(&t, i % 3);
-        CHECK_I64(mr_txn_turns_decided(&t, i % 3, true), -1);
+    mr_txn_turns_init(&t, 2);
+    for (int i = 0; i < 4; i++) {
+        CHECK_I64(mr_txn_turns_next(&t, 3), i % 2);
+        mr_txn_turns_give(&t, i % 2);
+        mr_txn_turns_produced(&t, i % 2);
+        CHECK_I64(mr_txn_turns_decided(&t, i % 2, true), -1);
     }
-    CHECK_I64(mr_txn_turns_next(&t, 6), 1); /* the first one is not ready */
-    CHECK_I64(mr_txn_turns_next(&t, 4), 2);
+    CHECK_I64(mr_txn_turns_next(&t, 2), 1); /* the other one is not ready */
     CHECK_I64(mr_txn_turns_next(&t, 0), -1);
 }
 
 TEST(an_abort_takes_the_next_with_it) {
     mr_txn_turns t;
-    mr_txn_turns_init(&t, 3);
+    mr_txn_turns_init(&t, 2);
     CHECK_I64(mr_txn_turns_give(&t, 0), MR_TXN_GO);
     CHECK_I64(mr_txn_turns_next(&t, 2), -1); /* its records come first */
     mr_txn_turns_produced(&t, 0);
     CHECK_I64(mr_txn_turns_next(&t, 2), 1);
     CHECK_I64(mr_txn_turns_give(&t, 1), MR_TXN_WAIT);
-    mr_txn_turns_produced(&t, 1);
-    CHECK_I64(mr_txn_turns_next(&t, 4), -1); /* two are enough */
     CHECK_I64(mr_txn_turns_decided(&t, 0, false), 1);
-    CHECK_I64(mr_txn_turns_next(&t, 5), -1); /* it has to come back first */
+    mr_txn_turns_produced(&t, 1);
+    CHECK_I64(mr_txn_turns_next(&t, 3), -1); /* it has to come back first */
     CHECK_I64(mr_txn_turns_decided(&t, 1, false), -1);
     CHECK_I64(mr_txn_turns_next(&t, 3), 0);
 }
