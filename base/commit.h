@@ -6,10 +6,7 @@
  * outcome is unknown is looked up before anything is sent again. Mode plain: records first, offsets
  * when all are acknowledged; a crash between the two repeats the records.
  *
- * With `overlap` the records of a batch are on their way while the one before it is committed, by a
- * second producer; its offsets go when that is known to have worked, and if it has not both go again.
- *
- * Calls that block are made by threads of its own; the loop hands batches over and hears of them.
+ * Calls that block are made by a thread of its own; the loop hands batches over and hears of them.
  * A batch that did not get through is sent again, however long the brokers are away; records of a
  * partition that was revoked meanwhile are left out and reported MR_ECANCELED.
  *
@@ -46,7 +43,6 @@ typedef struct mr_commit_record { /* all of it is copied */
 typedef struct mr_commit_conf {
     mr_kafka_conf kafka;          /* texts are copied */
     const char *transactional_id; /* NULL: mode plain */
-    bool overlap;                 /* two transactions at a time; not in mode plain */
     uint32_t linger_ms;           /* a batch leaves so long after its first item, 1..1000 */
     uint32_t transaction_timeout_ms;
     size_t window; /* offsets a partition may run ahead of its oldest unfinished one */
@@ -129,8 +125,8 @@ mr_status mr_commit_flush(mr_commit *c, int timeout_ms);
 /* A topic that records will soon go to: known beforehand, the first of them does not wait. */
 void mr_commit_warm(mr_commit *c, const char *topic);
 mr_commit_stats mr_commit_get_stats(const mr_commit *c);
-/* What is not decided is reported MR_ECANCELED inside; open transactions are aborted. Joins the
- * threads, bounded by 10 s. Handles close on the loop. NULL is allowed. */
+/* What is not decided is reported MR_ECANCELED inside; an open transaction is aborted. Joins the
+ * thread, bounded by 10 s. Handles close on the loop. NULL is allowed. */
 void mr_commit_close(mr_commit *c);
 
 #endif

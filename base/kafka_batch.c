@@ -1,15 +1,14 @@
 /* kafka_batch.c - what goes into which batch, and what becomes of it.
  *
  * An item is what one send or mark asked for. It waits until the linger time is over, travels with
- * a batch that a lane (kafka_txn.c) has in hand, and is decided by that batch's verdict. Two
- * batches may be under way, the younger made as if the older were committed (base/txn_turns.h).
+ * the batch that the thread (kafka_txn.c) has in hand, and is decided by that batch's verdict. One
+ * batch is under way at a time; what comes meanwhile makes the next one.
  *
  * The rule that keeps exactly-once: an offset's bit is set when its item joins a batch, and from
- * then on no offset of that partition is committed without the item. So a batch commits only behind
- * the one before it, whose bits are in its offsets. And the items of an aborted batch are owed:
- * they go first, all of them, in the next batch, or their partition is left out of it. An item that
- * the brokers refused is owed by the owner: its partition is held until another record for the same
- * offset has come.
+ * then on no offset of that partition is committed without the item. So the items of an aborted
+ * batch are owed: they go first, all of them, in the next batch, or their partition is left out of
+ * it. An item that the brokers refused is owed by the owner: its partition is held until another
+ * record for the same offset has come.
  *
  * A record's topic is looked up before its first batch: for an unknown one librdkafka would wait
  * until the transaction times out.
@@ -29,8 +28,6 @@
 #define LOOK_UP_RETRY_MS 500
 #define SETTLE_MS        4 /* see on_committed() */
 #define ROW_NAME         256
-
-static const char revoked[] = "the partition was revoked";
 
 /* ---- lists of items ---- */
 
@@ -180,7 +177,7 @@ static bool topics_known(mr_commit *c, const mr_batch_item *it) {
     return true;
 }
 
-void mr_batch_ask_about_topics(mr_commit *c, int lane) {
+void mr_batch_ask_about_topics(mr_commit *c) {
     mr_batch *b = calloc(1, sizeof *b);
     mr_txn_topic *topics = calloc(c->n_topics + 1, sizeof *topics);
 
@@ -193,9 +190,8 @@ void mr_batch_ask_about_topics(mr_commit *c, int lane) {
     b->work.topics = topics;
     for (size_t i = 0; i < c->n_topics; i++)
         if (c->topics[i].n_partitions == 0) topics[b->work.n_topics++] = c->topics[i];
-    b->lane = lane;
-    c->under_way[lane] = b;
-    mr_kafka_txn_give(c->txn, lane, &b->work, MR_TXN_GO);
+    c->under_way = b;
+    mr_kafka_txn_give(c->txn, &b->work);
 }
 
 bool mr_batch_topics_wanted(const mr_commit *c) {
@@ -344,10 +340,9 @@ static bool collect_rows(mr_commit *c, mr_batch *b) {
     return true;
 }
 
-/* l before what to has; l is empty then. */
-static void put_before(mr_batch_items *l, mr_batch_items *to) {
-    mr_batch_append(l, to);
-    *to = *l;
+static void put_back(mr_commit *c, mr_batch_items *l) {
+    mr_batch_append(l, &c->waiting);
+    c->waiting = *l;
     *l = (mr_batch_items){0};
 }
 
@@ -358,14 +353,15 @@ static bool bind_group(mr_commit *c, mr_batch *b) {
     return b->work.group != NULL;
 }
 
-void mr_batch_give(mr_commit *c, int lane) {
+void mr_batch_give(mr_commit *c) {
     const uint64_t now = mr_clock_mono_ms();
     budget left = {BATCH_RECORDS, BATCH_BYTES, false};
     mr_batch_items gone = {0};
 
     move_if(c, &c->waiting, &gone, has_gone, NULL);
-    mr_batch_tell_all(c, &gone, MR_ECANCELED, revoked);
+    mr_batch_tell_all(c, &gone, MR_ECANCELED, "the partition was revoked");
     mr_batch *b = c->closing ? NULL : new_batch(c);
+    c->not_before_ms = now + STALE_FIRST_MS; /* should it not come about */
     if (!b || !bind_group(c, b)) goto later;
     block_rows(c);
     move_if(c, &c->waiting, &b->items, joins, &left);
@@ -374,13 +370,11 @@ void mr_batch_give(mr_commit *c, int lane) {
     c->first_ms = left.more ? now : 0;
     if (!b->items.first && b->work.n_tp == 0) goto none; /* all of it waits for something else */
     b->given_us = mr_clock_mono_us();
-    b->lane = lane;
-    c->under_way[lane] = b;
-    mr_kafka_txn_give(c->txn, lane, &b->work, mr_txn_turns_give(&c->turns, lane));
+    c->under_way = b;
+    mr_kafka_txn_give(c->txn, &b->work);
     return;
 later:
-    c->not_before_ms = now + STALE_FIRST_MS;
-    if (b) put_before(&b->items, &c->waiting);
+    if (b) put_back(c, &b->items);
 none:
     mr_batch_free(b);
 }
@@ -402,30 +396,12 @@ static void remember(mr_commit *c, const mr_batch *b) {
     c->not_before_ms = 0;
 }
 
-/* b was made when the batch before it was not committed. Rows that have gone stay as they are:
- * their generation has gone too, and b with it. */
-static void refresh_before(mr_commit *c, mr_batch *b) {
-    for (size_t i = 0; i < b->work.n_tp; i++) {
-        if (!mr_parts_holds(c->parts, b->rows[i])) continue;
-        const mr_batch_row *r = &c->rows[b->rows[i].part];
-        mr_kafka_tp *tp = &b->work.before[i];
-        if (r->text_len > 0) memcpy((char *)(uintptr_t)tp->metadata, r->text, r->text_len);
-        tp->metadata_len = r->text_len;
-        tp->offset = r->committed;
-    }
-}
-
 /* The broker answers before it has written the transaction's end into each of its partitions. The
- * producer's next transaction is turned away until then, and librdkafka asks again 20 ms later:
- * better to let it settle. */
+ * next transaction is turned away until then, and librdkafka asks again 20 ms later: better to let
+ * it settle. */
 static void on_committed(mr_commit *c, mr_batch *b) {
     remember(c, b);
-    if (c->exactly_once) c->settled_ms[b->lane] = mr_clock_mono_ms() + SETTLE_MS;
-    const int behind = mr_txn_turns_decided(&c->turns, b->lane, true);
-    if (behind >= 0) {
-        refresh_before(c, c->under_way[behind]);
-        mr_kafka_txn_turn(c->txn, behind, MR_TXN_GO);
-    }
+    if (c->exactly_once) c->not_before_ms = mr_clock_mono_ms() + SETTLE_MS;
     mr_batch_tell_all(c, &b->items, MR_OK, "");
 }
 
@@ -435,33 +411,31 @@ static bool is_refused(mr_commit *c, mr_batch_item *it, void *arg) {
     return refusal(it) != NULL;
 }
 
-/* What is still ours goes again, and so does what is in the batch behind it; refused items go back
- * to their owners. */
+/* What is still ours goes again; refused items go back to their owners. */
 static void on_aborted(mr_commit *c, mr_batch *b) {
-    const int behind = mr_txn_turns_decided(&c->turns, b->lane, false);
     mr_batch_items gone = {0}, refused = {0};
 
     for (size_t i = 0; i < b->work.n_tp; i++)
         if (mr_parts_holds(c->parts, b->rows[i])) mr_parts_soil(c->parts, b->rows[i].part);
     move_if(c, &b->items, &gone, has_gone, NULL);
     move_if(c, &b->items, &refused, is_refused, NULL);
-    put_before(&b->items, behind < 0 ? &c->waiting : &c->under_way[behind]->items);
-    if (behind >= 0) mr_kafka_txn_turn(c->txn, behind, MR_TXN_DOOMED);
-    if (b->work.stale) { /* the thread makes the pauses for the brokers */
+    put_back(c, &b->items);
+    c->not_before_ms = 0; /* the thread makes the pauses for the brokers */
+    if (b->work.stale) {
         c->stale_ms = c->stale_ms ? 2 * c->stale_ms : STALE_FIRST_MS;
         if (c->stale_ms > STALE_MOST_MS) c->stale_ms = STALE_MOST_MS;
         c->not_before_ms = mr_clock_mono_ms() + c->stale_ms;
     }
     c->first_ms = mr_clock_mono_ms() - c->conf.linger_ms; /* it has waited */
-    mr_batch_tell_all(c, &gone, MR_ECANCELED, revoked);
+    mr_batch_tell_all(c, &gone, MR_ECANCELED, "the partition was revoked");
     for (mr_batch_item *it; (it = pop(&refused));) refuse(c, it, MR_EINVAL, refusal(it));
 }
 
 void mr_batch_answered(mr_commit *c, mr_txn_work *w) {
-    mr_batch *b = (mr_batch *)(void *)w; /* its first member */
+    mr_batch *b = c->under_way;
 
-    MR_CHECK(c->under_way[b->lane] == b);
-    c->under_way[b->lane] = NULL;
+    MR_CHECK(&b->work == w);
+    c->under_way = NULL;
     mr_batch_enter(c);
     if (w->n_topics > 0) {
         on_topics(c, b);
@@ -482,17 +456,8 @@ static bool is_of_part(mr_commit *c, mr_batch_item *it, void *arg) {
     return it->at.part == *(const int *)arg;
 }
 
-/* The thread reads the items still: they stay. */
-static void cancel_under_way(mr_batch_item *first, int part) {
-    for (mr_batch_item *it = first; it; it = it->next) {
-        mr_commit_done *done = it->at.part == part ? it->done : NULL;
-        if (!done) continue;
-        it->done = NULL;
-        done(it->owner, it->arg, MR_ECANCELED, revoked, -1);
-    }
-}
-
 void mr_batch_cancel_row(mr_commit *c, int part) {
+    static const char why[] = "the partition was revoked";
     mr_batch_items gone = {0};
 
     c->rows[part].n_held = 0;
@@ -500,8 +465,12 @@ void mr_batch_cancel_row(mr_commit *c, int part) {
         if (c->held[i - 1].part == part) c->held[i - 1] = c->held[--c->n_held];
     mr_batch_enter(c);
     move_if(c, &c->waiting, &gone, is_of_part, &part);
-    mr_batch_tell_all(c, &gone, MR_ECANCELED, revoked);
-    for (int i = 0; i < MR_TXN_LANES; i++)
-        if (c->under_way[i]) cancel_under_way(c->under_way[i]->items.first, part);
+    mr_batch_tell_all(c, &gone, MR_ECANCELED, why);
+    for (mr_batch_item *it = c->under_way ? c->under_way->items.first : NULL; it; it = it->next) {
+        mr_commit_done *done = it->at.part == part ? it->done : NULL;
+        if (!done) continue;
+        it->done = NULL; /* the thread reads the item still */
+        done(it->owner, it->arg, MR_ECANCELED, why, -1);
+    }
     mr_batch_leave(c);
 }

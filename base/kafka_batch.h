@@ -32,9 +32,8 @@ typedef struct mr_batch_row { /* beside the row of mr_parts with the same index 
     size_t text_len;
 } mr_batch_row;
 
-typedef struct mr_batch { /* or a question about topics: then only work and lane are used */
+typedef struct mr_batch { /* or a question about topics: then only work is used */
     mr_txn_work work;
-    int lane;
     mr_batch_items items;
     mr_origin *rows; /* [work.n_tp] which assignment each offset belongs to */
     char *text;
@@ -45,8 +44,8 @@ struct mr_commit {
     uv_async_t wake;
     uv_timer_t timer, watch;
     int n_handles;
-    unsigned progress[MR_TXN_LANES]; /* of each thread, at the last look */
-    uint32_t still_ms[MR_TXN_LANES]; /* it has not changed for so long */
+    unsigned progress; /* of the thread, at the last look */
+    uint32_t still_ms; /* it has not changed for so long */
     mr_commit_conf conf; /* its texts are not kept */
     bool exactly_once;
     mr_kafka_txn *txn;
@@ -55,9 +54,7 @@ struct mr_commit {
     mr_batch_row *rows;
     size_t n_rows;
     mr_batch_items waiting;
-    mr_txn_turns turns;
-    mr_batch *under_way[MR_TXN_LANES];      /* NULL: the lane has nothing */
-    uint64_t settled_ms[MR_TXN_LANES];      /* no batch for the lane before that */
+    mr_batch *under_way;                    /* NULL: the thread has nothing */
     mr_txn_topic topics[MR_TXN_MAX_TOPICS]; /* n_partitions 0: not known yet */
     size_t n_topics;
     mr_origin held[MR_COMMIT_MAX_RECORDS];
@@ -92,10 +89,9 @@ bool mr_batch_want_topic(mr_commit *c, const char *name, int32_t partition);
 bool mr_batch_topics_wanted(const mr_commit *c);
 void mr_batch_drop_topics(mr_commit *c);
 
-/* Gives the lane, which has nothing, a question about topics. */
-void mr_batch_ask_about_topics(mr_commit *c, int lane);
-/* Gives the lane, which mr_txn_turns_next has named, a batch, if there is one to give now. */
-void mr_batch_give(mr_commit *c, int lane);
+/* Gives the thread a question about topics, or a batch, if there is one to give now. */
+void mr_batch_ask_about_topics(mr_commit *c);
+void mr_batch_give(mr_commit *c);
 void mr_batch_answered(mr_commit *c, mr_txn_work *w);
 void mr_batch_free(mr_batch *b); /* not its items; NULL is allowed */
 

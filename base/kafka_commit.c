@@ -1,4 +1,4 @@
-/* kafka_commit.c - the committer's doors: items come in, the lanes are given what is due.
+/* kafka_commit.c - the committer's doors: items come in, the thread is given what is due.
  *
  * Nothing is given inside send or mark: they set the timer, so callbacks run from the loop only,
  * or inside flush. kafka_batch.c has the rules. Limits: those of commit.h, in which the records
@@ -22,8 +22,6 @@
          */
 #define MAX_RECORD_BYTES (1048576u - RECORD_OVERHEAD)
 
-static const char closed[] = "the committer was closed";
-
 /* ---- what is next ---- */
 
 static void tell_fatal(mr_commit *c, const mr_err *err) {
@@ -37,32 +35,13 @@ static void give_up(mr_commit *c, const mr_err *err) {
     tell_fatal(c, err);
 }
 
-/* All that the lanes have to say. */
-static void take_answers(mr_commit *c, int timeout_ms) {
-    mr_txn_work *w;
+static void take_answer(mr_commit *c, int timeout_ms) {
+    mr_txn_work *w = mr_kafka_txn_take(c->txn, timeout_ms);
     mr_err err;
 
-    for (int n = 0; n < MR_TXN_LANES && (w = mr_kafka_txn_take(c->txn, timeout_ms)); n++) {
-        mr_batch_answered(c, w);
-        timeout_ms = 0;
-    }
-    for (int i = 0; i < c->turns.n_lanes; i++)
-        if (c->under_way[i] && mr_kafka_txn_produced(c->txn, i))
-            mr_txn_turns_produced(&c->turns, i);
+    if (w) mr_batch_answered(c, w);
     if (c->failed || c->closing || !mr_kafka_txn_failed(c->txn, &err)) return;
     give_up(c, &err);
-}
-
-static bool anything_under_way(const mr_commit *c) {
-    for (int i = 0; i < MR_TXN_LANES; i++)
-        if (c->under_way[i]) return true;
-    return false;
-}
-
-/* The lane that nobody has to wait for: a question, or the batch that the others wait for. */
-static bool is_watched(const mr_commit *c, int lane) {
-    const mr_batch *b = c->under_way[lane];
-    return b && (b->work.n_topics > 0 || mr_txn_turns_oldest(&c->turns) == lane);
 }
 
 /* Each call has a time-out, and so have the records that it waits for. One that is not back long
@@ -71,20 +50,15 @@ static bool is_watched(const mr_commit *c, int lane) {
  * process that was stopped has lost some of that. */
 static void on_watch(uv_timer_t *timer) {
     mr_commit *c = timer->data;
+    const unsigned progress = mr_kafka_txn_progress(c->txn);
     const uint32_t record_ms = c->exactly_once ? c->conf.transaction_timeout_ms : PLAIN_RECORD_MS;
-    uint32_t longest = 0;
     mr_err err;
 
-    for (int i = 0; i < c->turns.n_lanes; i++) {
-        const unsigned progress = mr_kafka_txn_progress(c->txn, i);
-        const bool still = is_watched(c, i) && progress == c->progress[i];
-        c->still_ms[i] = still ? c->still_ms[i] + WATCH_MS : 0;
-        c->progress[i] = progress;
-        if (c->still_ms[i] > longest) longest = c->still_ms[i];
-    }
-    if (longest < record_ms + HANG_MS || c->failed || c->closing) return;
+    c->still_ms = c->under_way && progress == c->progress ? c->still_ms + WATCH_MS : 0;
+    c->progress = progress;
+    if (c->still_ms < record_ms + HANG_MS || c->failed || c->closing) return;
     mr_fail(&err, MR_ETIMEOUT, "a call of the producer has not returned for %u s",
-            (unsigned)(longest / 1000));
+            (unsigned)(c->still_ms / 1000));
     give_up(c, &err);
 }
 
@@ -98,67 +72,31 @@ static uint64_t question_due_ms(const mr_commit *c) {
     return mr_batch_topics_wanted(c) ? c->look_up_at_ms : UINT64_MAX;
 }
 
-/* Lanes that have nothing and are ready at that time, a bit for each. While nothing is under way
- * one that is not ready will do: then it is watched. */
-static unsigned usable_lanes(const mr_commit *c, uint64_t at_ms) {
-    const bool any = !anything_under_way(c);
-    unsigned idle = 0, free = 0;
-
-    for (int i = 0; i < c->turns.n_lanes; i++) {
-        if (c->under_way[i] || c->settled_ms[i] > at_ms) continue;
-        free |= 1u << i;
-        if (mr_kafka_txn_idle(c->txn, i)) idle |= 1u << i;
-    }
-    return idle || !any ? idle : free;
-}
-
-/* Gives the lanes what is due. */
+/* Gives the thread what is due. */
 static void advance(mr_commit *c) {
     const uint64_t now = mr_clock_mono_ms();
-    const unsigned usable = usable_lanes(c, now);
-    const int lane = mr_txn_turns_next(&c->turns, usable);
 
-    if (c->failed || c->closing || !usable) return;
+    if (c->under_way || c->failed || c->closing) return;
     if (question_due_ms(c) <= now)
-        mr_batch_ask_about_topics(c, usable & 1 ? 0 : 1);
-    else if (batch_due_ms(c) <= now && lane >= 0)
-        mr_batch_give(c, lane);
+        mr_batch_ask_about_topics(c);
+    else if (batch_due_ms(c) <= now)
+        mr_batch_give(c);
 }
 
 static void on_timer(uv_timer_t *timer);
 
-static uint64_t later_of(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
-/* When a lane can take something, unless an answer comes first; UINT64_MAX: not before one. */
-static uint64_t lane_due_ms(const mr_commit *c, uint64_t now, bool batch) {
-    uint64_t first = UINT64_MAX;
-
-    for (int i = 0; i < c->turns.n_lanes; i++) {
-        const uint64_t at = later_of(c->settled_ms[i], now);
-        const unsigned usable = usable_lanes(c, at) & 1u << i;
-        const bool takes = batch ? mr_txn_turns_next(&c->turns, usable) >= 0 : usable != 0;
-        if (takes && at < first) first = at;
-    }
-    return first;
-}
-
-/* The timer, for what is next; the threads' answers come by themselves. */
+/* The timer, for what is next; the thread's answer comes by itself. */
 void mr_commit_schedule(mr_commit *c) {
-    const uint64_t now = mr_clock_mono_ms();
-
-    if (c->failed || c->closing) return;
-    const uint64_t batch = later_of(batch_due_ms(c), lane_due_ms(c, now, true));
-    const uint64_t question = later_of(question_due_ms(c), lane_due_ms(c, now, false));
+    const uint64_t now = mr_clock_mono_ms(), batch = batch_due_ms(c), question = question_due_ms(c);
     const uint64_t at = batch < question ? batch : question;
-    if (at == UINT64_MAX) return;
+
+    if (c->under_way || c->failed || c->closing || at == UINT64_MAX) return;
     uv_timer_start(&c->timer, on_timer, at > now ? at - now : 0, 0);
 }
 
 static void serve(mr_commit *c) {
     mr_batch_enter(c);
-    take_answers(c, 0);
+    take_answer(c, 0);
     advance(c);
     mr_batch_leave(c);
 }
@@ -391,7 +329,7 @@ mr_commit_stats mr_commit_get_stats(const mr_commit *c) {
 /* ---- flush ---- */
 
 static bool anything_left(const mr_commit *c) {
-    if (anything_under_way(c) || c->waiting.first) return true;
+    if (c->under_way || c->waiting.first) return true;
     for (int r = 0; r < mr_parts_count(c->parts); r++)
         if (mr_parts_assigned(c->parts, r) && mr_parts_dirty(c->parts, r)) return true;
     return false;
@@ -403,12 +341,12 @@ mr_status mr_commit_flush(mr_commit *c, int timeout_ms) {
     mr_batch_enter(c);
     c->flushing = true;
     for (;;) {
-        take_answers(c, 0);
+        take_answer(c, 0);
         advance(c);
         const uint64_t now = mr_clock_mono_ms();
         if (!anything_left(c) || c->closing || c->failed || !c->consumer || now >= until) break;
-        if (anything_under_way(c))
-            take_answers(c, (int)(until - now));
+        if (c->under_way)
+            take_answer(c, (int)(until - now));
         else
             uv_sleep(FLUSH_NAP_MS);
     }
@@ -446,7 +384,6 @@ mr_status mr_commit_open(mr_commit **out, uv_loop_t *loop, const mr_commit_conf 
     if (!c) return mr_fail(err, MR_ENOMEM, "commit: no memory");
     c->conf = *conf;
     c->exactly_once = conf->transactional_id != NULL;
-    mr_txn_turns_init(&c->turns, c->exactly_once && conf->overlap ? MR_TXN_LANES : 1);
     mr_histogram_init(&c->stats.took, &mr_buckets_call);
     if ((st = mr_parts_open(&c->parts, conf->window, err)) != MR_OK) goto fail;
     const int rc = uv_async_init(loop, &c->wake, on_wake);
@@ -458,7 +395,7 @@ mr_status mr_commit_open(mr_commit **out, uv_loop_t *loop, const mr_commit_conf 
     uv_timer_init(loop, &c->watch);
     c->n_handles = 3;
     c->wake.data = c->timer.data = c->watch.data = c;
-    if ((st = mr_kafka_txn_open(&c->txn, conf, c->turns.n_lanes, &c->wake, err)) != MR_OK) {
+    if ((st = mr_kafka_txn_open(&c->txn, conf, &c->wake, err)) != MR_OK) {
         c->closing = true;
         close_handles(c);
         return st;
@@ -478,32 +415,25 @@ void mr_commit_use(mr_commit *c, mr_kafka_consumer *consumer) {
     if (c->depth == 0) mr_commit_schedule(c);
 }
 
-static void close_batch(mr_commit *c, mr_batch *b) {
-    mr_batch_tell_all(c, &b->items, MR_ECANCELED, closed);
-    free(b->work.topics);
-    mr_batch_free(b);
-}
-
-/* A thread that does not end keeps the batches: it may still read them. */
-static void abandon_batch(mr_batch *b) {
-    for (mr_batch_item *it = b->items.first; it; it = it->next)
-        if (it->done) it->done(it->owner, it->arg, MR_ECANCELED, closed, -1);
-}
-
+/* A thread that does not end keeps its batch: it may still read it. */
 void mr_commit_close_now(mr_commit *c) {
+    mr_txn_work *w = NULL;
     mr_batch_items gone = {0};
 
     c->depth++; /* stays: nothing else happens now */
     uv_timer_stop(&c->timer);
-    const bool ended = mr_kafka_txn_close(c->txn);
-    for (int i = 0; i < MR_TXN_LANES; i++) {
-        mr_batch *b = c->under_way[i];
-        c->under_way[i] = NULL;
-        if (b && ended) close_batch(c, b);
-        if (b && !ended) abandon_batch(b);
-    }
+    const bool ended = mr_kafka_txn_close(c->txn, &w);
+    mr_batch *b = c->under_way;
+    c->under_way = NULL;
+    if (b && ended) mr_batch_append(&gone, &b->items);
     mr_batch_append(&gone, &c->waiting);
-    mr_batch_tell_all(c, &gone, MR_ECANCELED, closed);
+    mr_batch_tell_all(c, &gone, MR_ECANCELED, "the committer was closed");
+    for (mr_batch_item *it = b && !ended ? b->items.first : NULL; it; it = it->next)
+        if (it->done) it->done(it->owner, it->arg, MR_ECANCELED, "the committer was closed", -1);
+    if (b && ended) {
+        free(b->work.topics);
+        mr_batch_free(b);
+    }
     close_handles(c);
 }
 

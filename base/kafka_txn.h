@@ -1,11 +1,8 @@
-/* kafka_txn.h - what brings a committer's batches through: lanes, each a producer and a thread.
+/* kafka_txn.h - what brings a committer's batches through: a producer, and a thread for its calls.
  *
- * A lane has one piece of work at a time: the loop gives it, the lane's thread makes the blocking
- * calls that base/txn_plan.h asks for until the verdict is known, and wakes the loop. Between give
- * and take the work and all that it points to is the thread's, but for `before`, which the loop may
- * change until it has said that it is the work's turn (base/txn_turns.h).
- *
- * The second lane's transactional.id is the first one's with MR_TXN_SECOND behind it.
+ * One piece of work at a time: the loop gives it, the thread makes the blocking calls that
+ * base/txn_plan.h asks for until the verdict is known, and wakes the loop. Between give and take
+ * the work and all that it points to is the thread's.
  *
  * Private to kafka_commit.c, kafka_txn.c and kafka_txn_client.c. */
 #ifndef MR_BASE_KAFKA_TXN_H
@@ -16,10 +13,8 @@
 #include "base/commit.h"
 #include "base/kafka_internal.h"
 #include "base/txn_plan.h"
-#include "base/txn_turns.h"
 
 #define MR_TXN_MAX_TOPICS 1024
-#define MR_TXN_SECOND     "/2" /* no worker_id or dispatcher_id has a slash */
 
 /* ---- work ---- */
 
@@ -53,11 +48,6 @@ typedef struct mr_txn_work { /* questions about topics, or a batch */
 
 /* ---- the calls, kafka_txn_client.c; the thread's ---- */
 
-typedef struct mr_txn_known { /* a topic */
-    rd_kafka_topic_t *topic;
-    int32_t n_partitions; /* -1: nobody could say */
-} mr_txn_known;
-
 typedef struct mr_txn_client {
     rd_kafka_conf_t *conf;
     char *id; /* NULL: mode plain */
@@ -69,7 +59,7 @@ typedef struct mr_txn_client {
     mr_kafka_consumer *consumer;
 
     rd_kafka_t *rk;
-    mr_txn_known topics[MR_TXN_MAX_TOPICS]; /* to rk: their records leave at once */
+    rd_kafka_topic_t *topics[MR_TXN_MAX_TOPICS]; /* known to rk: their records leave at once */
     size_t n_topics;
     mr_txn_call call;
     bool in_txn;
@@ -77,9 +67,7 @@ typedef struct mr_txn_client {
     mr_err cause;      /* of the last outcome that was not OK */
 } mr_txn_client;
 
-/* suffix: behind the transactional.id. */
-mr_status mr_txn_client_open(mr_txn_client *t, const mr_commit_conf *conf, const char *suffix,
-                             mr_err *err);
+mr_status mr_txn_client_open(mr_txn_client *t, const mr_commit_conf *conf, mr_err *err);
 /* See mr_kafka_txn_use. Any thread. */
 void mr_txn_client_use(mr_txn_client *t, mr_kafka_consumer *consumer);
 /* w: the batch; for the calls of one. */
@@ -91,34 +79,27 @@ void mr_txn_client_poll(mr_txn_client *t); /* now and then, when idle */
 void mr_txn_client_stop(mr_txn_client *t);
 void mr_txn_client_close(mr_txn_client *t);
 
-/* ---- the threads, kafka_txn.c; the loop's calls ---- */
+/* ---- the thread, kafka_txn.c; the loop's calls ---- */
 
 typedef struct mr_kafka_txn mr_kafka_txn;
 
-/* Mode plain has one lane. */
-mr_status mr_kafka_txn_open(mr_kafka_txn **out, const mr_commit_conf *conf, int n_lanes,
-                            uv_async_t *wake, mr_err *err);
+mr_status mr_kafka_txn_open(mr_kafka_txn **out, const mr_commit_conf *conf, uv_async_t *wake,
+                            mr_err *err);
 /* The consumer that is asked what is committed; NULL: none. Waits for a call on the former one,
  * some seconds at most. */
 void mr_kafka_txn_use(mr_kafka_txn *t, mr_kafka_consumer *consumer);
-/* Its producer is ready and has no work. The loop is woken when it becomes so. */
-bool mr_kafka_txn_idle(mr_kafka_txn *t, int lane);
-/* One at a time per lane; turn: of a batch. */
-void mr_kafka_txn_give(mr_kafka_txn *t, int lane, mr_txn_work *w, mr_txn_turn turn);
-/* The records of its batch are with the brokers. The loop is woken then. */
-bool mr_kafka_txn_produced(mr_kafka_txn *t, int lane);
-/* The batch that it has, or had, need not wait any more: GO or DOOMED. */
-void mr_kafka_txn_turn(mr_kafka_txn *t, int lane, mr_txn_turn turn);
-/* An answered work; NULL: none within timeout_ms. */
+/* One at a time. */
+void mr_kafka_txn_give(mr_kafka_txn *t, mr_txn_work *w);
+/* The answered work; NULL: not within timeout_ms. */
 mr_txn_work *mr_kafka_txn_take(mr_kafka_txn *t, int timeout_ms);
-/* Another number with every call of the lane that has returned. */
-unsigned mr_kafka_txn_progress(mr_kafka_txn *t, int lane);
-/* A thread has given up for good, and why. */
+/* Another number with every call that has returned. */
+unsigned mr_kafka_txn_progress(mr_kafka_txn *t);
+/* The thread has given up for good, and why. */
 bool mr_kafka_txn_failed(mr_kafka_txn *t, mr_err *err);
-/* Fills what the threads count. */
+/* Fills what the thread counts. */
 void mr_kafka_txn_count(mr_kafka_txn *t, mr_commit_stats *s);
-/* Ends the threads and frees t; open transactions are aborted, work in hand is the caller's again.
- * False: a call did not return within MR_KAFKA_CLOSE_MS; t and all work stay with it. */
-bool mr_kafka_txn_close(mr_kafka_txn *t);
+/* Ends the thread and frees t; an open transaction is aborted, work in hand comes back by *w (may
+ * be NULL). False: a call did not return within MR_KAFKA_CLOSE_MS; t and its work stay with it. */
+bool mr_kafka_txn_close(mr_kafka_txn *t, mr_txn_work **w);
 
 #endif

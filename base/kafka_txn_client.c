@@ -19,7 +19,7 @@
  * only after it went alone.
  *
  * Limits: CALL_MS per blocking call; a record waits in librdkafka for the transaction's time-out.
- * Thread: its lane's, but open, use and close. */
+ * Thread: the committer's, but open, use and close. */
 #include "base/kafka_txn.h"
 
 #include <stdio.h>
@@ -173,7 +173,7 @@ static void on_error(rd_kafka_t *rk, int e, const char *why, void *opaque) {
 }
 
 static void stop_client(mr_txn_client *t) {
-    while (t->n_topics > 0) rd_kafka_topic_destroy(t->topics[--t->n_topics].topic);
+    while (t->n_topics > 0) rd_kafka_topic_destroy(t->topics[--t->n_topics]);
     if (t->rk) rd_kafka_destroy(t->rk);
     t->rk = NULL;
     t->in_txn = false;
@@ -211,32 +211,25 @@ static rd_kafka_topic_t *learn_topic(mr_txn_client *t, const char *name, int32_t
         rd_kafka_topic_destroy(topic);
         return NULL;
     }
-    t->topics[t->n_topics++] = (mr_txn_known){topic, *n_partitions};
+    t->topics[t->n_topics++] = topic;
     return topic;
 }
 
-static mr_txn_known *find_known(mr_txn_client *t, const char *name) {
+static rd_kafka_topic_t *find_topic(mr_txn_client *t, const char *name) {
+    int32_t n_partitions;
+    rd_kafka_resp_err_t e;
     for (size_t i = 0; i < t->n_topics; i++)
-        if (strcmp(rd_kafka_topic_name(t->topics[i].topic), name) == 0) return &t->topics[i];
-    return NULL;
+        if (strcmp(rd_kafka_topic_name(t->topics[i]), name) == 0) return t->topics[i];
+    return learn_topic(t, name, &n_partitions, &e);
 }
 
 static void forget_topic(mr_txn_client *t, const char *name) {
-    mr_txn_known *k = find_known(t, name);
-    if (!k) return;
-    rd_kafka_topic_destroy(k->topic);
-    *k = t->topics[--t->n_topics];
-}
-
-/* It may have been looked up by the other lane only, or have grown since it was here. */
-static rd_kafka_topic_t *find_topic(mr_txn_client *t, const char *name, int32_t partition) {
-    const mr_txn_known *k = find_known(t, name);
-    int32_t n_partitions;
-    rd_kafka_resp_err_t e;
-
-    if (k && (k->n_partitions < 0 || partition < k->n_partitions)) return k->topic;
-    forget_topic(t, name);
-    return learn_topic(t, name, &n_partitions, &e);
+    for (size_t i = 0; i < t->n_topics; i++) {
+        if (strcmp(rd_kafka_topic_name(t->topics[i]), name) != 0) continue;
+        rd_kafka_topic_destroy(t->topics[i]);
+        t->topics[i] = t->topics[--t->n_topics];
+        return;
+    }
 }
 
 mr_txn_outcome mr_txn_client_look_up(mr_txn_client *t, mr_txn_work *w) {
@@ -270,7 +263,7 @@ static void flush(mr_txn_client *t) {
 
 static rd_kafka_resp_err_t hand_over(mr_txn_client *t, mr_txn_record *r) {
     const mr_commit_record *m = &r->out;
-    rd_kafka_topic_t *topic = find_topic(t, m->topic, m->partition);
+    rd_kafka_topic_t *topic = find_topic(t, m->topic);
     rd_kafka_headers_t *headers = NULL;
     rd_kafka_resp_err_t e;
 
@@ -487,19 +480,11 @@ static mr_status make_conf(mr_txn_client *t, const mr_commit_conf *conf, mr_err 
     return MR_OK;
 }
 
-static char *join(const char *a, const char *b) {
-    const size_t n = strlen(a) + strlen(b) + 1;
-    char *to = malloc(n);
-    if (to) snprintf(to, n, "%s%s", a, b);
-    return to;
-}
-
-mr_status mr_txn_client_open(mr_txn_client *t, const mr_commit_conf *conf, const char *suffix,
-                             mr_err *err) {
+mr_status mr_txn_client_open(mr_txn_client *t, const mr_commit_conf *conf, mr_err *err) {
     t->timeout_ms = conf->transaction_timeout_ms;
     atomic_init(&t->stop, false);
     atomic_init(&t->returned, 0);
-    if (conf->transactional_id && !(t->id = join(conf->transactional_id, suffix)))
+    if (conf->transactional_id && !(t->id = strdup(conf->transactional_id)))
         return mr_fail(err, MR_ENOMEM, "commit: no memory");
     const mr_status st = make_conf(t, conf, err);
     if (st != MR_OK) {

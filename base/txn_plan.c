@@ -52,7 +52,6 @@ static const answer table[N_CALLS][N_OUTCOMES] = {
                         [MR_TXN_ABORTABLE] = UNDO,     [MR_TXN_STALE] = UNDO_OWN,
                         [MR_TXN_REFUSED] = UNDO_OWN,   [MR_TXN_DEAD] = GIVE_UP,
                         [MR_TXN_FENCED] = END,         [MR_TXN_MISCONFIGURED] = END},
-    [MR_TXN_TURN]    = {[MR_TXN_OK] = GO_ON,           [MR_TXN_LOST_TURN] = UNDO_OWN},
     [MR_TXN_OFFSETS] = {[MR_TXN_OK] = GO_ON,           [MR_TXN_RETRIABLE] = AGAIN_N,
                         [MR_TXN_ABORTABLE] = UNDO,     [MR_TXN_STALE] = UNDO_OWN,
                         [MR_TXN_DEAD] = GIVE_UP,       [MR_TXN_FENCED] = END,
@@ -89,8 +88,8 @@ static void try_again(mr_txn_plan *p) {
 static void go_on(mr_txn_plan *p) {
     static const mr_txn_call next[N_CALLS] = {
         [MR_TXN_REBUILD] = MR_TXN_INIT,    [MR_TXN_BEGIN] = MR_TXN_PRODUCE,
-        [MR_TXN_PRODUCE] = MR_TXN_TURN,    [MR_TXN_TURN] = MR_TXN_OFFSETS,
-        [MR_TXN_OFFSETS] = MR_TXN_COMMIT,  [MR_TXN_ABORT] = MR_TXN_IDLE,
+        [MR_TXN_PRODUCE] = MR_TXN_OFFSETS, [MR_TXN_OFFSETS] = MR_TXN_COMMIT,
+        [MR_TXN_ABORT] = MR_TXN_IDLE,
     };
     if (p->call == MR_TXN_INIT)
         go(p, p->in_doubt ? MR_TXN_READ : MR_TXN_IDLE);
@@ -174,7 +173,6 @@ const char *mr_txn_outcome_name(mr_txn_outcome o) {
         [MR_TXN_RETRIABLE] = "retriable",
         [MR_TXN_ABORTABLE] = "abortable",
         [MR_TXN_STALE] = "stale",
-        [MR_TXN_LOST_TURN] = "lost_turn",
         [MR_TXN_REFUSED] = "refused",
         [MR_TXN_UNKNOWN] = "unknown",
         [MR_TXN_DEAD] = "dead",

@@ -12,9 +12,7 @@
  *                         the rest goes again
  *     fenced by another process with the same id: FATAL, two of us must not fight
  *
- * Between the records and the offsets a batch waits for its turn: base/txn_turns.h.
- *
- * Pure. One plan per producer. Source: KIP-98, KIP-447; librdkafka's transactional API. */
+ * Pure. One plan per committer. Source: KIP-98, KIP-447; librdkafka's transactional API. */
 #ifndef MR_BASE_TXN_PLAN_H
 #define MR_BASE_TXN_PLAN_H
 
@@ -30,7 +28,6 @@ typedef enum mr_txn_call {
     MR_TXN_IDLE,    /* nothing to do until a batch comes */
     MR_TXN_BEGIN,
     MR_TXN_PRODUCE, /* hand over all records, wait until each is acknowledged or failed */
-    MR_TXN_TURN,    /* wait until the batch before is decided */
     MR_TXN_OFFSETS, /* send offsets with the group's metadata */
     MR_TXN_COMMIT,
     MR_TXN_ABORT,
@@ -44,7 +41,6 @@ typedef enum mr_txn_outcome {
     MR_TXN_RETRIABLE,   /* the call may be made again */
     MR_TXN_ABORTABLE,   /* the transaction must be aborted */
     MR_TXN_STALE,       /* abortable, because the group's generation or member has changed */
-    MR_TXN_LOST_TURN,   /* TURN: the batch before was aborted, so must this be */
     MR_TXN_REFUSED,     /* PRODUCE: at least one record will never be taken; abortable */
     MR_TXN_UNKNOWN,     /* COMMIT or ABORT timed out: nobody knows */
     MR_TXN_DEAD,        /* fatal to the producer, not to us */

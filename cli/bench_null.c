@@ -236,7 +236,6 @@ static mr_status open_takers(mr_bench_null *w, uv_loop_t *loop, mr_err *err) {
     const char *topics[] = {w->conf.work_topic, NULL};
     const mr_commit_conf commit = {.kafka = w->conf.kafka,
                                    .transactional_id = w->conf.group,
-                                   .overlap = true,
                                    .linger_ms = w->conf.commit_ms,
                                    .transaction_timeout_ms = TRANSACTION_MS,
                                    .window = MR_OFFSETS_MAX_WINDOW,

@@ -255,7 +255,6 @@ static mr_status open_commit(app *a, mr_err *err) {
     const bool plain = strcmp(s->commit_mode, "plain") == 0;
     const mr_commit_conf conf = {.kafka = a->kafka,
                                  .transactional_id = plain ? NULL : a->transactional_id,
-                                 .overlap = true,
                                  .linger_ms = (uint32_t)s->commit_ms,
                                  .transaction_timeout_ms = (uint32_t)s->transaction_timeout_ms,
                                  .window = (size_t)s->commit_window,

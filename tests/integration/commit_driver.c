@@ -346,7 +346,6 @@ int main(int argc, char **argv) {
     uv_loop_init(&loop);
     const mr_commit_conf conf = {.kafka = {set.brokers, set.id, set.extra},
                                  .transactional_id = set.id,
-                                 .overlap = true,
                                  .linger_ms = (uint32_t)set.linger_ms,
                                  .window = 4096,
                                  .transaction_timeout_ms = (uint32_t)set.timeout_ms,

@@ -26,8 +26,6 @@ typedef enum sim_seen {
     SIM_SEEN_LATE,    /* it came when the producer had been given up */
     SIM_SEEN_STALE,   /* a commit of an old generation was refused */
     SIM_SEEN_FENCED,  /* a process ended because another has its transactional id */
-    SIM_SEEN_OVERLAP, /* a batch was given while another was under way */
-    SIM_SEEN_DOOMED,  /* a batch was aborted because the one before it was */
     SIM_SEEN_SKIPPED, /* finished under an earlier owner, though above the watermark */
     SIM_SEEN_TAKEOVER,
     SIM_SEEN_RESTART,
@@ -43,7 +41,6 @@ typedef enum sim_bug {
     SIM_BUG_NO_GENERATION, /* offsets are not bound to the group's generation */
     SIM_BUG_NO_METADATA,   /* what is finished above the watermark is not committed */
     SIM_BUG_EARLY_BIT,     /* a bit is committed before the record that it stands for */
-    SIM_BUG_NO_TURN,       /* a batch commits whatever became of the one before it */
     SIM_BUG_NO_MARK,       /* a job runs before its mark is committed */
     SIM_BUG_NO_RESTART,    /* readers are not told when frames are lost that they may have seen */
     SIM_BUG_N

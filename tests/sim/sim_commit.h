@@ -1,14 +1,12 @@
 /* sim_commit.h - the group commit of what a consumer has done.
  *
- * The rules of base/commit.h, made of the same pure modules (parts, offsets, txn_plan,
- * txn_turns), over
+ * The rules of base/commit.h, made of the same pure modules (parts, offsets, txn_plan), over
  * requests that get lost, are late, or are answered when nobody listens any more. Everything
  * happens in tick(). Owner: the process; dies with it, while what it sent is still on its way. */
 #ifndef MR_TESTS_SIM_COMMIT_H
 #define MR_TESTS_SIM_COMMIT_H
 
 #include "base/parts.h"
-#include "base/txn_turns.h"
 #include "sim_kafka.h"
 
 #define SIM_ITEM_PUTS 2 /* records of one item at most */
@@ -20,7 +18,7 @@ typedef void sim_done(void *owner, uint64_t arg, mr_status status, int64_t offse
 
 typedef struct sim_commit_conf {
     sim_group group;
-    int transactional_id; /* MR_TXN_LANES of the brokers' ids */
+    int transactional_id;
     void *owner; /* of the done callbacks */
 } sim_commit_conf;
 

@@ -29,7 +29,6 @@ typedef struct txn {
     sim_group group;
     sim_offset pending[MAX_PENDING];
     size_t n_pending;
-    uint64_t sent; /* number of the request that brought them */
 } txn;
 
 typedef struct entry {
@@ -57,7 +56,6 @@ typedef struct group {
     member members[SIM_MAX_MEMBERS];
     int n_members;
     sim_offset committed[SIM_N_TP];
-    uint64_t sent[SIM_N_TP]; /* number of the request that brought it */
 } group;
 
 struct sim_kafka {
@@ -69,7 +67,6 @@ struct sim_kafka {
     int n_txns;
     producer producers[SIM_MAX_PRODUCERS];
     group groups[SIM_N_GROUPS];
-    uint64_t n_sent; /* offsets */
 };
 
 /* ---- logs ---- */
@@ -102,11 +99,8 @@ bool sim_kafka_fetch(const sim_kafka *k, int tp, int64_t *offset, sim_record *ou
 static void apply_offsets(sim_kafka *k, const txn *t) {
     for (size_t i = 0; i < t->n_pending; i++) {
         const sim_offset *p = &t->pending[i];
-        group *g = &k->groups[t->group];
-        if (g->sent[p->tp] > t->sent) continue;
         sim_note(k->s, "kafka", t->group, "committed", p->tp, p->offset);
-        g->committed[p->tp] = *p;
-        g->sent[p->tp] = t->sent;
+        k->groups[t->group].committed[p->tp] = *p;
     }
 }
 
@@ -200,7 +194,6 @@ mr_txn_outcome sim_kafka_add_offsets(sim_kafka *k, int id, uint32_t epoch, sim_g
     txn *t = open_txn(k, p);
     t->group = g;
     t->touched |= 1u << SIM_N_TP;
-    t->sent = ++k->n_sent;
     t->n_pending = n; /* the same request once more replaces itself */
     MR_CHECK(n <= MAX_PENDING);
     memcpy(t->pending, offsets, n * sizeof *offsets);

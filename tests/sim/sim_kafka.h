@@ -7,8 +7,7 @@
  *    written, at different times. Markers take an offset. Read-committed readers stop before the
  *    first record whose marker is missing, and do not see aborted ones.
  *  - Offsets sent with a transaction are pending until its marker; a reader of committed offsets is
- *    told to come again meanwhile. Of two transactions that end in any order the offsets win that
- *    were sent later.
+ *    told to come again meanwhile.
  *  - Each init of a transactional id raises its epoch; requests of an older epoch are refused. The
  *    coordinator does the same with a transaction that takes too long.
  *  - A group's generation grows when all members have joined again or have been given up; commits
@@ -37,7 +36,7 @@ typedef enum sim_group { SIM_DISPATCHERS, SIM_WORKERS, SIM_N_GROUPS } sim_group;
 #define SIM_SESSION_MS     1500
 #define SIM_TRANSACTION_MS 2500
 #define SIM_MAX_MEMBERS    512 /* that ever were, per group */
-#define SIM_MAX_PRODUCERS  32 /* transactional ids */
+#define SIM_MAX_PRODUCERS  16 /* transactional ids */
 #define SIM_ANY_GENERATION UINT32_MAX
 
 typedef enum sim_status { SIM_SUCCEEDED, SIM_REJECTED, SIM_POISONED } sim_status;

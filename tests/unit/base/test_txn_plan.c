@@ -15,18 +15,17 @@
 #define N_OUTCOMES (MR_TXN_MISCONFIGURED + 1)
 
 /* What follows, as one letter: the call by its first letter (R rebuild, I init, r read, i idle, B
- * begin, P produce, T turn, O offsets, C commit, A abort, F fatal), "." for a bug. */
+ * begin, P produce, O offsets, C commit, A abort, F fatal), "." for a bug. */
 static const char *const follows[N_CALLS] = {
-    /*                   ok present absent retriable abortable stale lost_turn refused unknown dead
-                         fenced misconfigured */
-    [MR_TXN_REBUILD] = "I..R.....RFF", [MR_TXN_INIT] = "i..IR....RFF",
-    [MR_TXN_READ] = ".iir.......F",    [MR_TXN_IDLE] = "............",
-    [MR_TXN_BEGIN] = "P..BR....RFF",   [MR_TXN_PRODUCE] = "T..AAA.A.RFF",
-    [MR_TXN_TURN] = "O.....A.....",    [MR_TXN_OFFSETS] = "C..OAA...RFF",
-    [MR_TXN_COMMIT] = "i..CRR.RRRFF",  [MR_TXN_ABORT] = "i..AR...RRFF",
-    [MR_TXN_FATAL] = "............",
+    /*                   ok present absent retriable abortable stale refused unknown dead fenced
+                         misconfigured */
+    [MR_TXN_REBUILD] = "I..R....RFF", [MR_TXN_INIT] = "i..IR...RFF",
+    [MR_TXN_READ] = ".iir......F",    [MR_TXN_IDLE] = "...........",
+    [MR_TXN_BEGIN] = "P..BR...RFF",   [MR_TXN_PRODUCE] = "O..AAAA.RFF",
+    [MR_TXN_OFFSETS] = "C..OAA..RFF", [MR_TXN_COMMIT] = "i..CRRRRRFF",
+    [MR_TXN_ABORT] = "i..AR..RRFF",   [MR_TXN_FATAL] = "...........",
 };
-static const char letters[] = "RIriBPTOCAF";
+static const char letters[] = "RIriBPOCAF";
 
 /* A plan as it stands when this call is due; a batch is in hand where there can be one. */
 static mr_txn_plan due(mr_txn_call call) {
@@ -139,16 +138,6 @@ TEST(a_failure_before_commit_decides_at_once) {
     CHECK_I64(p.call, MR_TXN_REBUILD);
 }
 
-TEST(a_batch_that_lost_its_turn_is_aborted_by_no_fault) {
-    mr_txn_plan p = due(MR_TXN_TURN);
-    CHECK_I64(mr_txn_plan_next(&p, MR_TXN_LOST_TURN), MR_TXN_ABORTED);
-    CHECK_I64(p.call, MR_TXN_ABORT);
-    CHECK_I64(mr_txn_plan_next(&p, MR_TXN_OK), MR_TXN_OPEN);
-    CHECK_I64(p.call, MR_TXN_IDLE);
-    mr_txn_plan_batch(&p);
-    CHECK_I64(p.pause_ms, 0);
-}
-
 TEST(retries_are_bounded_where_time_ends_the_transaction) {
     mr_txn_plan p = at_commit();
     for (unsigned i = 0; i < MR_TXN_MAX_RETRIES; i++) {
@@ -216,7 +205,6 @@ typedef struct facts {
 static void check_call(const mr_txn_plan *p, const facts *f) {
     switch (p->call) {
     case MR_TXN_PRODUCE:
-    case MR_TXN_TURN:
     case MR_TXN_OFFSETS:
     case MR_TXN_ABORT:
         CHECK(!f->commit_called); /* not once its end may have come */

@@ -47,7 +47,7 @@ static void open_commit(const char *transactional_id) {
     memset(items, 0, sizeof items);
     n_told = n_ok = n_refused = n_canceled = 0;
     fatal = (mr_err){.status = MR_OK};
-    const mr_commit_conf conf = {.kafka = producer_conn(), .transactional_id = transactional_id, .overlap = true,
+    const mr_commit_conf conf = {.kafka = producer_conn(), .transactional_id = transactional_id,
                                  .linger_ms = 5, .transaction_timeout_ms = 5000, .window = 64,
                                  .owner = &commit, .on_fatal = on_fatal};
     CHECK_OK(mr_commit_open(&commit, &loop, &conf, &err), err);

@@ -117,7 +117,7 @@ TEST(what_a_person_must_change_is_named) {
         {INIT_PRODUCER_ID, 50, MR_EINVAL, "transaction.max.timeout.ms"},
         {INIT_PRODUCER_ID, 53, MR_EINVAL, "not authorised to use this transactional.id"},
         {ADD_PARTITIONS, 29, MR_EINVAL, "not authorised to write to a topic"},
-        {ADD_PARTITIONS, 90, MR_EFENCED, "transactional.id tx/2: each needs a worker_id"},
+        {ADD_PARTITIONS, 90, MR_EFENCED, "transactional.id tx: each needs a worker_id"},
         {ADD_OFFSETS, 30, MR_EINVAL, "consumer group"},
         {TXN_OFFSET_COMMIT, 12, MR_EINVAL, "offset.metadata.max.bytes"},
         {END_TXN, 47, MR_EFENCED, "another process uses transactional.id tx"},
