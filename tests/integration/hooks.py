@@ -8,30 +8,17 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import pathlib
-import shutil
-import subprocess
 
 import rig as servers
 from jobs import JSON, make_job, produce
+from npm import modules
 
 HERE = pathlib.Path(__file__).resolve().parent
-NPM_DIR = pathlib.Path(os.environ.get("MR_NPM_DIR", "/tmp/millrace-npm")) / "webhook"
+PACKAGES = ["standardwebhooks@1.0.0"]
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 OLD_SECRET = "whsec_" + base64.b64encode(bytes(range(100, 132))).decode()
 OTHER = "whsec_" + base64.b64encode(bytes(range(50, 82))).decode()
-
-
-def install_library() -> None:
-    """Once, into a folder outside of the source; afterwards no network is needed."""
-    if (NPM_DIR / "installed-1").exists():
-        return
-    NPM_DIR.mkdir(parents=True, exist_ok=True)
-    shutil.copy(HERE / "webhook/package.json", NPM_DIR)
-    subprocess.run(["npm", "install", "--prefix", NPM_DIR, "--no-audit", "--no-fund", "--loglevel=error"],
-                   check=True, stdout=subprocess.DEVNULL)
-    (NPM_DIR / "installed-1").touch()
 
 
 class Receiver:
@@ -45,7 +32,7 @@ class Receiver:
 
     def start(self) -> None:
         p = self.rig.start(self.name, ["node", HERE / "webhook/receiver.js", self.port, self.secret, *self.tls],
-                           {"NODE_PATH": str(NPM_DIR / "node_modules"), "HOSTS": self.hosts})
+                           {"NODE_PATH": str(modules("webhook", PACKAGES)), "HOSTS": self.hosts})
         servers.wait_port(self.port, p, self.rig.log(self.name))
 
     def stop(self) -> None:

@@ -20,7 +20,7 @@ import time
 import unittest
 
 import rig as servers
-from hooks import OLD_SECRET, OTHER, SECRET, Caller, Receiver, event_id, install_library
+from hooks import OLD_SECRET, OTHER, SECRET, Caller, Receiver, event_id
 from jobs import JSON, Results, make_job, produce, producer
 
 EVENTS = int(os.environ.get("MR_WEBHOOK_EVENTS", "500"))
@@ -30,7 +30,6 @@ DELAYS = "0,200ms,300ms,400ms,500ms,600ms"  # tries that fail for good are over 
 class Webhooks(Caller, unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        install_library()
         cls.rig = servers.Rig()
         cls.rig.__enter__()
         cls.addClassCleanup(cls.rig.__exit__, None, None, None)

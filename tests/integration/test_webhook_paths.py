@@ -19,7 +19,7 @@ import time
 import unittest
 
 import rig as servers
-from hooks import OTHER, SECRET, Caller, Receiver, event_id, install_library
+from hooks import OTHER, SECRET, Caller, Receiver, event_id
 from jobs import Topic, make_job, produce, producer
 
 EVENTS = int(os.environ.get("MR_WEBHOOK_HANGING", "800"))
@@ -30,7 +30,6 @@ HOSTS = [f"127.0.3.{n}" for n in range(1, 101)]
 class Paths(Caller, unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        install_library()
         cls.rig = servers.Rig()
         cls.rig.__enter__()
         cls.addClassCleanup(cls.rig.__exit__, None, None, None)
