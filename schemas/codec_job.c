@@ -14,8 +14,9 @@
 static const char *const priority_names[] = {"high", "normal", "low", NULL};
 static const char *const format_names[] = {"json", "msgpack", NULL};
 
-#define DEFAULT_TENANT "default"
-#define MAX_REASON 1024 /* that we read: what we write has MR_JOB_MAX_REASON at most */
+#define DEFAULT_TENANT   "default"
+#define OUTSIDE_PRIORITY MR_PRIORITY_HIGH /* of a job that names none: its topic lowers it */
+#define MAX_REASON       1024 /* that we read: what we write has MR_JOB_MAX_REASON at most */
 
 void mr_codec_job_defaults(mr_job_spec *j) {
     *j = (mr_job_spec){
@@ -191,7 +192,7 @@ mr_status mr_codec_job_decode(mr_job_spec *out, mr_format f, const void *bytes, 
 
     *r.why = (mr_codec_error){.format = f};
     mr_codec_job_defaults(out);
-    if (!internal) out->priority = MR_PRIORITY_HIGH; /* its topic lowers it */
+    if (!internal) out->priority = OUTSIDE_PRIORITY;
     if (n > max_bytes)
         st = mr_reader_fail(&r, NULL, "too_long", "the record has %zu bytes, at most %u", n,
                             max_bytes);
@@ -298,9 +299,8 @@ static void write_callback(mr_writer *w, const mr_callback *c) {
     mr_write_end(w);
 }
 
-static void write_job(mr_writer *w, const void *object) {
-    const mr_job_spec *j = object;
-
+/* usual: the priority of a job that names none. */
+static void write_job(mr_writer *w, const mr_job_spec *j, mr_priority usual) {
     mr_write_map(w);
     mr_write_text_field(w, "job_id", j->job_id);
     if (j->model && j->model[0]) mr_write_text_field(w, "model", j->model);
@@ -309,7 +309,7 @@ static void write_job(mr_writer *w, const void *object) {
     write_input(w, j);
     write_params(w, &j->params);
     if (!j->stream) mr_write_bool_field(w, "stream", false);
-    if (j->priority != MR_PRIORITY_NORMAL)
+    if (j->priority != usual)
         mr_write_text_field(w, "priority", mr_priority_name(j->priority));
     if (j->deadline_ms) mr_write_u64_field(w, "deadline_ms", j->deadline_ms);
     if (j->max_attempts) mr_write_u64_field(w, "max_attempts", j->max_attempts);
@@ -321,7 +321,7 @@ static void write_job(mr_writer *w, const void *object) {
 }
 
 static void write_outside_job(mr_writer *w, const void *object) {
-    write_job(w, object);
+    write_job(w, object, OUTSIDE_PRIORITY);
     mr_write_end(w);
 }
 
@@ -359,7 +359,7 @@ static void write_history(mr_writer *w, const mr_job_spec *j) {
 static void write_internal_job(mr_writer *w, const void *object) {
     const mr_job_spec *j = object;
 
-    write_job(w, j);
+    write_job(w, j, MR_PRIORITY_NORMAL);
     mr_write_u64_field(w, "attempt", j->attempt);
     mr_write_u64_field(w, "received_ms", j->received_ms);
     mr_write_u64_field(w, "expires_ms", j->expires_ms);
