@@ -190,7 +190,7 @@ static void show_beats(void) {
     static const struct mr_beat_model models[] = {{"demo", 3}};
     static const struct mr_beat_tenant tenants[] = {{"acme", 3, 4, 120.5f, true}};
     const mr_beat b = {.dispatcher = "host-42", .sent_ms = 1767225600000,
-                       .lanes = {{0, 5, 5, 0.1f}, {2, 90, 88, 1.5f}, {1, 1, 0, 0}}, .delayed = 7,
+                       .lanes = {{0, 0, 5, 5, 0.1f}, {2, 410, 90, 88, 1.5f}, {1, 0, 1, 0, 0}}, .delayed = 7,
                        .parts = 24, .paused_parts = 1, .models = models, .n_models = 1,
                        .tenants = tenants, .n_tenants = 1};
     const mr_beat bye = {.dispatcher = "host-42", .leaving = true};

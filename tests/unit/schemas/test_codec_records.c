@@ -243,7 +243,7 @@ TEST(beats) {
     static const struct mr_beat_tenant tenants[] = {{"acme", 3, 4, 120.5f, true},
                                                     {"default", 0, 1, 0, false}};
     const mr_beat in = {.dispatcher = "d-1", .sent_ms = 1767225600000, .leaving = true,
-                        .lanes = {{1, 2, 3, 0.5f}, {4, 5, 6, 1.5f}, {7, 8, INT64_MAX, 2.5f}},
+                        .lanes = {{1, 10, 2, 3, 0.5f}, {4, 0, 5, 6, 1.5f}, {7, 11, 8, INT64_MAX, 2.5f}},
                         .delayed = 9, .paused_parts = 1, .parts = 24, .models = models,
                         .n_models = 2, .tenants = tenants, .n_tenants = 2};
     static const char small[] = "{\"dispatcher\":\"d\",\"sent_ms\":1,\"lanes\":{},\"later\":[7]}";
@@ -258,6 +258,7 @@ TEST(beats) {
     CHECK(out.leaving);
     for (int i = 0; i < MR_PRIORITY_N; i++) {
         CHECK_I64(out.lanes[i].waiting, in.lanes[i].waiting);
+        CHECK_I64(out.lanes[i].unread, in.lanes[i].unread);
         CHECK_I64(out.lanes[i].queued, in.lanes[i].queued);
         CHECK_I64(out.lanes[i].left, in.lanes[i].left);
         CHECK(out.lanes[i].per_s == in.lanes[i].per_s);
