@@ -198,7 +198,8 @@ class Replayed(DeadCase):
         self.assertEqual(job.pop("idempotency_key"), f"replay/{twice['job_id']}/{place}")
         fresh = job.pop("job_id")
         self.assertNotEqual(fresh, twice["job_id"])
-        self.assertEqual(job, {k: twice[k] for k in ("model", "tenant", "input", "params", "deadline_ms", "metadata")})
+        kept = ("model", "tenant", "input", "params", "deadline_ms", "metadata")
+        self.assertEqual(job, {"priority": "normal", **{k: twice[k] for k in kept}})
         self.assertEqual([(r["letter"] == place, r.get("replay")) for r in self.listed("--job", twice["job_id"])],
                          [(False, None), (True, fresh)])
         self.assertIn(f"(replayed as {fresh})", self.dead("list").stdout)
