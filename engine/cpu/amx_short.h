@@ -11,7 +11,7 @@
  * the row's unit (engine/pack.h), such that the largest weight is below 2^16. Of f16's 10 bits
  * behind the point 7 remain, rounded to the nearest; what is left are the bits of a bf16 number,
  * 2^112 times too small, as bf16 has 3 bits more of exponent. Below 2^-14 the unit sees a 0: that
- * is a 2^-25th of a row's largest weight at most. The inputs are 2^56 times too large, so that sums
+ * is 2^-16 of a row's largest scale at most. The inputs are 2^56 times too large, so that sums
  * stay in the middle of the range; the rest of both factors and the unit are set right in the end.
  *
  * Order of sums: one chain per (row, token) over all columns in the unit's order (amx_floats.h),
