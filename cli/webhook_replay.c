@@ -2,10 +2,6 @@
  *
  * The event of a dead letter goes back as it was, under its old id, with all its tries before it;
  * a note in the topic of dead letters says so (replays.h). */
-#include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sysexits.h>
 
 #include "cli/commands.h"
 #include "cli/net.h"
@@ -25,14 +21,6 @@ static const mr_opt opts[] = {
     MR_CLI_CONNECT_OPTS,
     {0},
 };
-
-static bool is_meant(const mr_args *a, const mr_letter *e) {
-    const char *job = mr_args_get(a, "job"), *cause = mr_args_get(a, "cause");
-
-    if (strncmp(e->cause, "webhook_", 8) != 0) return false;
-    if (e->replay[0] && !mr_args_flag(a, "again")) return false;
-    return job ? mr_letter_is(e, job) : !cause || strcmp(e->cause, cause) == 0;
-}
 
 static void print_done(const mr_replays *r, const mr_webhook *w) {
     if (mr_args_flag(r->a, "json"))
@@ -72,9 +60,7 @@ static mr_status replay_one(mr_replays *r, const mr_letter *e, const void *bytes
     mr_status st = mr_codec_dead_decode(&d, bytes, n, &arena, err);
     if (st == MR_OK) st = mr_codec_webhook_decode(&w, d.payload, d.payload_len, &arena, err);
     if (st != MR_OK) {
-        r->n_refused++;
-        fprintf(stderr, "millrace webhook replay: dead letter %d:%" PRId64 " is not replayed: %s\n",
-                (int)e->partition, e->offset, err->text);
+        mr_replays_refuse(r, e, err->text);
         mr_arena_drop(&arena);
         return MR_OK;
     }
@@ -88,51 +74,11 @@ static mr_status replay_one(mr_replays *r, const mr_letter *e, const void *bytes
     return st;
 }
 
-static mr_status choose(mr_replays *r, const mr_letters *l, size_t limit, mr_err *err) {
-    r->wanted = calloc(l->n + 1, sizeof *r->wanted);
-    if (!r->wanted) return mr_fail(err, MR_ENOMEM, "replay: out of memory");
-    for (size_t i = 0; i < l->n && r->n_wanted < limit; i++)
-        if (is_meant(r->a, &l->list[i])) r->wanted[r->n_wanted++] = &l->list[i];
-    mr_replays_sort(r);
-    return MR_OK;
-}
-
-static bool is_confirmed(const mr_replays *r) {
-    char what[64];
-    snprintf(what, sizeof what, "Call back about %zu event%s again", r->n_wanted,
-             r->n_wanted == 1 ? "" : "s");
-    return mr_replays_confirmed(r->a, what);
-}
-
-static int replay_letters(mr_replays *r, size_t limit) {
-    mr_letters l;
-    mr_err err;
-    mr_status st = mr_letters_read(&l, r->c, &err);
-
-    if (st != MR_OK) return mr_cli_interrupted() ? 130 : mr_cli_fail(r->a, &err);
-    st = choose(r, &l, limit, &err);
-    if (st == MR_OK && r->n_wanted && is_confirmed(r)) st = mr_replays_run(r, &err);
-    const int rc = mr_replays_report(r, st, &err);
-    free(r->wanted);
-    mr_letters_deinit(&l);
-    if (st == MR_OK && !r->n_wanted && mr_args_get(r->a, "job"))
-        return mr_status_exit_code(MR_ENOTFOUND);
-    return rc;
-}
-
 static int run(const mr_args *a) {
-    mr_replays r = {.a = a, .one = replay_one};
-    int64_t limit;
-    mr_err err;
-    int rc = mr_replays_usage(a, &limit);
-
-    if (rc != EX_OK) return rc;
-    if (mr_cli_connect(a, &r.c, &err) != MR_OK) return mr_cli_fail(a, &err);
-    mr_cli_catch_interrupt(r.c);
-    rc = replay_letters(&r, (size_t)limit);
-    mr_cli_catch_interrupt(NULL);
-    mr_client_close(r.c);
-    return rc;
+    static const mr_replays_kind events = {
+        .command = "webhook replay", .verb = "Call back about", .noun = "event",
+        .of_webhooks = true, .one = replay_one};
+    return mr_replays_command(a, &events);
 }
 
 const mr_cmd mr_cmd_webhook_replay = {

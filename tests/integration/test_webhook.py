@@ -162,8 +162,15 @@ class Webhooks(Caller, unittest.TestCase):
         out = self.rig.millrace("webhook", "replay", "--job", second, "--yes")
         self.assertIn(second, out.stdout)
         servers.wait_for("the replay asks", lambda: len(self.receiver.calls("/gone")) == 2)
-        again = self.rig.millrace("webhook", "replay", "--job", second, "--yes", "--json", check=False)
-        self.assertIn(second, again.stdout + again.stderr)
+        servers.wait_for("its second letter", lambda: len(self.letters(second)) == 2)
+        older, newer = (row["letter"] for row in self.letters(second))
+        p = self.rig.millrace("webhook", "replay", "--job", older, "--yes")
+        self.assertEqual((p.stdout, "replayed already" in p.stderr), ("", True))
+        p = self.rig.millrace("webhook", "replay", "--job", newer, "--yes", "--json")
+        self.assertEqual(json.loads(p.stdout)["job_id"], second)
+        p = self.rig.millrace("webhook", "replay", "--job", first + "0", "--yes", check=False)
+        self.assertIn("no such dead letters", p.stderr)
+        self.assertNotEqual(p.returncode, 0)
 
     # ---- what is not asked
 
