@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 enum { CALL_MS = 30000, POLL_MS = 100, TURN = 512, ID_LEN = 36 };
 
 typedef struct bare {
@@ -17,7 +19,8 @@ typedef struct bare {
     rd_kafka_topic_t *to;
     rd_kafka_topic_partition_list_t *offsets; /* of this transaction */
     size_t in_batch;
-    bool at_end; /* nothing came for POLL_MS */
+    bool at_end;     /* nothing more is there */
+    uint64_t due_ms; /* of this transaction, once it has a record */
 } bare;
 
 static mr_status fail_error(rd_kafka_error_t *error, const char *what, mr_err *err) {
@@ -123,30 +126,45 @@ static mr_status pass_on(bare *b, const rd_kafka_message_t *m, mr_err *err) {
 
     if (!id || id + ID_LEN > (const char *)m->payload + m->len)
         return mr_fail(err, MR_EINVAL, "bare loop: a record without an id");
+    const int64_t came_ms = rd_kafka_message_timestamp(m, NULL);
     const rd_kafka_resp_err_t e = rd_kafka_producev(
         b->producer, RD_KAFKA_V_RKT(b->to), RD_KAFKA_V_PARTITION(m->partition),
         RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY | RD_KAFKA_MSG_F_BLOCK),
         RD_KAFKA_V_KEY((void *)(uintptr_t)id, (size_t)ID_LEN), RD_KAFKA_V_VALUE(m->payload, m->len),
-        RD_KAFKA_V_HEADER("content-type", type, sizeof type - 1), RD_KAFKA_V_END);
+        RD_KAFKA_V_HEADER("content-type", type, sizeof type - 1),
+        RD_KAFKA_V_HEADER(MR_BARE_CAME, &came_ms, sizeof came_ms), RD_KAFKA_V_END);
     if (e) return mr_fail(err, MR_EUNAVAIL, "bare loop: produce: %s", rd_kafka_err2str(e));
     note_offset(b, m);
     b->in_batch++;
     return MR_OK;
 }
 
+/* How long to wait for more: until the transaction is due. */
+static int wait_ms(const bare *b) {
+    const uint64_t now_ms = mr_clock_mono_ms();
+
+    if (b->in_batch == 0) return POLL_MS;
+    return now_ms < b->due_ms ? (int)(b->due_ms - now_ms) : 0;
+}
+
 static mr_status take_some(bare *b, mr_err *err) {
     rd_kafka_message_t *got[TURN];
-    const size_t room = MR_BARE_BATCH - b->in_batch;
-    const ssize_t n =
-        rd_kafka_consume_batch_queue(b->queue, POLL_MS, got, room < TURN ? room : TURN);
+    const size_t room = MR_BARE_BATCH - b->in_batch, want = room < TURN ? room : TURN;
+    const ssize_t n = rd_kafka_consume_batch_queue(b->queue, wait_ms(b), got, want);
     mr_status st = MR_OK;
 
+    if (b->in_batch == 0) b->due_ms = mr_clock_mono_ms() + b->conf->commit_ms;
     for (ssize_t i = 0; i < n; i++) {
         if (st == MR_OK && !got[i]->err) st = pass_on(b, got[i], err);
         rd_kafka_message_destroy(got[i]);
     }
-    b->at_end = n <= 0;
+    b->at_end = n < (ssize_t)want;
     return st;
+}
+
+static bool is_due(const bare *b) {
+    return b->in_batch == MR_BARE_BATCH ||
+           (b->in_batch > 0 && b->at_end && mr_clock_mono_ms() >= b->due_ms);
 }
 
 static mr_status commit(bare *b, mr_err *err) {
@@ -167,10 +185,7 @@ static mr_status run_batch(bare *b, uint64_t *done, mr_err *err) {
     mr_status st = fail_error(rd_kafka_begin_transaction(b->producer), "begin", err);
 
     b->in_batch = 0;
-    while (st == MR_OK && b->in_batch < MR_BARE_BATCH && *done + b->in_batch < b->conf->n) {
-        st = take_some(b, err);
-        if (b->at_end && b->in_batch > 0) break;
-    }
+    while (st == MR_OK && !is_due(b) && *done + b->in_batch < b->conf->n) st = take_some(b, err);
     if (st == MR_OK) st = commit(b, err);
     *done += b->in_batch;
     return st;

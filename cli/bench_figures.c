@@ -84,22 +84,31 @@ void mr_bench_print_release(const mr_bench_setup *s, const mr_bench_figures *bar
     fflush(stdout);
 }
 
+static void print_json_late(const char *whose, const mr_bench_figures *f) {
+    printf(",\"%sappend_p50_ms\":%u,\"%sappend_p99_ms\":%u,\"%sseen_p50_ms\":%u"
+           ",\"%sseen_p99_ms\":%u",
+           whose, f->append_ms[0], whose, f->append_ms[1], whose, f->seen_ms[0], whose,
+           f->seen_ms[1]);
+}
+
+static void print_late(const char *what, const mr_bench_figures *f) {
+    printf("  %s: appended after %u ms (p50) %u ms (p99), seen committed after %u and %u ms\n",
+           what, f->append_ms[0], f->append_ms[1], f->seen_ms[0], f->seen_ms[1]);
+}
+
 void mr_bench_print_run(const mr_bench_setup *s, const char *phase, const char *words,
-                        const mr_bench_figures *f) {
+                        const mr_bench_figures *f, const mr_bench_figures *bare) {
     if (s->json) {
         print_json_head(s, phase, f);
-        if (f->asked_per_s > 0)
-            printf(",\"asked_per_s\":%.0f,\"append_p50_ms\":%u,\"append_p99_ms\":%u"
-                   ",\"seen_p50_ms\":%u,\"seen_p99_ms\":%u",
-                   f->asked_per_s, f->append_ms[0], f->append_ms[1], f->seen_ms[0], f->seen_ms[1]);
+        if (f->asked_per_s > 0) printf(",\"asked_per_s\":%.0f", f->asked_per_s);
+        if (f->asked_per_s > 0) print_json_late("", f);
+        if (bare) print_json_late("bare_", bare);
         print_json_rss(f);
         return;
     }
     printf("%s\n  jobs/s %.0f, dispatcher's CPU %.2f s, %.0f jobs/CPU s\n", words,
            mr_bench_per_s(f), f->cpu_s, per_cpu_s(f));
-    if (f->asked_per_s > 0)
-        printf("  from the job's append: appended after %u ms (p50) %u ms (p99), "
-               "seen committed after %u and %u ms\n",
-               f->append_ms[0], f->append_ms[1], f->seen_ms[0], f->seen_ms[1]);
+    if (f->asked_per_s > 0) print_late("from the job's append", f);
+    if (bare) print_late("through the bare loop", bare);
     fflush(stdout);
 }

@@ -30,10 +30,10 @@ void mr_bench_note_use(mr_bench_figures *f, const mr_bench_use *use, uint64_t se
  */
 void mr_bench_note_end(mr_bench_figures *f, const mr_bench_seen *seen, uint64_t n, double before_s);
 double mr_bench_per_s(const mr_bench_figures *f);
-/* To stdout, as text or as one line of JSON. */
+/* To stdout, as text or as one line of JSON. bare: the same through the bare loop; NULL: none. */
 void mr_bench_print_release(const mr_bench_setup *s, const mr_bench_figures *bare,
                             const mr_bench_figures *f);
 void mr_bench_print_run(const mr_bench_setup *s, const char *phase, const char *words,
-                        const mr_bench_figures *f);
+                        const mr_bench_figures *f, const mr_bench_figures *bare);
 
 #endif

@@ -3,12 +3,15 @@
  * The dispatcher is the real program, started as a child, on topics of its own that are deleted in
  * the end. Four measurements, one after the other:
  *
- *   release    a backlog, and a worker that has room for all of it and takes nothing: so the
- *              dispatcher alone decides how fast records get from the jobs topic to the work topic.
- *              Before it the same backlog goes through bench/bare.c, a process of the same kind
- * that does nothing but move records in transactions: the limit. half load  jobs come at half that
- * rate: how late is each whole      a backlog, and a worker that answers at once: from the jobs
- * topic to the results whole, half load
+ *   release          a backlog, and a worker that has room for all of it and takes nothing: so the
+ *                    dispatcher alone decides how fast records get from the jobs topic to the work
+ *                    topic. Before it the same backlog goes through bench/bare.c, a process of the
+ *                    same kind that does nothing but move records in transactions: the limit.
+ *   half load        jobs come at half that rate: how late is each. After it as many go through
+ *                    the bare loop at the same rate; what the dispatcher adds is the difference.
+ *   whole            a backlog, and a worker that answers at once: from the jobs topic to the
+ *                    results
+ *   whole half load  the same at half that rate
  *
  * Wall time runs from the first record in the target topic to the last, by the broker's clock
  * (LogAppendTime). On a machine that broker, Redis and this program share with the dispatcher it
@@ -18,14 +21,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "bench/bare.h"
+#include "cli/bench_bare.h"
 #include "cli/bench_feed.h"
 #include "cli/bench_figures.h"
 #include "cli/bench_null.h"
@@ -40,14 +41,16 @@ enum {
     STALL_MS = 60000, /* nothing has moved for so long: something is wrong */
     STOP_MS = 30000,
     MAX_PASSED = 32, /* options handed to the dispatcher */
+    WARM_JOBS = 500, /* through the bare loop, before it is measured at a rate */
     NAME = 128
 };
 
 static const char sink_model[] = "sink", null_model[] = "null";
 
 typedef struct names {
-    char prefix[NAME], jobs[NAME], bare[NAME], sink_work[NAME], null_work[NAME], results[NAME],
-        workers[NAME], bare_group[NAME], null_group[NAME], dispatcher_group[NAME];
+    char prefix[NAME], jobs[NAME], bare[NAME], bare_jobs[NAME], sink_work[NAME], null_work[NAME],
+        results[NAME], workers[NAME], bare_group[NAME], rate_group[NAME], null_group[NAME],
+        dispatcher_group[NAME];
 } names;
 
 typedef struct pipe_bench {
@@ -62,9 +65,8 @@ typedef struct pipe_bench {
     uv_timer_t tick;
     char bin[512], args[16 + MAX_PASSED][NAME + 64];
     mr_child dispatcher;
-    pid_t bare; /* waits for a byte in bare_go */
-    int bare_go;
-    mr_bench_feed *sink_feed, *null_feed;
+    mr_bench_bare bare, bare_at_rate;
+    mr_bench_feed *sink_feed, *null_feed, *bare_feed;
     mr_bench_null *sink, *worker;
     mr_bench_reader *reader;
     uint64_t next_job;
@@ -88,7 +90,8 @@ static mr_status still_well(pipe_bench *p, mr_err *err) {
         return mr_fail(err, MR_EUNAVAIL, "the dispatcher ended with %s",
                        mr_child_how(&p->dispatcher, how, sizeof how));
     if ((p->sink_feed && mr_bench_feed_failed(p->sink_feed, &why)) ||
-        (p->null_feed && mr_bench_feed_failed(p->null_feed, &why)))
+        (p->null_feed && mr_bench_feed_failed(p->null_feed, &why)) ||
+        (p->bare_feed && mr_bench_feed_failed(p->bare_feed, &why)))
         return mr_fail(err, MR_EUNAVAIL, "a job was not taken by the brokers: %s", why);
     if (p->worker && (why = mr_bench_null_failed(p->worker)) != NULL)
         return mr_fail(err, MR_EUNAVAIL, "the worker without an engine: %s", why);
@@ -140,77 +143,77 @@ static void close_reader(pipe_bench *p, uint64_t n, double before_s, mr_bench_fi
     p->reader = NULL;
 }
 
-/* Jobs at a rate, while everything runs. most: jobs a second that were measured without one. */
-static mr_status run_at_rate(pipe_bench *p, mr_bench_feed *feed, const char *topic,
-                             mr_bench_record kind, double most, mr_bench_figures *f, mr_err *err) {
-    const double rate = p->rate > 0 ? p->rate : most / 2;
-    const uint64_t n = (uint64_t)(rate * (double)p->seconds) + 1;
+/* n jobs at a rate, 0: as fast as they are taken, through the process pid. */
+static mr_status run_through(pipe_bench *p, pid_t pid, mr_bench_feed *feed, const char *topic,
+                             mr_bench_record kind, uint64_t n, double rate, mr_bench_figures *f,
+                             mr_err *err) {
     mr_bench_use before;
 
     *f = (mr_bench_figures){.asked_per_s = rate};
     mr_status st = open_reader(p, topic, kind, n, err);
-    if (st == MR_OK) st = mr_bench_use_of(p->dispatcher.pid, &before, err);
+    if (st == MR_OK) st = mr_bench_use_of(pid, &before, err);
     if (st != MR_OK) return st;
     mr_bench_feed_start(feed, p->next_job, n, rate);
-    st = wait_for(p, NULL, n, p->dispatcher.pid, f, err);
-    if (st != MR_OK) return st;
+    if ((st = wait_for(p, NULL, n, pid, f, err)) != MR_OK) return st;
     p->next_job += n;
     close_reader(p, n, before.cpu_s, f);
     return MR_OK;
 }
 
-/* ---- the bare loop ---- */
+/* Jobs at a rate, through the dispatcher. most: jobs a second that were measured without one. */
+static mr_status run_at_rate(pipe_bench *p, mr_bench_feed *feed, const char *topic,
+                             mr_bench_record kind, double most, mr_bench_figures *f, mr_err *err) {
+    const double rate = p->rate > 0 ? p->rate : most / 2;
+    const uint64_t n = (uint64_t)(rate * (double)p->seconds) + 1;
 
-/* Forked before the first thread of a library runs; the rest of it after a byte has come. */
-static mr_status fork_bare(pipe_bench *p, mr_err *err) {
-    const mr_bare_conf conf = {.brokers = p->kafka.brokers,
-                               .extra = p->kafka.extra,
-                               .from = p->names.jobs,
-                               .to = p->names.bare,
-                               .group = p->names.bare_group,
-                               .id_mark = "\"job_id\":\"",
-                               .n = (uint64_t)p->n};
-    int fds[2];
-    char go;
-
-    if (pipe(fds) != 0) return mr_fail(err, MR_ELIMIT, "no pipe");
-    fflush(NULL);
-    p->bare = fork();
-    if (p->bare < 0) return mr_fail(err, MR_ELIMIT, "cannot fork");
-    if (p->bare > 0) {
-        close(fds[0]);
-        p->bare_go = fds[1];
-        return MR_OK;
-    }
-    close(fds[1]); /* so that the read below ends when the parent does */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setpgid(0, 0);
-    if (read(fds[0], &go, 1) != 1) _exit(EX_OK);
-    mr_status st = mr_bare_run(&conf, err);
-    if (st != MR_OK) fprintf(stderr, "millrace bench pipeline: %s\n", err->text);
-    if (st == MR_OK) (void)!read(fds[0], &go, 1); /* it has been measured */
-    _exit(st == MR_OK ? EX_OK : EX_UNAVAILABLE);
+    return run_through(p, p->dispatcher.pid, feed, topic, kind, n, rate, f, err);
 }
 
-static void end_bare(pipe_bench *p) {
-    if (p->bare <= 0) return;
-    close(p->bare_go);
-    kill(p->bare, SIGKILL);
-    waitpid(p->bare, NULL, 0);
-    p->bare = 0;
+/* ---- the bare loop ---- */
+
+static mr_status fork_bare(pipe_bench *p, mr_err *err) {
+    mr_bare_conf conf = {.brokers = p->kafka.brokers,
+                         .extra = p->kafka.extra,
+                         .from = p->names.jobs,
+                         .to = p->names.bare,
+                         .group = p->names.bare_group,
+                         .id_mark = "\"job_id\":\"",
+                         .commit_ms = (uint32_t)p->setup.commit_ms};
+    const mr_status st = mr_bench_bare_fork(&p->bare, &conf, err);
+
+    if (st != MR_OK) return st;
+    conf.from = p->names.bare_jobs;
+    conf.group = p->names.rate_group;
+    return mr_bench_bare_fork(&p->bare_at_rate, &conf, err);
 }
 
 static mr_status measure_bare(pipe_bench *p, mr_bench_figures *f, mr_err *err) {
-    *f = (mr_bench_figures){0};
-    mr_status st = open_reader(p, p->names.bare, MR_BENCH_BARE, (uint64_t)p->n, err);
+    const uint64_t n = (uint64_t)p->n;
 
+    *f = (mr_bench_figures){0};
+    mr_status st = open_reader(p, p->names.bare, MR_BENCH_BARE, n, err);
+    if (st == MR_OK) st = mr_bench_bare_start(&p->bare, n, err);
+    if (st == MR_OK) st = wait_for(p, NULL, n, p->bare.pid, f, err);
     if (st != MR_OK) return st;
-    if (write(p->bare_go, "", 1) != 1) return mr_fail(err, MR_EUNAVAIL, "the bare loop has ended");
-    st = wait_for(p, NULL, (uint64_t)p->n, p->bare, f, err);
-    if (st != MR_OK) return st;
-    close_reader(p, (uint64_t)p->n, 0, f);
-    end_bare(p);
+    close_reader(p, n, 0, f);
+    mr_bench_bare_end(&p->bare);
     return MR_OK;
+}
+
+/* As many jobs as the dispatcher had, `like`. Some go before them, until its group has formed. */
+static mr_status measure_bare_at_rate(pipe_bench *p, const mr_bench_figures *like,
+                                      mr_bench_figures *f, mr_err *err) {
+    mr_bench_figures warm;
+    mr_status st = mr_bench_bare_start(&p->bare_at_rate, WARM_JOBS + like->jobs, err);
+
+    if (st == MR_OK)
+        st = run_through(p, p->bare_at_rate.pid, p->bare_feed, p->names.bare, MR_BENCH_BARE,
+                         WARM_JOBS, 0, &warm, err);
+    if (st == MR_OK)
+        st = run_through(p, p->bare_at_rate.pid, p->bare_feed, p->names.bare, MR_BENCH_BARE,
+                         like->jobs, like->asked_per_s, f, err);
+    mr_bench_bare_end(&p->bare_at_rate);
+    return st;
 }
 
 /* ---- setting up ---- */
@@ -223,11 +226,13 @@ static void make_names(pipe_bench *p) {
 #define TOPIC(field, text) snprintf(n->field, sizeof n->field, "%.100s" text, n->prefix)
     TOPIC(jobs, ".jobs.normal");
     TOPIC(bare, ".bare");
+    TOPIC(bare_jobs, ".bare-jobs");
     TOPIC(sink_work, ".work.sink");
     TOPIC(null_work, ".work.null");
     TOPIC(results, ".results");
     TOPIC(workers, ".workers");
     TOPIC(bare_group, "-bare");
+    TOPIC(rate_group, "-bare-at-rate");
     TOPIC(null_group, "-null");
     TOPIC(dispatcher_group, "-dispatcher");
 #undef TOPIC
@@ -239,8 +244,9 @@ static mr_status make_topics(pipe_bench *p, mr_err *err) {
     const int32_t n = (int32_t)p->setup.partitions;
     const mr_kafka_topic topics[] = {
         {p->names.jobs, n, stamped},      {p->names.bare, n, stamped},
-        {p->names.sink_work, n, stamped}, {p->names.null_work, n, stamped},
-        {p->names.results, n, stamped},   {p->names.workers, 1, compact},
+        {p->names.bare_jobs, n, stamped}, {p->names.sink_work, n, stamped},
+        {p->names.null_work, n, stamped}, {p->names.results, n, stamped},
+        {p->names.workers, 1, compact},
     };
     return mr_kafka_ensure_topics(&p->kafka, topics, MR_COUNT(topics), TOPICS_MS, err);
 }
@@ -253,7 +259,9 @@ static mr_status open_feeds(pipe_bench *p, mr_err *err) {
                                .bytes = (size_t)p->setup.bytes};
     mr_status st = mr_bench_feed_open(&p->sink_feed, &p->loop, &conf, err);
     conf.model = null_model;
-    return st == MR_OK ? mr_bench_feed_open(&p->null_feed, &p->loop, &conf, err) : st;
+    if (st == MR_OK) st = mr_bench_feed_open(&p->null_feed, &p->loop, &conf, err);
+    conf.topic = p->names.bare_jobs;
+    return st == MR_OK ? mr_bench_feed_open(&p->bare_feed, &p->loop, &conf, err) : st;
 }
 
 static mr_status open_sink(pipe_bench *p, mr_err *err) {
@@ -380,15 +388,17 @@ static mr_status measure(pipe_bench *p, mr_err *err) {
     if ((st = check(&release, err)) != MR_OK) return st;
     st = run_at_rate(p, p->sink_feed, p->names.sink_work, MR_BENCH_WORK,
                      mr_bench_per_s(&release), &f, err);
+    if (st == MR_OK) st = measure_bare_at_rate(p, &f, &bare, err);
     if (st != MR_OK) return st;
     mr_bench_print_run(&p->setup, "half_load",
                        p->rate > 0 ? "at the rate asked for: from the jobs topic to the work topic"
                                    : "half of it: from the jobs topic to the work topic",
-                       &f);
+                       &f, &bare);
     if ((st = check(&f, err)) != MR_OK) return st;
     mr_bench_null_leave(p->sink);
     if ((st = measure_whole(p, &f, err)) != MR_OK) return st;
-    mr_bench_print_run(&p->setup, "whole", "whole way, with a worker that answers at once", &f);
+    mr_bench_print_run(&p->setup, "whole", "whole way, with a worker that answers at once", &f,
+                       NULL);
     if ((st = check(&f, err)) != MR_OK) return st;
     st = run_at_rate(p, p->null_feed, p->names.results, MR_BENCH_RESULT, mr_bench_per_s(&f), &f,
                      err);
@@ -396,7 +406,7 @@ static mr_status measure(pipe_bench *p, mr_err *err) {
     mr_bench_print_run(&p->setup, "whole_half_load",
                        p->rate > 0 ? "at the rate asked for: from the jobs topic to the results"
                                    : "half of it: from the jobs topic to the results",
-                       &f);
+                       &f, NULL);
     return check(&f, err);
 }
 
@@ -410,11 +420,13 @@ static void close_handle(uv_handle_t *h, void *unused) {
 static void close_all(pipe_bench *p) {
     mr_err err;
 
-    end_bare(p);
+    mr_bench_bare_end(&p->bare);
+    mr_bench_bare_end(&p->bare_at_rate);
     mr_child_stop(&p->dispatcher, SIGTERM, STOP_MS, &not_now);
     mr_bench_reader_close(p->reader);
     mr_bench_null_close(p->worker);
     mr_bench_null_close(p->sink);
+    mr_bench_feed_close(p->bare_feed);
     mr_bench_feed_close(p->null_feed);
     mr_bench_feed_close(p->sink_feed);
     uv_run(&p->loop, UV_RUN_NOWAIT);
@@ -501,23 +513,19 @@ const mr_cmd mr_cmd_bench_pipeline = {
     .summary = "measure how many jobs the dispatcher releases, and how late",
     .opts = options,
     .about =
-        "Needs a Kafka broker with transactions and a Redis, best ones that nobody else uses. "
-        "Topics "
-        "of "
-        "its own are made and deleted again; status hashes in Redis go by themselves after a "
-        "minute."
-        "\n\n"
-        "release: a backlog goes to a worker that has room for all of it. Before that the same "
-        "backlog "
-        "goes through a loop of nothing but librdkafka with the same transactions, the limit.\n"
-        "half load: jobs come at half of that rate; for each the time from its append in the jobs "
-        "topic "
-        "to its append in the work topic, and to where a reader of committed records has it.\n"
+        "Needs a Kafka broker with transactions and a Redis, best ones that nobody else uses and\n"
+        "that have been at work for a while. Topics of its own are made and deleted again; status\n"
+        "hashes in Redis go by themselves after a minute.\n"
+        "\n"
+        "release: a backlog goes to a worker that has room for all of it. Before that the same\n"
+        "backlog goes through a loop of nothing but librdkafka with the same transactions.\n"
+        "half load: jobs come at half of that rate; for each the time from its append in the jobs\n"
+        "topic to its append in the work topic, and until a reader of committed records has it.\n"
+        "Then the same through the bare loop: what broker and machine take without a dispatcher.\n"
         "whole way: the same with a worker without an engine, to the results topic.\n"
         "\n"
-        "jobs/s is wall time and includes what broker, Redis and this command take from the same "
-        "cores; "
-        "jobs/CPU s counts the process alone, from its start on.",
+        "jobs/s is wall time and includes what broker, Redis and this command take from the same\n"
+        "cores; jobs/CPU s counts the process alone, from its start on.",
     .examples = "  millrace bench pipeline --kafka 127.0.0.1:9092 --redis redis://127.0.0.1:6379\n"
                 "  millrace bench pipeline --jobs 1000000 --dispatcher window_jobs=4096 --json",
     .run = run_bench,

@@ -1,7 +1,8 @@
 /* bench_reader.c - see bench_reader.h.
  *
  * When a job came is in the record itself (received_ms), so its value must be decoded; one of
- * SAMPLE_EVERY is, which leaves the machine to what is measured. */
+ * SAMPLE_EVERY is, which leaves the machine to what is measured. The bare loop says it in a
+ * header. */
 #include "cli/bench_reader.h"
 
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "bench/bare.h"
 #include "cli/bench_feed.h"
 #include "schemas/codec.h"
 
@@ -23,12 +25,22 @@ struct mr_bench_reader {
     mr_bench_seen seen;
 };
 
+static bool bare_came_ms(const mr_kafka_msg *m, uint64_t *ms) {
+    size_t len = 0;
+    const void *came = mr_kafka_msg_header(m, MR_BARE_CAME, &len);
+
+    if (!came || len != sizeof *ms) return false;
+    memcpy(ms, came, sizeof *ms);
+    return true;
+}
+
 static bool received_ms(mr_bench_reader *r, const mr_kafka_msg *m, uint64_t *ms) {
     mr_job_spec j;
     mr_result result;
     mr_status st;
 
     mr_arena_reset(&r->arena);
+    if (r->kind == MR_BENCH_BARE) return bare_came_ms(m, ms);
     if (r->kind == MR_BENCH_WORK) {
         st = mr_codec_job_decode(&j, MR_FORMAT_MSGPACK, m->value, m->len, true, &r->arena, NULL);
         if (st == MR_OK) *ms = j.received_ms;
@@ -62,7 +74,7 @@ static void on_msg(void *owner, const mr_kafka_msg *m) {
     r->seen.n++;
     if (!r->seen.first_ms || m->timestamp_ms < r->seen.first_ms) r->seen.first_ms = m->timestamp_ms;
     if (m->timestamp_ms > r->seen.last_ms) r->seen.last_ms = m->timestamp_ms;
-    if (r->kind == MR_BENCH_BARE || k % SAMPLE_EVERY != 0 || !received_ms(r, m, &came_ms)) return;
+    if (k % SAMPLE_EVERY != 0 || !received_ms(r, m, &came_ms)) return;
     add_latency(&r->seen.append, (int64_t)came_ms, m->timestamp_ms);
     add_latency(&r->seen.seen, (int64_t)came_ms, (int64_t)mr_clock_wall_ms());
 }

@@ -19,7 +19,7 @@ typedef enum mr_bench_record { MR_BENCH_BARE, MR_BENCH_WORK, MR_BENCH_RESULT } m
 typedef struct mr_bench_seen {
     uint64_t n, twice, strange; /* different jobs; seen again; none of ours */
     int64_t first_ms, last_ms;  /* broker's time of the first and the newest record */
-    mr_latency append, seen;    /* from the append of the job; not of MR_BENCH_BARE */
+    mr_latency append, seen;    /* from the append of the job */
 } mr_bench_seen;
 
 /* Jobs first .. first+n-1, from the present end of the topic on. Blocks for a moment. */

@@ -18,6 +18,7 @@ HEAD = {"bench", "phase", "jobs", "missing", "twice", "bytes", "partitions", "co
         "jobs_per_cpu_s", "rss_most_mib", "rss_mib"}
 RELEASE = {"bare_jobs", "bare_jobs_per_s", "of_bare", "bare_cpu_s", "bare_jobs_per_cpu_s", "of_bare_cpu"}
 AT_A_RATE = {"asked_per_s", "append_p50_ms", "append_p99_ms", "seen_p50_ms", "seen_p99_ms"}
+BARE_AT_A_RATE = {"bare_" + name for name in AT_A_RATE - {"asked_per_s"}}
 
 
 class Pipeline(unittest.TestCase):
@@ -40,7 +41,7 @@ class Pipeline(unittest.TestCase):
     def test_figures(self) -> None:
         lines = [json.loads(line) for line in self.bench("--jobs", JOBS, "--json").stdout.splitlines()]
         self.assertEqual([x["phase"] for x in lines], ["release", "half_load", "whole", "whole_half_load"])
-        for x, more in zip(lines, [RELEASE, AT_A_RATE, set(), AT_A_RATE]):
+        for x, more in zip(lines, [RELEASE, AT_A_RATE | BARE_AT_A_RATE, set(), AT_A_RATE]):
             with self.subTest(x["phase"]):
                 self.assertEqual(set(x), HEAD | more)
                 self.assertEqual((x["bench"], x["bytes"], x["partitions"]), ("pipeline", 1024, 3))
@@ -58,6 +59,9 @@ class Pipeline(unittest.TestCase):
             self.assertAlmostEqual(x["jobs"], x["asked_per_s"], delta=2)  # in one second
             self.assertLessEqual(x["append_p50_ms"], x["append_p99_ms"])
             self.assertLessEqual(x["seen_p50_ms"], x["seen_p99_ms"])
+        for what in "append", "seen":
+            self.assertLess(0, half[f"bare_{what}_p50_ms"])
+            self.assertLessEqual(half[f"bare_{what}_p50_ms"], half[f"bare_{what}_p99_ms"])
         self.assert_nothing_left()
 
     def test_text(self) -> None:
@@ -65,7 +69,7 @@ class Pipeline(unittest.TestCase):
         self.assertRegex(out, r"release of 500 jobs of 300 bytes, 3 partitions\n")
         self.assertRegex(out, r"jobs/CPU s +\d+ +\d+ +\d+ %\n")
         self.assertEqual(out.count("at the rate asked for: "), 2)
-        self.assertEqual(len(re.findall(r"seen committed after \d+ and \d+ ms", out)), 2)
+        self.assertEqual(len(re.findall(r"seen committed after \d+ and \d+ ms", out)), 3)
         self.assert_nothing_left()
 
     def test_what_goes_wrong(self) -> None:

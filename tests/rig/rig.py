@@ -28,6 +28,8 @@ import uuid
 SOURCE = pathlib.Path(os.environ.get("MR_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 BIN = pathlib.Path(os.environ.get("MR_BIN", SOURCE / "build/release/bin"))
 DEMO_MODEL = SOURCE / "models/demo.gguf"
+# Of the broker: a start in seconds. MR_KAFKA_JVM takes its place, for measurements that last.
+JVM = "-Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 HANG_S = 180  # what takes longer never comes, also on a machine that others keep busy
 # A broker keeps a killed one's place until its session is over; then it lets it in again.
 BROKER_SESSION = {"broker.session.timeout.ms": 5000, "broker.heartbeat.interval.ms": 500}
@@ -220,7 +222,7 @@ class Rig:
         libs = os.environ.get("MR_KAFKA_LIBS")
         if not libs or not pathlib.Path(libs).is_dir():
             raise RuntimeError("MR_KAFKA_LIBS names no folder of Kafka's jars; scripts/test sets it")
-        return ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+        return ["java", *os.environ.get("MR_KAFKA_JVM", JVM).split(),
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libs}/*", main, *args]
 
     def format_kafka(self) -> None:
