@@ -26,7 +26,7 @@
 #define STALE_FIRST_MS   50          /* the group is changing: pauses until it has settled */
 #define STALE_MOST_MS    1000
 #define LOOK_UP_RETRY_MS 500
-#define SETTLE_MS        4 /* see on_committed() */
+#define SETTLE_MS        8 /* see on_committed() */
 #define ROW_NAME         256
 
 /* ---- lists of items ---- */
