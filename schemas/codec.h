@@ -58,8 +58,8 @@ mr_status mr_codec_result_encode(const mr_result *r, mr_format f, mr_arena *aren
 mr_status mr_codec_result_decode(mr_result *out, mr_format f, const void *bytes, size_t n,
                                  mr_arena *arena, mr_err *err);
 /* Frames, heartbeats and control records are JSON. encode into buf, terminated: *n as snprintf,
- * MR_ELIMIT when cap is too small. Decoders skip fields they do not know: the writer may be newer.
- */
+ * MR_ELIMIT when cap is too small. Decoders skip fields they do not know: the writer may be newer;
+ * a frame's malformed traceparent counts as not there. */
 mr_status mr_codec_frame_encode(const mr_frame *fr, char *buf, size_t cap, size_t *n);
 mr_status mr_codec_frame_decode(mr_frame *out, const void *bytes, size_t n, mr_arena *arena,
                                 mr_err *err);
