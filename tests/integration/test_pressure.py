@@ -57,18 +57,18 @@ class Pressure(unittest.TestCase):
         return {"millrace.results", "millrace.dead", "millrace.work.demo", "millrace.attempts"} <= topics.keys()
 
     @classmethod
-    def start(cls, name: str) -> None:
+    def start(cls, name: str, **more) -> None:
         settings = {"worker_listen": f"127.0.0.1:{cls.ports[name]}", "model_path": servers.DEMO_MODEL,
-                    "worker_id": name, "max_jobs": SEATS, "session_timeout_ms": 6000, "heartbeat_ms": 100}
+                    "worker_id": name, "max_jobs": SEATS, "session_timeout_ms": 6000, "heartbeat_ms": 100, **more}
         cls.rig.start(name, [FAULTY, *servers.flags(settings)],
                       {**cls.rig.env(), "MR_FAULTS": str(cls.faults(name))})
 
-    def start_second(self) -> None:
+    def start_second(self, **more) -> None:
         def shares_the_work() -> bool:
             with contextlib.suppress(OSError):  # it does not listen yet
                 return self.metric("two", "partitions") > 0
             return False
-        self.start("two")
+        self.start("two", **more)
         servers.wait_for("two shares the work", shares_the_work)
 
     @classmethod
@@ -169,9 +169,17 @@ class Pressure(unittest.TestCase):
             self.assertEqual(len({h["attempt"] for h in history}), 3)
 
     def test_d_a_lost_device_hands_its_jobs_over(self) -> None:
-        self.start_second()
-        ids = self.produce(24, max_tokens=400)
-        servers.wait_for("two runs", lambda: self.metric("two", "num_requests_running") > 0)
+        """In mid-job, and while others have come that wait for their mark: those have not begun, for nobody."""
+        ids = []
+
+        def runs() -> bool:
+            ids.extend(self.produce(4, max_tokens=400))  # the dispatcher may not know of it yet
+            return self.metric("two", "num_requests_running") > 0
+        self.start_second(commit_ms=700)
+        servers.wait_for("two runs", runs, step_s=0.3)
+        ids += self.produce(16, max_tokens=400)
+        servers.wait_for("more have come", step_s=0.01, condition=lambda: (
+            self.metric("two", "jobs_in_hand") > self.metric("two", "num_requests_running")))
         self.set_faults("two", lost=1)
         servers.wait_for("two ends", lambda: self.rig.processes["two"].poll() is not None)
         self.assertEqual(self.rig.processes.pop("two").returncode, 75)
