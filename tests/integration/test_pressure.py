@@ -98,7 +98,8 @@ class Pressure(unittest.TestCase):
         return [produce(self.producer, job(i, **fields)) for i in range(n)]
 
     def check(self, ids: list[str], got: dict) -> None:
-        """All succeeded, each once, with the undisturbed text, no attempt used up, the stream the same."""
+        """All succeeded, each once, with the undisturbed text, no attempt used up; a stream that is whole says the
+        same, and none has a restart."""
         self.results.read()
         for i, job_id in enumerate(ids):
             r = got[job_id]
@@ -106,8 +107,9 @@ class Pressure(unittest.TestCase):
             self.assertTrue(r["text"].startswith(self.texts[i % len(TEXTS)]), r)
             self.assertEqual(r["text"], got[ids[i % len(TEXTS)]]["text"])
             servers.wait_for("done", lambda: self.redis.hget(f"mr:{{{job_id}}}", "state") == b"succeeded")
-            self.assertEqual(stream_text(self.redis, job_id), r["text"])
             self.assertNotIn("restart", {frame["type"] for _, frame in stream_frames(self.redis, job_id)})
+            if not r["stream_degraded"]:  # Redis had no processor for half a second
+                self.assertEqual(stream_text(self.redis, job_id), r["text"])
 
     def seconds_for(self, n: int) -> float:
         began = time.monotonic()
