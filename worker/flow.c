@@ -452,8 +452,9 @@ void mr_flow_tick(mr_flow *f) {
 
 /* ---- partitions that go away ---- */
 
-/* Here or elsewhere, as far as is known: then readers may have seen something of it. A job whose mark
- * is all there is of it has shown nothing, so the next worker need not tell them to start again. */
+/* Here or elsewhere, as far as is known: then readers may have seen something of it. A job whose
+ * mark is all there is of it has shown nothing, so the next worker need not tell them to start
+ * again. */
 static bool has_begun(const mr_job *j) {
     return j->ran_before || j->in_engine || j->state > MR_JOB_ADMITTED;
 }
