@@ -108,8 +108,8 @@ mr_status mr_commit_send(mr_commit *c, mr_origin at, const mr_commit_record *rec
 /* The job at `at` is about to run: done(MR_OK) once a commit says so. MR_ELIMIT: too many marks,
  * or full. MR_EINVAL: not pending, or its partition was revoked since. */
 mr_status mr_commit_mark(mr_commit *c, mr_origin at, mr_commit_done *done, void *owner, void *arg);
-/* It stopped in good order and is left to another owner. */
-void mr_commit_unmark(mr_commit *c, mr_origin at);
+/* It stopped in good order and is left to another owner. began: see offsets.h. */
+void mr_commit_unmark(mr_commit *c, mr_origin at, bool began);
 
 /* There is no memory to give an offset that was begun its answer: it stays open, so the process must
  * end in good order, and who starts next does it. Calls on_fatal with MR_ENOMEM, inside. what: one

@@ -284,7 +284,7 @@ mr_status mr_commit_mark(mr_commit *c, mr_origin at, mr_commit_done *done, void 
     if (st != MR_OK || (st = mr_parts_mark(c->parts, at)) != MR_OK) return st;
     mr_batch_item *it = new_item(NULL, 0, 0);
     if (!it) {
-        mr_parts_unmark(c->parts, at);
+        mr_parts_unmark(c->parts, at, true); /* perhaps under an earlier owner */
         return MR_ENOMEM;
     }
     it->is_mark = true;
@@ -292,8 +292,8 @@ mr_status mr_commit_mark(mr_commit *c, mr_origin at, mr_commit_done *done, void 
     return MR_OK;
 }
 
-void mr_commit_unmark(mr_commit *c, mr_origin at) {
-    mr_parts_unmark(c->parts, at);
+void mr_commit_unmark(mr_commit *c, mr_origin at, bool began) {
+    mr_parts_unmark(c->parts, at, began);
     changed(c);
 }
 

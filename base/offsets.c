@@ -267,9 +267,12 @@ mr_status mr_offsets_mark(mr_offsets *o, int64_t off) {
     return MR_OK;
 }
 
-void mr_offsets_unmark(mr_offsets *o, int64_t off) {
+void mr_offsets_unmark(mr_offsets *o, int64_t off, bool began) {
     const size_t i = mark_place(o, off);
-    if (i < o->n_marks && o->marks[i].off == off) o->marks[i].running = false;
+    if (i == o->n_marks || o->marks[i].off != off) return;
+    o->marks[i].running = false;
+    if (began || o->marks[i].deaths > 0) return;
+    memmove(o->marks + i, o->marks + i + 1, (--o->n_marks - i) * sizeof o->marks[0]);
 }
 
 bool mr_offsets_was_started(const mr_offsets *o, int64_t off) {

@@ -51,8 +51,10 @@ int64_t mr_offsets_finish(mr_offsets *o, int64_t off);
 /* A pending offset runs from now on; until it is finished or unmarked a commit says so. MR_ELIMIT:
  * MR_OFFSETS_MAX_MARKS offsets are noted already. MR_EINVAL: not pending. */
 mr_status mr_offsets_mark(mr_offsets *o, int64_t off);
-/* It stopped in good order: its deaths stay known, it has not died again. */
-void mr_offsets_unmark(mr_offsets *o, int64_t off);
+/* It stopped in good order: its deaths stay known, it has not died again. began false: it was
+ * marked and has never begun, neither here nor under an earlier owner, so it counts as not started.
+ */
+void mr_offsets_unmark(mr_offsets *o, int64_t off, bool began);
 /* It has run before, here or under an earlier owner, and is not finished. */
 bool mr_offsets_was_started(const mr_offsets *o, int64_t off);
 /* Times that a process died while it ran, 0..MR_OFFSETS_MAX_DEATHS. */

@@ -161,9 +161,9 @@ mr_status mr_parts_mark(mr_parts *p, mr_origin at) {
     return st;
 }
 
-void mr_parts_unmark(mr_parts *p, mr_origin at) {
+void mr_parts_unmark(mr_parts *p, mr_origin at, bool began) {
     if (!mr_parts_holds(p, at)) return;
-    mr_offsets_unmark(p->rows[at.part].offsets, at.offset);
+    mr_offsets_unmark(p->rows[at.part].offsets, at.offset, began);
     p->rows[at.part].dirty = true;
 }
 

@@ -45,7 +45,7 @@ mr_origin mr_parts_origin(const mr_parts *p, int part, int64_t offset);
 bool mr_parts_finish(mr_parts *p, mr_origin at);
 /* See offsets.h; MR_EINVAL also when the partition was revoked since. */
 mr_status mr_parts_mark(mr_parts *p, mr_origin at);
-void mr_parts_unmark(mr_parts *p, mr_origin at);
+void mr_parts_unmark(mr_parts *p, mr_origin at, bool began);
 bool mr_parts_was_started(const mr_parts *p, mr_origin at);
 unsigned mr_parts_deaths(const mr_parts *p, mr_origin at);
 

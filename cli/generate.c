@@ -414,6 +414,8 @@ static int run_generate(const mr_args *a) {
                                    .device = mr_args_get(a, "device"),
                                    .gpu_layers = (uint32_t)gpu_layers,
                                    .gpu_quant = mr_args_get(a, "gpu-quant"),
+                                   .kv_type = mr_args_get(a, "kv-type"),
+                                   .repack_cache = mr_args_get(a, "repack-cache"),
                                    .chat_template = mr_args_get(a, "chat-template")};
     /* A second Ctrl-C has its usual effect: the step at work may be a long one. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND},
@@ -429,6 +431,7 @@ static int run_generate(const mr_args *a) {
 
 static const char *const gpu_quants[] = {"none", "fp8", NULL};
 static const char *const isas[] = {"auto", "ref", "avx2", "avxvnni", "avx512", "amx", NULL};
+static const char *const kv_types[] = {"f16", "q8_0", NULL};
 
 static const mr_opt options[] = {
     {"model", 'm', "FILE", NULL, "model, a GGUF file", NULL},
@@ -460,6 +463,9 @@ static const mr_opt options[] = {
     {"gpu-quant", 0, "NAME", "none", "of the layers' weights on GPUs", gpu_quants},
     {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
+    {"kv-type", 0, "NAME", "f16", "keys and values in the cache; q8_0: on the processor only",
+     kv_types},
+    {"repack-cache", 0, "DIR", NULL, "keep packed weights there for the next start", NULL},
     {"json", 0, NULL, NULL, "one JSON object: text, tokens, finish_reason, usage, timings", NULL},
     {NULL, 0, NULL, NULL, NULL, NULL},
 };

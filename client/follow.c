@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/uuid.h"
 #include "client/internal.h"
 #include "schemas/codec.h"
@@ -38,7 +39,7 @@ struct mr_follow {
     uint64_t heard_ms;                                /* last frame */
     uint64_t over_ms; /* since when the hash is known to be terminal; 0: it is not */
     mr_frame over;    /* what it says; texts below */
-    char over_reason[64], over_error[512];
+    char over_reason[64], over_error[512], over_trace[MR_TRACE_TEXT + 1];
     uint64_t changes; /* what the loop waits on */
     mr_on_frame *cb;
     void *owner;
@@ -162,11 +163,12 @@ static bool is_terminal(const char *state, mr_job_status *out) {
     return false;
 }
 
-/* HMGET state attempt tokens finish_reason error */
+/* HMGET state attempt tokens finish_reason error traceparent */
 static void on_status(void *owner, void *cookie, mr_status status, const mr_reply *r) {
     follow *f = waiting_for(owner, cookie);
     mr_job_status end;
-    if (!f || status != MR_OK || r->type != MR_REPLY_ARRAY || r->n_items != 5) return;
+    mr_trace_context trace;
+    if (!f || status != MR_OK || r->type != MR_REPLY_ARRAY || r->n_items != 6) return;
     if (r->items[0]->type != MR_REPLY_TEXT) return;
     f->known = true;
     if (f->over_ms || !is_terminal(r->items[0]->text, &end)) return;
@@ -179,14 +181,19 @@ static void on_status(void *owner, void *cookie, mr_status status, const mr_repl
     snprintf(f->over.job_id, sizeof f->over.job_id, "%s", f->job_id);
     snprintf(f->over_reason, sizeof f->over_reason, "%s", r->items[3]->text);
     snprintf(f->over_error, sizeof f->over_error, "%s", r->items[4]->text);
+    if (mr_trace_read(&trace, r->items[5]->text, strlen(r->items[5]->text))) {
+        mr_trace_write(f->over_trace, &trace);
+        f->over.traceparent = f->over_trace;
+    }
     if (end != MR_STATUS_SUCCEEDED)
-        f->over.error = (mr_job_error){
-            .code = mr_job_status_name(end), .field = "", .message = f->over_error};
+        f->over.error =
+            (mr_job_error){.code = mr_job_status_name(end), .field = "", .message = f->over_error};
     f->changes++;
 }
 
 static void look_at_status(follow *f) {
-    const char *argv[] = {"HMGET", f->hash, "state", "attempt", "tokens", "finish_reason", "error"};
+    const char *argv[] = {"HMGET",  f->hash,         "state", "attempt",
+                          "tokens", "finish_reason", "error", "traceparent"};
     (void)mr_redis_command(f->c->redis, MR_COUNT(argv), argv, NULL, on_status, (void *)f->serial,
                            NULL);
 }

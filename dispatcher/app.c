@@ -81,6 +81,12 @@ static void reload_policy(app *a) {
                "err=" MR_Q, err.text);
 }
 
+static void reload_token(app *a) {
+    mr_err err;
+    if (mr_page_set_token(a->page, a->s->http_token, &err) != MR_OK)
+        mr_log(MR_LOG_ERROR, "app", "the page keeps its token", "err=" MR_Q, err.text);
+}
+
 static void on_reload(uv_signal_t *h, int signum) {
     app *a = h->data;
     mr_settings *s = a->s;
@@ -96,6 +102,7 @@ static void on_reload(uv_signal_t *h, int signum) {
     mr_log_setup(s->log_level, strcmp(s->log_format, "json") == 0);
     const mr_retry_conf retry = mr_dispatcher_retry_conf(s);
     reload_policy(a);
+    reload_token(a);
     mr_webhook_app_reload(&a->webhooks);
     mr_intake_set_window(a->intake, s->window_jobs, s->window_bytes);
     mr_intake_set_retry(a->intake, &retry);

@@ -15,7 +15,7 @@
 #include "schemas/headers.h"
 
 enum {
-    MAX_PENDING = 4096, /* a pause costs half a second: a fetch that is under way ends first */
+    MAX_PENDING = 4096,  /* a pause costs half a second: a fetch that is under way ends first */
     MAX_BYTES = 8 << 20, /* of records; decoded they take some times as much */
     RESULT_LIMIT = 64 << 20,
     COMMIT_MS = 200,
@@ -122,8 +122,8 @@ static void on_told(void *owner, void *arg, mr_status st) {
 }
 
 static void tell(told *t) {
-    const mr_status st =
-        mr_status_end(t->f->view, &t->result, t->partition, t->at.offset, on_told, t->f, t);
+    const mr_status st = mr_status_end(t->f->view, &t->result, &t->trace, t->partition,
+                                       t->at.offset, on_told, t->f, t);
     if (st == MR_EINVAL)
         on_told(t->f, t, st);
     else if (st != MR_OK)
@@ -152,9 +152,9 @@ static void settle(mr_follower *f, const mr_kafka_msg *m, const mr_result *r) {
 
 static void trace(told *t, const mr_kafka_msg *m) {
     const mr_spans *spans = t->f->conf.spans;
+    mr_trace_of(&t->trace, m, &t->arena); /* `done` has it, too */
     if (!mr_spans_on(spans)) return;
     t->read_ms = mr_clock_wall_ms();
-    mr_trace_of(&t->trace, m, &t->arena);
     mr_spans_job(spans, &t->result, &t->trace);
 }
 

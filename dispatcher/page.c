@@ -268,27 +268,33 @@ static void on_redis_state(void *owner, bool up, const char *why) {
     if (up) mr_page_tail_redis_up(owner);
 }
 
-static mr_status open_redis(mr_page *p, uv_loop_t *loop, mr_err *err) {
-    mr_redis_conf rc = {.url = p->conf.redis_url,
-                        .client_name = "millrace-page",
-                        .owner = p,
-                        .on_state = on_redis_state,
-                        .on_message = mr_page_tail_message};
-    const mr_status st = mr_redis_open(&p->redis, loop, &rc, err);
-    if (st != MR_OK || !p->guard.token[0]) return st;
-    rc.client_name = "millrace-page-tail";
-    return mr_redis_open(&p->subscriber, loop, &rc, err);
+static mr_status open_redis(mr_page *p, mr_redis **out, const char *client_name, mr_err *err) {
+    const mr_redis_conf rc = {.url = p->conf.redis_url,
+                              .client_name = client_name,
+                              .owner = p,
+                              .on_state = on_redis_state,
+                              .on_message = mr_page_tail_message};
+    return mr_redis_open(out, p->loop, &rc, err);
 }
 
-static mr_status open_kafka(mr_page *p, uv_loop_t *loop, mr_err *err) {
+/* What only those who have the token ask for. */
+static mr_status open_for_token(mr_page *p, mr_err *err) {
+    mr_status st = MR_OK;
+
+    if (!p->subscriber) st = open_redis(p, &p->subscriber, "millrace-page-tail", err);
+    if (st == MR_OK && !p->producer)
+        st = mr_kafka_producer_open(&p->producer, p->loop, p->conf.kafka, mr_page_on_delivery, p,
+                                    err);
+    return st;
+}
+
+static mr_status count_dead_parts(mr_page *p, mr_err *err) {
     const mr_page_conf *c = &p->conf;
-    mr_status st =
+    const mr_status st =
         mr_kafka_partitions(c->kafka, c->names->dead, c->timeout_ms, &p->n_dead_parts, err);
     if (st == MR_ENOTFOUND) p->n_dead_parts = 0; /* then there are no dead letters */
     if (p->n_dead_parts > (int32_t)MR_COUNT(p->dead_read)) p->n_dead_parts = MR_COUNT(p->dead_read);
-    if (st != MR_OK && st != MR_ENOTFOUND) return st;
-    if (!p->guard.token[0]) return MR_OK;
-    return mr_kafka_producer_open(&p->producer, loop, c->kafka, mr_page_on_delivery, p, err);
+    return st == MR_ENOTFOUND ? MR_OK : st;
 }
 
 static void free_page(mr_page *p) {
@@ -318,8 +324,9 @@ mr_status mr_page_open(mr_page **out, uv_loop_t *loop, const mr_page_conf *conf,
     mr_guard_init(&p->guard, conf->token, conf->hosts);
     uv_timer_init(loop, &p->timer);
     p->timer.data = p;
-    mr_status st = open_redis(p, loop, err);
-    if (st == MR_OK) st = open_kafka(p, loop, err);
+    mr_status st = open_redis(p, &p->redis, "millrace-page", err);
+    if (st == MR_OK) st = count_dead_parts(p, err);
+    if (st == MR_OK && p->guard.token[0]) st = open_for_token(p, err);
     if (st != MR_OK) {
         mr_page_close(p);
         return st;
@@ -328,6 +335,13 @@ mr_status mr_page_open(mr_page **out, uv_loop_t *loop, const mr_page_conf *conf,
     mr_http_others(conf->http, on_request, p);
     *out = p;
     return MR_OK;
+}
+
+mr_status mr_page_set_token(mr_page *p, const char *token, mr_err *err) {
+    const mr_status st = p && token[0] ? open_for_token(p, err) : MR_OK;
+
+    if (p && st == MR_OK && mr_guard_set_token(&p->guard, token)) mr_page_tail_end_all(p);
+    return st;
 }
 
 void mr_page_close(mr_page *p) {

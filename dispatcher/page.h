@@ -21,7 +21,7 @@
 
 typedef struct mr_page mr_page;
 
-typedef struct mr_page_conf { /* all borrowed until close */
+typedef struct mr_page_conf { /* all but the token borrowed until close */
     const mr_kafka_conf *kafka;
     const mr_names *names;
     const char *redis_url, *dispatcher;
@@ -32,6 +32,9 @@ typedef struct mr_page_conf { /* all borrowed until close */
 
 /* Blocks for metadata. */
 mr_status mr_page_open(mr_page **out, uv_loop_t *loop, const mr_page_conf *conf, mr_err *err);
+/* Another token: sessions of the old one are over, and the texts that are being shown end. On
+ * failure the old one stays. p may be NULL. */
+mr_status mr_page_set_token(mr_page *p, const char *token, mr_err *err);
 /* http must be closed before. Handles close on the loop. NULL is allowed. */
 void mr_page_close(mr_page *p);
 

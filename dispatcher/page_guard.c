@@ -17,7 +17,17 @@ static bool same(const char *a, size_t n, const char *b, size_t m) {
 }
 
 void mr_guard_init(mr_guard *g, const char *token, const char *hosts) {
-    *g = (mr_guard){.token = token, .hosts = hosts};
+    *g = (mr_guard){.hosts = hosts};
+    mr_guard_set_token(g, token);
+}
+
+bool mr_guard_set_token(mr_guard *g, const char *token) {
+    MR_CHECK(strlen(token) <= MR_GUARD_TOKEN_MAX);
+    if (strcmp(token, g->token) == 0) return false;
+    memset(g->token, 0, sizeof g->token);
+    memcpy(g->token, token, strlen(token));
+    memset(g->sessions, 0, sizeof g->sessions);
+    return true;
 }
 
 bool mr_guard_is_token(const mr_guard *g, const char *text, size_t n) {

@@ -5,7 +5,8 @@
  * gets a session: a cookie that scripts cannot read and that goes along from our own pages only,
  * and a second secret for the header X-CSRF-Token, without which nothing is done. A name in the
  * Host header must be one of ours, else somebody else's name was made to lead here. Secrets are
- * compared in a time that does not depend on them. An address that has shown wrong tokens
+ * compared in a time that does not depend on them. With another token all sessions are over. An
+ * address that has shown wrong tokens
  * MR_GUARD_TRIES times is refused unheard, but for one try in MR_GUARD_TRY_MS; of an IPv6 address
  * the network (/64) counts. Pure but for the random bytes. Bounds: MR_GUARD_SESSIONS, of which the
  * oldest goes, each MR_GUARD_SESSION_MS long; MR_GUARD_TRIERS addresses, of which the one goes that
@@ -40,8 +41,8 @@ typedef struct mr_trier { /* who has shown a wrong token */
 } mr_trier;
 
 typedef struct mr_guard {
-    const char *token; /* "": none, nobody gets in */
-    const char *hosts; /* comma-separated names, besides addresses and localhost */
+    char token[MR_GUARD_TOKEN_MAX + 1]; /* "": none, nobody gets in */
+    const char *hosts;                  /* comma-separated names, besides addresses and localhost */
     mr_session sessions[MR_GUARD_SESSIONS];
     mr_trier triers[MR_GUARD_TRIERS];
 } mr_guard;
@@ -56,8 +57,11 @@ typedef enum mr_access {
     MR_ACCESS_TOKEN
 } mr_access;
 
-/* Both texts are borrowed. */
+/* hosts is borrowed; token: at most MR_GUARD_TOKEN_MAX bytes. */
 void mr_guard_init(mr_guard *g, const char *token, const char *hosts);
+/* From now on this is the token. False: it is the one it was, nothing has changed. Else the
+ * sessions that the old one opened are over. */
+bool mr_guard_set_token(mr_guard *g, const char *token);
 bool mr_guard_is_token(const mr_guard *g, const char *text, size_t n);
 /* MR_EINTERNAL: no random bytes. *out is valid until the next login. */
 mr_status mr_guard_login(mr_guard *g, uint64_t now_ms, const mr_session **out);

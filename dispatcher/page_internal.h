@@ -31,7 +31,7 @@ struct mr_page {
     char wait[24];    /* seconds, while a refusal is answered */
     mr_board *board;
     mr_roll *roll;
-    mr_redis *redis, *subscriber; /* subscriber NULL: no token */
+    mr_redis *redis, *subscriber; /* subscriber NULL: there was no token yet */
 
     mr_page_tail *tails; /* list, [n_tails] */
     size_t n_tails;
@@ -43,7 +43,7 @@ struct mr_page {
     bool dead_read[64];
     mr_letters letters;
 
-    mr_kafka_producer *producer; /* NULL: no token */
+    mr_kafka_producer *producer; /* NULL: there was no token yet */
     mr_kafka_consumer *fetcher;  /* reads single records; NULL: none was needed yet */
     mr_page_act *acts;           /* list, [n_acts] */
     mr_page_act *fetching;       /* whose record the fetcher is looking for; NULL: none */
@@ -73,6 +73,7 @@ void mr_page_tail_open(mr_page *p, mr_http_request *r, const char *job_id, mr_ht
 void mr_page_tail_tick(mr_page *p, uint64_t now_ms);
 void mr_page_tail_message(void *page, const char *channel, const void *data, size_t len);
 void mr_page_tail_redis_up(mr_page *p);
+void mr_page_tail_end_all(mr_page *p); /* who looks on shows the new token */
 
 void mr_page_dead(mr_page *p, mr_http_answer *a);
 /* Begins to read the list. */

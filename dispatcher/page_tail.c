@@ -198,6 +198,10 @@ void mr_page_tail_redis_up(mr_page *p) {
     for (tail *t = p->tails; t; t = t->next) read_stream(t);
 }
 
+void mr_page_tail_end_all(mr_page *p) {
+    while (p->tails) end_tail(p->tails);
+}
+
 /* ---- the status hash ---- */
 
 static void on_state(void *owner, void *cookie, mr_status status, const mr_reply *r) {

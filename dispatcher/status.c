@@ -216,7 +216,8 @@ static uint32_t number_of(const mr_result *r) {
                                                                              : (uint32_t)end_s;
 }
 
-mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition, int64_t offset,
+mr_status mr_status_end(mr_status_view *v, const mr_result *r, const mr_trace *trace,
+                        int32_t partition, int64_t offset,
                         void (*done)(void *owner, void *arg, mr_status st), void *owner,
                         void *arg) {
     mr_frame frame = {.type = MR_FRAME_DONE,
@@ -224,7 +225,8 @@ mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition
                       .index = r->completion_tokens,
                       .status = r->status,
                       .finish_reason = r->finish_reason,
-                      .error = r->error};
+                      .error = r->error,
+                      .traceparent = trace->parent[0] ? trace->parent : NULL};
     keys k;
     char json[2048], id[48], now[24], part[16], off[24], tokens[16], attempt[16];
     size_t len;

@@ -37,10 +37,11 @@ typedef struct mr_status_wait {
 
 /* What a job waits for now. It is not shown when a worker has already claimed this turn of it. */
 void mr_status_waiting(mr_status_view *v, const mr_job_spec *j, const mr_status_wait *w);
-/* Terminal state, and the `done` frame, in one script call. done(owner, arg, st): MR_OK: Redis has
- * it (or holds something newer); MR_EUNAVAIL, MR_ELIMIT: it has not, try again; MR_EINVAL: it never
- * will. Returns MR_OK when done will be called. */
-mr_status mr_status_end(mr_status_view *v, const mr_result *r, int32_t partition, int64_t offset,
+/* Terminal state, and the `done` frame with the job's trace, in one script call.
+ * done(owner, arg, st): MR_OK: Redis has it (or holds something newer); MR_EUNAVAIL, MR_ELIMIT: it
+ * has not, try again; MR_EINVAL: it never will. Returns MR_OK when done will be called. */
+mr_status mr_status_end(mr_status_view *v, const mr_result *r, const mr_trace *trace,
+                        int32_t partition, int64_t offset,
                         void (*done)(void *owner, void *arg, mr_status st), void *owner, void *arg);
 
 #endif

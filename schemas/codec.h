@@ -37,10 +37,10 @@ void mr_codec_job_defaults(mr_job_spec *j);
 
 /* internal: of the fields that dispatchers and workers add, attempt, received_ms, expires_ms and
  * reply_format are required, the others have the defaults of a job that has not run; else they are
- * refused as unknown, and a job without priority has the highest: its topic lowers it. A job without
- * job_id gets the error missing_field: clients make it. How far
- * not_before_ms may be ahead is the caller's to check, who has a clock. why may be NULL. MR_EINVAL,
- * MR_EUNSUPPORTED or MR_ENOMEM; then *out is undefined. */
+ * refused as unknown, and a job without priority has the highest: its topic lowers it. A job
+ * without job_id gets the error missing_field: clients make it. How far not_before_ms may be ahead
+ * is the caller's to check, who has a clock. why may be NULL. MR_EINVAL, MR_EUNSUPPORTED or
+ * MR_ENOMEM; then *out is undefined. */
 mr_status mr_codec_job_decode(mr_job_spec *out, mr_format f, const void *bytes, size_t n,
                               bool internal, mr_arena *arena, mr_codec_error *why);
 /* Of a longer history the newest MR_JOB_MAX_HISTORY attempts are written, their messages cut to
@@ -58,8 +58,8 @@ mr_status mr_codec_result_encode(const mr_result *r, mr_format f, mr_arena *aren
 mr_status mr_codec_result_decode(mr_result *out, mr_format f, const void *bytes, size_t n,
                                  mr_arena *arena, mr_err *err);
 /* Frames, heartbeats and control records are JSON. encode into buf, terminated: *n as snprintf,
- * MR_ELIMIT when cap is too small. Decoders skip fields they do not know: the writer may be newer.
- */
+ * MR_ELIMIT when cap is too small. Decoders skip fields they do not know: the writer may be newer;
+ * a frame's malformed traceparent counts as not there. */
 mr_status mr_codec_frame_encode(const mr_frame *fr, char *buf, size_t cap, size_t *n);
 mr_status mr_codec_frame_decode(mr_frame *out, const void *bytes, size_t n, mr_arena *arena,
                                 mr_err *err);
@@ -68,7 +68,8 @@ mr_status mr_codec_heartbeat_encode(const mr_heartbeat *h, mr_arena *arena, cons
 mr_status mr_codec_heartbeat_decode(mr_heartbeat *out, const void *bytes, size_t n, mr_arena *arena,
                                     mr_err *err);
 /* Notes only (DRAINED, REVOKED, STOPPED): a job that comes back is an internal job record. */
-mr_status mr_codec_attempt_encode(const mr_attempt *a, mr_arena *arena, const void **bytes, size_t *n);
+mr_status mr_codec_attempt_encode(const mr_attempt *a, mr_arena *arena, const void **bytes,
+                                  size_t *n);
 mr_status mr_codec_attempt_decode(mr_attempt *out, const void *bytes, size_t n, mr_arena *arena,
                                   mr_err *err);
 mr_status mr_codec_beat_encode(const mr_beat *b, mr_arena *arena, const void **bytes, size_t *n);
@@ -90,8 +91,8 @@ mr_status mr_codec_cancel_decode(char job_id[MR_JOB_ID_LEN + 1], const void *byt
 #define MR_DEAD_MAX_PAYLOAD (512u << 10)
 
 /* A record of millrace.dead: {"cause","message","origin":{"topic","partition","offset"},"job_id"?,
- * "replay"?,"time_ms","payload_b64"}. With "replay" it is no dead letter but the note that the one at
- * its origin was submitted again as that job. */
+ * "replay"?,"time_ms","payload_b64"}. With "replay" it is no dead letter but the note that the one
+ * at its origin was submitted again as that job. */
 typedef struct mr_dead {
     const char *cause, *message, *topic;
     int32_t partition;

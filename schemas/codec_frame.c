@@ -1,9 +1,11 @@
 /* codec_frame.c - one entry of a token stream, as JSON.
  *
  * One per generated token, so encoding is the hot path of the worker's loop: straight into the
- * caller's buffer, without an allocation. Pure; any thread. */
+ * caller's buffer, without an allocation. The trace context of the job comes last; a job that has
+ * none has frames without it. Pure; any thread. */
 #include <string.h>
 
+#include "base/trace.h"
 #include "schemas/codec_records.h"
 
 static const char *const type_names[] = {"token", "done", "restart", NULL};
@@ -28,6 +30,7 @@ mr_status mr_codec_frame_encode(const mr_frame *fr, char *buf, size_t cap, size_
         mr_write_text_field(&w, "finish_reason", fr->finish_reason);
         mr_write_job_error(&w, &fr->error);
     }
+    if (fr->traceparent) mr_write_text_field(&w, "traceparent", fr->traceparent);
     mr_write_end(&w);
     *n = w.len;
     if (w.len >= cap) return MR_ELIMIT;
@@ -52,12 +55,21 @@ static const mr_field frame_fields[] = {
     {.name = "status", .kind = MR_FIELD_ENUM, .names = mr_status_names, AT(status)},
     {.name = "finish_reason", .kind = MR_FIELD_TEXT, .hi = MR_RECORD_MAX_NAME, AT(finish_reason)},
     {.name = "error", .kind = MR_FIELD_MAP, .sub = mr_job_error_fields, AT(error)},
+    {.name = "traceparent", .kind = MR_FIELD_TEXT, .hi = MR_RECORD_MAX_NAME, AT(traceparent)},
     {.name = NULL},
 };
 
 static mr_status need(const mr_field_set *set, const char *name, mr_err *err) {
     if (mr_field_seen(set, name)) return MR_OK;
     return mr_fail(err, MR_EINVAL, "frame: %s: is missing", name);
+}
+
+/* As everywhere, a malformed one counts as not there: a frame is never lost for it. */
+static void check_trace(mr_frame *fr) {
+    mr_trace_context t;
+
+    if (fr->traceparent && !mr_trace_read(&t, fr->traceparent, strlen(fr->traceparent)))
+        fr->traceparent = NULL;
 }
 
 mr_status mr_codec_frame_decode(mr_frame *out, const void *bytes, size_t n, mr_arena *arena,
@@ -72,5 +84,6 @@ mr_status mr_codec_frame_decode(mr_frame *out, const void *bytes, size_t n, mr_a
         if (st == MR_OK) st = need(&set, "text", err);
     }
     if (st == MR_OK && out->type == MR_FRAME_DONE) st = need(&set, "status", err);
+    if (st == MR_OK) check_trace(out);
     return st;
 }

@@ -244,7 +244,7 @@ const mr_setting mr_setting_rows[] = {
          "name of this dispatcher; empty: hostname-pid; a set one makes it a static group member"),
     TEXT(dispatcher_listen, DIS, "127.0.0.1:9464", fits_listen,
          "address of the page, /livez, /readyz and /metrics; empty: none"),
-    SECRET(http_token, DIS, "", fits_token,
+    LIVE_SECRET(http_token, DIS, "", fits_token,
            "opens texts of jobs, cancel and replay on the page; empty: it shows numbers only"),
     TEXT(http_hosts, DIS, "", fits_hosts,
          "names that browsers may reach the page by, comma-separated, besides addresses and localhost"),

@@ -452,10 +452,17 @@ void mr_flow_tick(mr_flow *f) {
 
 /* ---- partitions that go away ---- */
 
+/* Here or elsewhere, as far as is known: then readers may have seen something of it. A job whose
+ * mark is all there is of it has shown nothing, so the next worker need not tell them to start
+ * again. */
+static bool has_begun(const mr_job *j) {
+    return j->ran_before || j->in_engine || j->state > MR_JOB_ADMITTED;
+}
+
 /* An answer that is under way already stays: the committer tells how it ends. */
 static void hand_over(mr_flow *f, mr_job *j, mr_attempt_outcome outcome, bool unmark) {
     if (j->state == MR_JOB_FREE || j->orphan || j->sending) return;
-    if (unmark) mr_commit_unmark(f->commit, j->at);
+    if (unmark) mr_commit_unmark(f->commit, j->at, has_begun(j));
     if (j->in_engine) f->on_handed_back(f->owner, j, outcome);
     mr_attempt_spans_add(&f->spans, j, mr_attempt_outcome_name(outcome));
     make_orphan(f, j);

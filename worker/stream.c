@@ -48,6 +48,7 @@ typedef struct lane { /* one slot's stream */
     uint32_t generation; /* tells a late reply from one of the present job */
     uint32_t spec_attempt, max_tokens, n_claims;
     char job_id[MR_JOB_ID_LEN + 1], tenant[MR_JOB_MAX_NAME + 1], claim[MR_UUID_LEN + 1];
+    char traceparent[MR_JOB_TRACEPARENT + 1]; /* "": none */
     uint64_t retry_at_ms, answer_by_ms, end_by_ms;
     bool cut; /* frames were given up */
     mr_stream_book book;
@@ -132,6 +133,7 @@ static const char *encode(mr_stream *s, const lane *l, mr_frame *fr, size_t *n) 
     char *json = mr_arena_alloc(&s->batch, cap);
 
     memcpy(fr->job_id, l->job_id, sizeof fr->job_id);
+    fr->traceparent = l->traceparent[0] ? l->traceparent : NULL;
     return json && mr_codec_frame_encode(fr, json, cap, n) == MR_OK ? json : NULL;
 }
 
@@ -495,6 +497,7 @@ void mr_stream_begin(mr_stream *s, uint32_t slot, const mr_job_spec *spec, bool 
                 .answer_by_ms = now_ms + MR_STREAM_CLAIM_MS};
     snprintf(l->job_id, sizeof l->job_id, "%s", spec->job_id);
     snprintf(l->tenant, sizeof l->tenant, "%s", spec->tenant);
+    memcpy(l->traceparent, spec->trace.parent, sizeof l->traceparent);
     mr_uuid_v7(l->claim, mr_clock_wall_ms());
     mr_stream_book_init(&l->book, spec->attempt, ran_before, CLAIM_BYTES);
     if (mr_redis_up(s->redis)) send_claim(s, slot);

@@ -97,9 +97,10 @@ uint32_t mr_engine_n_ctx(const mr_engine *e);
 uint32_t mr_engine_n_vocab(const mr_engine *e);
 uint32_t mr_engine_max_seqs(const mr_engine *e);
 uint32_t mr_engine_max_step_tokens(const mr_engine *e);
-const char *mr_engine_isa(const mr_engine *e); /* kernels at work: one of the above, "cuda", "amx+cuda" */
-/* Where it computes: "cpu", "cuda:0 NVIDIA ...", "cpu (layers 0-3) + cuda:0 ... (layers 4-27)". *why (may be NULL): why no GPU was taken where one
- * was looked for; else NULL. */
+/* Kernels at work: one of the above, "cuda", "amx+cuda". */
+const char *mr_engine_isa(const mr_engine *e);
+/* Where it computes: "cpu", "cuda:0 NVIDIA ...", "cpu (layers 0-3) + cuda:0 ... (layers 4-27)".
+ * *why (may be NULL): why no GPU was taken where one was looked for; else NULL. */
 const char *mr_engine_device(const mr_engine *e, const char **why);
 /* The (first) GPU's place on the PCI bus, "00000000:1b:00.0"; NULL: it computes on the processor. */
 const char *mr_engine_pci(const mr_engine *e);

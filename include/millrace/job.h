@@ -77,7 +77,7 @@ typedef struct mr_params { /* OpenAI's names and defaults, but temperature 1 -> 
 } mr_params;
 
 typedef struct mr_trace { /* W3C trace context; it travels in headers, beside the record */
-    char parent[MR_JOB_TRACEPARENT + 1]; /* traceparent; "": none */
+    char parent[MR_JOB_TRACEPARENT + 1]; /* traceparent; "": none; frames have it, too */
     const char *state;                   /* tracestate; NULL: none */
 } mr_trace;
 
@@ -203,6 +203,7 @@ typedef struct mr_frame { /* one entry of a token stream; its Redis ID is <attem
     mr_job_status status;      /* DONE */
     const char *finish_reason; /* DONE */
     mr_job_error error;        /* DONE */
+    const char *traceparent;   /* of the job; NULL: it has none */
 } mr_frame;
 
 typedef struct mr_heartbeat { /* record of millrace.workers, key: worker id */

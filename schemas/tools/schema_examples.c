@@ -10,6 +10,7 @@
 #include "schemas/webhook.h"
 
 #define ID "01936f5e-8c00-7abc-8def-0123456789ab"
+#define TRACE "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 #define FRAME_BYTES 4096
 
 static mr_arena arena;
@@ -156,7 +157,9 @@ static void show_frames(void) {
                    .text_len = 3};
 
     show_frame(&fr);
-    fr = (mr_frame){.type = MR_FRAME_RESTART, .job_id = ID, .attempt = 2};
+    fr.traceparent = TRACE;
+    show_frame(&fr);
+    fr = (mr_frame){.type = MR_FRAME_RESTART, .job_id = ID, .attempt = 2, .traceparent = TRACE};
     show_frame(&fr);
     fr = (mr_frame){.type = MR_FRAME_DONE, .job_id = ID, .attempt = 1, .index = 17,
                     .status = MR_STATUS_SUCCEEDED, .finish_reason = "stop"};
@@ -164,6 +167,7 @@ static void show_frames(void) {
     fr.status = MR_STATUS_FAILED;
     fr.finish_reason = "";
     fr.error = (mr_job_error){.code = "engine_error", .field = "", .message = "the step failed"};
+    fr.traceparent = TRACE;
     show_frame(&fr);
 }
 

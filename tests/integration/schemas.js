@@ -73,6 +73,7 @@ const broken = [
   ['result', (r) => (r.error = {})],
   ['frame', (r) => delete r.token],
   ['frame', (r) => (r.type = 'done')],
+  ['frame', (r) => (r.traceparent = 'x')],
   ['heartbeat', (r) => (r.pressure = 2)],
   ['heartbeat', (r) => delete r.parts],
   ['heartbeat', (r) => (r.prefixes = ['0123'])],

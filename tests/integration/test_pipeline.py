@@ -8,6 +8,7 @@ tests follow for cancel, deadline, Redis lost, workers killed and drained, on th
 
 import json
 import random
+import re
 import signal
 import unittest
 
@@ -259,6 +260,38 @@ class Pipeline(unittest.TestCase):
         reload("default_max_tokens: many\n", "nothing has changed")
         self.assertEqual(tokens(), 7)
         self.assertEqual(self.rig.stop("worker"), 0)
+        self.rig.start_worker(**WORKER)
+
+    def test_packed_weights_are_kept_and_the_cache_holds_bytes(self) -> None:
+        """repack_cache and kv_type: the same answer whether the weights were packed, read, or found damaged."""
+        folder = self.rig.dir / "packed"
+        folder.mkdir()
+        file = folder / "demo.gguf.tiles"
+
+        def answer_after(words: str) -> str:
+            """Of a worker that is started anew, and says them of the file."""
+            self.rig.stop("worker")
+            begin = self.rig.log("worker").stat().st_size
+            self.rig.start_worker(**WORKER, model_name="demo", kv_type="q8_0", repack_cache=folder)
+            text = self.one(params={"max_tokens": 24, "temperature": 0, "ignore_eos": True})["text"]
+            log = self.rig.log("worker").read_text()[begin:]
+            self.assertRegex(log, 'msg="model loaded" .*kv_type=q8_0 ')
+            self.assertEqual(re.findall('msg="(packed weights [^"]*)"', log), [words] if words else [])
+            return text
+
+        first = answer_after("")
+        self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+        whole = file.read_bytes()
+        self.assertEqual(answer_after("packed weights read"), first)
+        file.write_bytes(whole[:-1000] + bytes(b ^ 1 for b in whole[-1000:]))
+        self.assertEqual(answer_after("packed weights cannot be used and are made anew"), first)
+        self.assertEqual(file.read_bytes(), whole)
+        job = make_job()
+        said = self.rig.millrace("generate", "-m", servers.DEMO_MODEL, "--chat", "-p",
+                                 job["input"]["messages"][0]["content"], "-n", 24, "--ignore-eos", "--json",
+                                 "--kv-type", "q8_0", "--repack-cache", folder)
+        self.assertEqual(json.loads(said.stdout)["text"], first)
+        self.rig.stop("worker")
         self.rig.start_worker(**WORKER)
 
     def test_a_high_job_overtakes_a_backlog(self) -> None:

@@ -57,18 +57,18 @@ class Pressure(unittest.TestCase):
         return {"millrace.results", "millrace.dead", "millrace.work.demo", "millrace.attempts"} <= topics.keys()
 
     @classmethod
-    def start(cls, name: str) -> None:
+    def start(cls, name: str, **more) -> None:
         settings = {"worker_listen": f"127.0.0.1:{cls.ports[name]}", "model_path": servers.DEMO_MODEL,
-                    "worker_id": name, "max_jobs": SEATS, "session_timeout_ms": 6000, "heartbeat_ms": 100}
+                    "worker_id": name, "max_jobs": SEATS, "session_timeout_ms": 6000, "heartbeat_ms": 100, **more}
         cls.rig.start(name, [FAULTY, *servers.flags(settings)],
                       {**cls.rig.env(), "MR_FAULTS": str(cls.faults(name))})
 
-    def start_second(self) -> None:
+    def start_second(self, **more) -> None:
         def shares_the_work() -> bool:
             with contextlib.suppress(OSError):  # it does not listen yet
                 return self.metric("two", "partitions") > 0
             return False
-        self.start("two")
+        self.start("two", **more)
         servers.wait_for("two shares the work", shares_the_work)
 
     @classmethod
@@ -98,7 +98,8 @@ class Pressure(unittest.TestCase):
         return [produce(self.producer, job(i, **fields)) for i in range(n)]
 
     def check(self, ids: list[str], got: dict) -> None:
-        """All succeeded, each once, with the undisturbed text, no attempt used up, the stream the same."""
+        """All succeeded, each once, with the undisturbed text, no attempt used up; a stream that is whole says the
+        same, and none has a restart."""
         self.results.read()
         for i, job_id in enumerate(ids):
             r = got[job_id]
@@ -106,8 +107,9 @@ class Pressure(unittest.TestCase):
             self.assertTrue(r["text"].startswith(self.texts[i % len(TEXTS)]), r)
             self.assertEqual(r["text"], got[ids[i % len(TEXTS)]]["text"])
             servers.wait_for("done", lambda: self.redis.hget(f"mr:{{{job_id}}}", "state") == b"succeeded")
-            self.assertEqual(stream_text(self.redis, job_id), r["text"])
             self.assertNotIn("restart", {frame["type"] for _, frame in stream_frames(self.redis, job_id)})
+            if not r["stream_degraded"]:  # Redis had no processor for half a second
+                self.assertEqual(stream_text(self.redis, job_id), r["text"])
 
     def seconds_for(self, n: int) -> float:
         began = time.monotonic()
@@ -169,9 +171,17 @@ class Pressure(unittest.TestCase):
             self.assertEqual(len({h["attempt"] for h in history}), 3)
 
     def test_d_a_lost_device_hands_its_jobs_over(self) -> None:
-        self.start_second()
-        ids = self.produce(24, max_tokens=400)
-        servers.wait_for("two runs", lambda: self.metric("two", "num_requests_running") > 0)
+        """In mid-job, and while others have come that wait for their mark: those have not begun, for nobody."""
+        ids = []
+
+        def runs() -> bool:
+            ids.extend(self.produce(4, max_tokens=400))  # the dispatcher may not know of it yet
+            return self.metric("two", "num_requests_running") > 0
+        self.start_second(commit_ms=700)
+        servers.wait_for("two runs", runs, step_s=0.3)
+        ids += self.produce(16, max_tokens=400)
+        servers.wait_for("more have come", step_s=0.01, condition=lambda: (
+            self.metric("two", "jobs_in_hand") > self.metric("two", "num_requests_running")))
         self.set_faults("two", lost=1)
         servers.wait_for("two ends", lambda: self.rig.processes["two"].poll() is not None)
         self.assertEqual(self.rig.processes.pop("two").returncode, 75)

@@ -15,6 +15,7 @@ import http.server
 import json
 import re
 import secrets
+import subprocess
 import threading
 import time
 import unittest
@@ -24,7 +25,7 @@ import redis
 
 import rig as servers
 from collector import Collector
-from jobs import JSON, Results, Topic, make_job, produce, producer
+from jobs import JSON, Results, Topic, make_job, produce, producer, stream_frames, stream_text
 
 FAULTY = servers.BIN.parent / "tests/worker_faulty"
 BAD = 77  # a prompt that begins with this token fails while the file of faults says so
@@ -233,6 +234,16 @@ class Traces(unittest.TestCase):
         for headers in (dict(self.results.by_id[job_id][0][1].headers()), *self.header("millrace.work.demo", job_id)):
             self.assertEqual((headers["traceparent"], headers["tracestate"]), (str(trace).encode(), STATE.encode()))
         self.assertEqual(self.redis.hget(f"mr:{{{job_id}}}", "traceparent"), str(trace).encode())
+        self.check_frames(job_id, str(trace), result["text"])
+
+    def check_frames(self, job_id: str, trace: str | None, text: str) -> None:
+        """All of them, `done` too, for which `millrace tail` waits; and as it passes them on."""
+        out = subprocess.run([servers.BIN / "millrace", "tail", "--json", job_id], env=self.rig.env(), check=True,
+                             capture_output=True, text=True, timeout=servers.HANG_S).stdout
+        frames = [frame for _, frame in stream_frames(self.redis, job_id)]
+        self.assertEqual(stream_text(self.redis, job_id), text)
+        self.assertEqual({f.get("traceparent") for f in frames}, {trace})
+        self.assertEqual([json.loads(line) for line in out.splitlines()], frames)
 
     def test_attempts_stand_side_by_side(self) -> None:
         trace = Trace()
@@ -312,6 +323,8 @@ class Traces(unittest.TestCase):
         headers = [dict(self.results.by_id[i][0][1].headers()) for i in ids]
         self.assertEqual([("traceparent" in h, "tracestate" in h) for h in headers],
                          [(False, False), (False, False), (True, True), (True, False)])
+        for i, h in zip(ids, headers):
+            self.check_frames(i, h.get("traceparent", b"").decode() or None, got[i]["text"])
         self.assertTrue(headers[2]["traceparent"].endswith(b"-00"))
         self.spans(ids[3])
         self.assertEqual([len(self.collector.of_job(i)) for i in ids[:3]], [0, 0, 0])

@@ -242,8 +242,8 @@ mr_status sim_commit_mark(sim_commit *c, mr_origin at, sim_done *done, uint64_t 
     return st;
 }
 
-void sim_commit_unmark(sim_commit *c, mr_origin at) {
-    mr_parts_unmark(c->parts, at);
+void sim_commit_unmark(sim_commit *c, mr_origin at, bool began) {
+    mr_parts_unmark(c->parts, at, began);
 }
 
 /* ---- batches ---- */

@@ -36,6 +36,6 @@ void sim_commit_revoke(sim_commit *c, int part);
 void sim_commit_send(sim_commit *c, mr_origin at, const sim_put *puts, size_t n, sim_done *done,
                      uint64_t arg);
 mr_status sim_commit_mark(sim_commit *c, mr_origin at, sim_done *done, uint64_t arg);
-void sim_commit_unmark(sim_commit *c, mr_origin at);
+void sim_commit_unmark(sim_commit *c, mr_origin at, bool began);
 
 #endif

@@ -26,6 +26,7 @@ typedef struct slot {
     mr_origin at;
     uint32_t generation; /* tells a late answer from one of the present job */
     bool marked, mark_asked, unmarked, claimed, has_lane;
+    bool ran; /* before, elsewhere or here */
     uint32_t n_made, pending;
     sim_lane lane;
 } slot;
@@ -130,6 +131,7 @@ static void start_jobs(sim_worker *k) {
         sim_note(&k->w->s, "worker", k->number, "starts", j->job, ran);
         j->state = STARTING;
         j->mark_asked = j->has_lane = true;
+        j->ran = ran;
         sim_lane_begin(&j->lane, k->w, j->job, k->odd, ran);
     }
 }
@@ -210,9 +212,10 @@ static void on_leaving(void *owner) {
     for (int i = 0; i < SLOTS; i++) {
         slot *j = &k->slots[i];
         if (!j->mark_asked || j->state == ANSWERED) continue;
+        const bool began = j->ran || j->state != STARTING;
         if (j->state == RUNNING) mr_sched_drop(k->sched, (uint32_t)i);
         j->state = STOPPED; /* it runs no more: now it may be unmarked */
-        sim_commit_unmark(commit_of(k), j->at);
+        sim_commit_unmark(commit_of(k), j->at, began);
         j->unmarked = true;
     }
 }

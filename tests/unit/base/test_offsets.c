@@ -175,6 +175,24 @@ TEST(a_smaller_window_drops_nothing) {
     mr_offsets_close(heir);
 }
 
+/* Marked by a process that ended in good order before it began. */
+TEST(what_never_began_leaves_no_trace) {
+    mr_offsets *o = open_window(64);
+    begin_all(o, 0, 3);
+    for (int64_t off = 0; off < 3; off++) CHECK_I64(mr_offsets_mark(o, off), MR_OK);
+    mr_offsets_unmark(o, 0, true);
+    mr_offsets_unmark(o, 1, false);
+    mr_offsets *heir = hand_over(o, 64); /* 2 died */
+    CHECK(mr_offsets_was_started(heir, 0) && !mr_offsets_was_started(heir, 1));
+    begin_all(heir, 0, 3);
+    CHECK_I64(mr_offsets_mark(heir, 2), MR_OK);
+    mr_offsets_unmark(heir, 2, false);
+    CHECK(mr_offsets_was_started(heir, 2)); /* that somebody died is not forgotten */
+    CHECK_I64(mr_offsets_deaths(heir, 2), 1);
+    mr_offsets_close(heir);
+    mr_offsets_close(o);
+}
+
 TEST(a_process_that_dies_is_counted) {
     mr_offsets *o = open_window(64);
     begin_all(o, 0, 3);
@@ -184,8 +202,8 @@ TEST(a_process_that_dies_is_counted) {
     CHECK_I64(mr_offsets_mark(o, 3), MR_EINVAL);
     CHECK(mr_offsets_was_started(o, 1) && !mr_offsets_was_started(o, 2));
     CHECK_I64(mr_offsets_deaths(o, 1), 0);
-    mr_offsets_unmark(o, 1); /* in good order */
-    mr_offsets_unmark(o, 2);
+    mr_offsets_unmark(o, 1, true); /* in good order */
+    mr_offsets_unmark(o, 2, true);
     for (unsigned deaths = 1; deaths <= 20; deaths++) {
         mr_offsets *heir = hand_over(o, 64);
         CHECK_I64(mr_offsets_deaths(heir, 0), deaths < 15 ? deaths : 15);
@@ -448,8 +466,10 @@ static void do_mark(mr_offsets *o, model *m) {
 
 static void do_unmark(mr_offsets *o, model *m) {
     const int i = random_pending(m);
+    const bool began = rnd(2);
     m->running[i] = false;
-    mr_offsets_unmark(o, m->offset[i]);
+    m->started[i] = m->started[i] && (began || m->deaths[i] > 0);
+    mr_offsets_unmark(o, m->offset[i], began);
 }
 
 /* What was skipped is in the bitmap when something behind it is in the ring. Behind the ring only

@@ -66,7 +66,7 @@ TEST(a_late_answer_finds_nobody) {
     const mr_origin new = begin(p, part, 10);
     CHECK(!mr_parts_holds(p, old) && !mr_parts_finish(p, old));
     CHECK_I64(mr_parts_mark(p, old), MR_EINVAL);
-    mr_parts_unmark(p, old);
+    mr_parts_unmark(p, old, true);
     CHECK(!mr_parts_dirty(p, part));
     CHECK_I64(mr_parts_commit(p, part, NULL, 0), 10);
     CHECK_I64(mr_parts_next(p, part), 11);
@@ -137,7 +137,7 @@ TEST(dirty_is_what_the_last_commit_does_not_say) {
     CHECK(mr_parts_dirty(p, part));
     mr_parts_collected(p, part);
     CHECK(!mr_parts_dirty(p, part));
-    mr_parts_unmark(p, a);
+    mr_parts_unmark(p, a, true);
     CHECK(mr_parts_dirty(p, part));
     mr_parts_collected(p, part);
     mr_parts_finish(p, b);

@@ -6,6 +6,8 @@
 
 #include <pthread.h>
 
+#define TRACE "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
 /* ---- what a worker writes ---- */
 
 static void store(const char *id, const char *frame) {
@@ -54,7 +56,7 @@ typedef struct seen {
     int n_frames, n_restarts, n_done;
     char reason[32];
     mr_job_status status;
-    char error[128];
+    char error[128], trace[64]; /* trace: of the last frame */
     bool (*then)(struct seen *s, const mr_frame *fr); /* what the test does next; false: stop */
 } seen;
 
@@ -62,6 +64,7 @@ static bool on_frame(void *owner, const mr_frame *fr) {
     seen *s = owner;
     CHECK_STR(fr->job_id, JOB);
     s->n_frames++;
+    snprintf(s->trace, sizeof s->trace, "%s", fr->traceparent ? fr->traceparent : "");
     if (fr->type == MR_FRAME_RESTART) {
         s->n_restarts++;
         s->text[0] = '\0';
@@ -93,6 +96,24 @@ TEST(a_stored_stream_is_read_whole_and_from_any_index) {
     CHECK_OK(follow(&rest, 2, LONG_MS), err);
     CHECK_STR(rest.text, "1.2 ");
     CHECK_I64(rest.n_frames, 2);
+    world_close();
+}
+
+static bool note_trace(seen *s, const mr_frame *fr) {
+    CHECK_STR(s->trace, fr->type == MR_FRAME_TOKEN ? "" : TRACE);
+    return true;
+}
+
+/* Also beside frames of a worker that wrote none. */
+TEST(a_frame_brings_the_trace_of_its_job) {
+    seen s = {.then = note_trace};
+    world_open("");
+    store("1-0", token(1, 0));
+    store("2-0", frame("restart", 2, 0, ",\"traceparent\":\"" TRACE "\""));
+    store("3-0", token(3, 0));
+    store("3-1", frame("done", 3, 1, ",\"status\":\"succeeded\",\"traceparent\":\"" TRACE "\""));
+    CHECK_OK(follow(&s, 0, LONG_MS), err);
+    CHECK_I64(s.n_frames, 4);
     world_close();
 }
 
@@ -350,12 +371,13 @@ TEST(a_job_that_is_over_ends_also_without_its_stream) {
     seen s = {.n_frames = 0};
     world_open("");
     REDIS("HSET", "mr:{" JOB "}", "state", "failed", "attempt", "2", "tokens", "7", "finish_reason",
-          "", "error", "the disk is on fire");
+          "", "error", "the disk is on fire", "traceparent", TRACE);
     CHECK_OK(follow(&s, 0, LONG_MS), err);
     CHECK_I64(s.n_frames, 1);
     CHECK_I64(s.n_done, 1);
     CHECK_I64(s.status, MR_STATUS_FAILED);
     CHECK_STR(s.error, "the disk is on fire");
+    CHECK_STR(s.trace, TRACE);
     world_close();
 }
 

@@ -6,6 +6,7 @@
 #include "dispatcher/follower.h"
 
 #include "rig.h"
+#include "schemas/headers.h"
 
 #define PARTS 2
 
@@ -180,14 +181,15 @@ TEST(an_end_comes_behind_what_an_earlier_attempt_left) {
     CHECK_STR(text, "2");
 }
 
-static void produce_charged(unsigned n, const char *charged) {
+/* A result with one more header. */
+static void produce_with(unsigned n, const char *header, const char *header_value) {
     static const char json[] = "{\"job_id\":\"00000000-0000-4000-8000-%012u\",\"tenant\":\"acme\","
                                "\"status\":\"failed\",\"attempt\":1,"
                                "\"usage\":{\"prompt_tokens\":30,\"completion_tokens\":12}}";
     char value[300];
     const int len = snprintf(value, sizeof value, json, n);
     const mr_kafka_header h[] = {{"content-type", "application/json", 16},
-                                 {"millrace-charged", charged, strlen(charged)}};
+                                 {header, header_value, strlen(header_value)}};
     CHECK_OK(mr_kafka_send(producer, names.results, MR_KAFKA_ANY_PARTITION, NULL, 0, value,
                            (size_t)len, h, MR_COUNT(h), NULL, &err),
              err);
@@ -196,16 +198,28 @@ static void produce_charged(unsigned n, const char *charged) {
 TEST(what_a_job_used_is_told_to_its_tenants_account) {
     const uint64_t before = mr_follower_told(follower);
     CHECK_I64(settled.n, 0);
-    produce_charged(6200, "low 256");
+    produce_with(6200, MR_HEADER_CHARGED, "low 256");
     wait_told(before + 1);
     CHECK_I64(settled.n, 1);
     CHECK_STR(settled.tenant, "acme");
     CHECK_I64(settled.lane, MR_PRIORITY_LOW);
     CHECK_I64(settled.charged, 256);
     CHECK_I64(settled.used, 42);
-    produce_charged(6201, "256"); /* from nobody of ours */
+    produce_with(6201, MR_HEADER_CHARGED, "256"); /* from nobody of ours */
     wait_told(before + 2);
     CHECK_I64(settled.n, 1);
+}
+
+TEST(done_has_the_trace_of_its_job) {
+    static const char parent[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const uint64_t before = mr_follower_told(follower);
+    produce_with(6210, "traceparent", parent);
+    produce_with(6211, "traceparent", "00-nonsense");
+    wait_told(before + 2);
+    redis_ask(text, sizeof text, "XRANGE 'mr:{00000000-0000-4000-8000-000000006210}:s' - +");
+    CHECK(strstr(text, "\"type\":\"done\"") && strstr(text, parent));
+    redis_ask(text, sizeof text, "XRANGE 'mr:{00000000-0000-4000-8000-000000006211}:s' - +");
+    CHECK(strstr(text, "\"type\":\"done\"") && !strstr(text, "traceparent"));
 }
 
 /* ---- what waits ---- */

@@ -27,10 +27,10 @@ TEST(the_token_opens) {
     memset(longer, 'a', sizeof longer);
     CHECK(!mr_guard_is_token(&guard, longer, sizeof longer));
     longer[MR_GUARD_TOKEN_MAX] = '\0';
-    guard.token = longer;
+    CHECK(mr_guard_set_token(&guard, longer));
     CHECK(mr_guard_is_token(&guard, longer, MR_GUARD_TOKEN_MAX));
     CHECK(!mr_guard_is_token(&guard, longer, MR_GUARD_TOKEN_MAX - 1));
-    guard.token = "";
+    CHECK(mr_guard_set_token(&guard, ""));
     CHECK_I64(access_of("Bearer ", "", 1), MR_ACCESS_NONE); /* no token: nobody gets in */
 }
 
@@ -58,6 +58,23 @@ TEST(a_session_needs_its_cookie_and_its_second_secret) {
     cookie[60] ^= 1;
     mr_guard_logout(&guard, mine);
     CHECK_I64(access_of(NULL, cookie, 1000), MR_ACCESS_NONE);
+}
+
+TEST(another_token_ends_what_the_old_one_opened) {
+    char cookie[200];
+    char token[] = TOKEN;
+    mr_guard_init(&guard, token, "");
+    CHECK_I64(mr_guard_login(&guard, 1000, &s), MR_OK);
+    snprintf(cookie, sizeof cookie, MR_GUARD_COOKIE "=%s", s->id);
+    memset(token, 'x', sizeof token - 1); /* it was copied */
+    CHECK(!mr_guard_set_token(&guard, TOKEN));
+    CHECK_I64(access_of(NULL, cookie, 1000), MR_ACCESS_SESSION);
+    CHECK(mr_guard_set_token(&guard, "correct horse battery"));
+    CHECK_I64(access_of(NULL, cookie, 1000), MR_ACCESS_NONE);
+    CHECK_I64(access_of("Bearer " TOKEN, NULL, 1000), MR_ACCESS_NONE);
+    CHECK_I64(access_of("Bearer correct horse battery", NULL, 1000), MR_ACCESS_TOKEN);
+    CHECK(mr_guard_set_token(&guard, ""));
+    CHECK_I64(access_of("Bearer correct horse battery", NULL, 1000), MR_ACCESS_NONE);
 }
 
 TEST(the_oldest_session_makes_room) {

@@ -89,7 +89,7 @@ TEST(wrong_records_are_refused_at_once) {
     CHECK_I64(n_canceled, 1); /* it waited */
     CHECK_I64(answer_to(at, OUT, 0, "v", 1, &items[1]), MR_ECANCELED);
     CHECK_I64(mr_commit_mark(commit, at, on_done, &commit, &items[1]), MR_EINVAL);
-    mr_commit_unmark(commit, at);
+    mr_commit_unmark(commit, at, true);
     close_all();
 }
 

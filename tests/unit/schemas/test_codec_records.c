@@ -146,6 +146,53 @@ TEST(frames) {
     mr_arena_drop(&arena);
 }
 
+#define TRACE "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+TEST(frames_of_a_job_with_a_trace_say_it_last) {
+    mr_frame in = {.type = MR_FRAME_TOKEN, .job_id = ID, .attempt = 1, .index = 5, .token = 42,
+                   .text = "a", .text_len = 1, .traceparent = TRACE};
+    mr_frame out;
+
+    frame_round_trip(&in, &out,
+                     "{\"type\":\"token\",\"job_id\":\"" ID
+                     "\",\"attempt\":1,\"index\":5,\"token\":42,\"text\":\"a\","
+                     "\"traceparent\":\"" TRACE "\"}");
+    CHECK_STR(out.traceparent, TRACE);
+    in = (mr_frame){
+        .type = MR_FRAME_RESTART, .job_id = ID, .attempt = 2, .traceparent = TRACE};
+    frame_round_trip(&in, &out,
+                     "{\"type\":\"restart\",\"job_id\":\"" ID "\",\"attempt\":2,\"index\":0,"
+                     "\"traceparent\":\"" TRACE "\"}");
+    CHECK_STR(out.traceparent, TRACE);
+    in = (mr_frame){.type = MR_FRAME_DONE, .job_id = ID, .attempt = 1, .index = 17,
+                    .status = MR_STATUS_FAILED, .finish_reason = "stop",
+                    .error = {"engine_error", "", "bad", 0}, .traceparent = TRACE};
+    frame_round_trip(&in, &out,
+                     "{\"type\":\"done\",\"job_id\":\"" ID "\",\"attempt\":1,\"index\":17,"
+                     "\"status\":\"failed\",\"finish_reason\":\"stop\","
+                     "\"error\":{\"code\":\"engine_error\",\"field\":\"\",\"message\":\"bad\"},"
+                     "\"traceparent\":\"" TRACE "\"}");
+    CHECK_STR(out.traceparent, TRACE);
+    mr_arena_drop(&arena);
+}
+
+/* Nor is a frame lost for one that is malformed. */
+TEST(a_frame_without_a_trace_has_none) {
+    static const char *const ends[] = {"}", ",\"traceparent\":\"\"}", ",\"traceparent\":\"00-1\"}",
+                                       ",\"traceparent\":\"" TRACE "0\"}"};
+    mr_frame fr;
+
+    for (size_t i = 0; i < MR_COUNT(ends); i++) {
+        char json[512];
+        const int n = snprintf(json, sizeof json,
+                               "{\"type\":\"restart\",\"job_id\":\"" ID
+                               "\",\"attempt\":2,\"index\":0%s", ends[i]);
+        CHECK_OK(mr_codec_frame_decode(&fr, json, (size_t)n, &arena, &err), err);
+        CHECK(!fr.traceparent);
+    }
+    mr_arena_drop(&arena);
+}
+
 TEST(frames_that_lack_something) {
     static const struct {
         const char *json, *says;
@@ -328,7 +375,7 @@ TEST(what_was_charged_travels_in_a_header) {
     }
     CHECK(!mr_charged_read(NULL, 0, &lane, &tokens));
 
-    const mr_trace trace = {.parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"};
+    const mr_trace trace = {.parent = TRACE};
     mr_result_headers_init(&h, &r, MR_FORMAT_JSON, "w", &trace);
     const size_t n = h.n;
     mr_result_headers_charge(&h, MR_PRIORITY_HIGH, 0);

@@ -93,9 +93,9 @@ mr_status mr_commit_mark(mr_commit *c, mr_origin at, mr_commit_done *done, void 
     return MR_OK;
 }
 
-void mr_commit_unmark(mr_commit *c, mr_origin at) {
+void mr_commit_unmark(mr_commit *c, mr_origin at, bool began) {
     note("unmark");
-    mr_parts_unmark(c->parts, at);
+    mr_parts_unmark(c->parts, at, began);
 }
 
 mr_status mr_commit_send(mr_commit *c, mr_origin at, const mr_commit_record *records,

@@ -72,6 +72,7 @@ typedef struct worker {
 
 static uv_loop_t loop;
 static worker workers[N_WORKERS];
+static const char *job_trace; /* traceparent of the job, "": none; each frame must have it */
 
 static inline void on_claimed(void *owner, uint32_t slot, const mr_takeover *t) {
     worker *w = owner;
@@ -140,6 +141,7 @@ static inline void begin(void) {
     mr_log_setup("error", false);
     signal(SIGPIPE, SIG_IGN); /* as our programs do */
     memset(workers, 0, sizeof workers);
+    job_trace = "";
     redis_init(&server);
     CHECK_I64(uv_loop_init(&loop), 0);
     redis_start(&server, "");
@@ -175,6 +177,7 @@ static inline bool is_again(void *arg) {
 static inline void begin_job(worker *w, bool ran_before) {
     mr_job_spec spec = {.job_id = JOB, .tenant = "default", .stream = true, .attempt = 1};
 
+    snprintf(spec.trace.parent, sizeof spec.trace.parent, "%s", job_trace);
     CHECK(run_until(&loop, is_up, w, WAIT_MS));
     w->n_claimed = w->n_closed = 0;
     mr_stream_begin(w->s, SLOT, &spec, ran_before, MAX_TAKEN);
@@ -224,6 +227,7 @@ static inline void take(seen *s, const char *id, const char *json) {
     mr_arena_init(&arena, 0);
     CHECK_OK(mr_codec_frame_decode(&fr, json, strlen(json), &arena, &err), err);
     CHECK_STR(fr.job_id, JOB);
+    CHECK_STR(fr.traceparent ? fr.traceparent : "", job_trace);
     if (s->n_frames++ == 0) snprintf(s->first_id, sizeof s->first_id, "%s", id);
     snprintf(s->last_id, sizeof s->last_id, "%u-%llu", (unsigned)fr.attempt,
              (unsigned long long)fr.index);

@@ -80,6 +80,27 @@ TEST(a_job_handed_over_in_good_order_is_no_suspect) {
     close_world();
 }
 
+/* Of one the mark is committed, of another it is under way: readers have seen nothing of them. */
+TEST(a_job_that_had_only_its_mark_has_not_run_for_the_next_owner) {
+    const int32_t gone = 0;
+    uint32_t slot;
+
+    open_world(4);
+    slot = start(100);
+    CHECK_I64(give(101), MR_OK);
+    decide(MR_OK);
+    CHECK_I64(give(102), MR_OK);
+    mr_flow_revoke(&w.flow, WORK, &gone, 1, false);
+    assign(commit.next, commit.metadata);
+    for (int64_t off = 100; off < 103; off++) CHECK_I64(give(off), MR_OK);
+    CHECK(job_of(100)->ran_before);
+    CHECK(!job_of(101)->ran_before && !job_of(102)->ran_before);
+    tell_end(slot, MR_END_CANCELLED);
+    decide(MR_OK);
+    CHECK(!stream.lanes[job_of(102)->slot].ran_before);
+    close_world();
+}
+
 /* ---- a long walk ---- */
 
 static uint64_t random_state;

@@ -145,6 +145,30 @@ TEST(what_cannot_be_gone_on_with_is_begun_again) {
     end();
 }
 
+/* The first worker is one that wrote frames without it. */
+TEST(every_frame_of_a_job_with_a_trace_has_it) {
+    begin();
+    worker *a = open_worker(0, 1000);
+    claim(a, false);
+    make_and_wait(a, 2);
+    close_worker(a);
+    job_trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    worker *b = open_worker(1, 1000);
+    claim(b, true);
+    check_taken(b, 2);
+    REDIS("XTRIM", STREAM, "MAXLEN", "0");
+    mr_stream_restart(b->s, SLOT, "a test");
+    make_and_wait(b, 70);
+    close_worker(b);
+    worker *c = open_worker(2, 1000);
+    claim(c, true);
+    check_taken(c, 70);
+    make_and_wait(c, 80);
+    CHECK(!end_job(c));
+    CHECK_I64(read_all(80).n_restarts, 1);
+    end();
+}
+
 TEST(a_restart_may_come_at_any_moment) {
     begin();
     worker *a = open_worker(0, 1000);
