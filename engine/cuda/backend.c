@@ -46,6 +46,7 @@ typedef struct gpu {
     mr_plan plan;
     mr_layers layers; /* of the model, that it has */
     mr_gpu_quant quant;
+    mr_kv_type kv_type;
     void *work, *cache, *logits_host; /* cache: keys, then values, of its layers */
     void *stages[N_STAGES];           /* lists of a pass */
     void *swap;                       /* host */
@@ -248,10 +249,10 @@ static uint32_t n_layers(const gpu *g) {
 static mr_dev_cache cache_of(const gpu *g, uint32_t layer) {
     const mr_hparams *hp = &g->m->hp;
     const uint32_t pitch = mr_pitch_of(hp->d_head);
-    const size_t values = (size_t)g->n_blocks * hp->n_kv_head * MR_KV_BLOCK_LEN * pitch;
-    mr_f16 *k = (mr_f16 *)g->cache + (layer - g->layers.first) * values;
+    const size_t bytes = (size_t)g->n_blocks * hp->n_kv_head * mr_cache_half(g->kv_type, pitch);
+    uint8_t *k = (uint8_t *)g->cache + (layer - g->layers.first) * bytes;
 
-    return (mr_dev_cache){k, k + n_layers(g) * values, hp->n_kv_head, pitch};
+    return (mr_dev_cache){k, k + n_layers(g) * bytes, g->kv_type, hp->n_kv_head, pitch};
 }
 
 static void step_rotate(mr_backend *b, uint32_t layer) {
@@ -651,13 +652,13 @@ static void place_all(gpu *g, layout *l) {
     g->latest = place(l, (g->max_head + 1) * sizeof *g->latest);
 }
 
-static uint64_t block_bytes(const mr_hparams *hp) { /* of the cache, one layer */
-    return 2ull * sizeof(mr_f16) * hp->n_kv_head * MR_KV_BLOCK_LEN * mr_pitch_of(hp->d_head);
+static uint64_t block_bytes(const mr_hparams *hp, mr_kv_type type) { /* of the cache, one layer */
+    return 2ull * hp->n_kv_head * mr_cache_half(type, mr_pitch_of(hp->d_head));
 }
 
 static mr_status reserve(gpu *g, mr_pool *pool, mr_err *err) {
     const mr_device_calls *calls = g->d->calls;
-    const uint64_t cache = g->n_blocks * block_bytes(&g->m->hp) * n_layers(g);
+    const uint64_t cache = g->n_blocks * block_bytes(&g->m->hp, g->kv_type) * n_layers(g);
     layout l = {0};
     mr_status st;
 
@@ -687,10 +688,11 @@ static void init(gpu *g, mr_device *d, const mr_model *m, const mr_room *room) {
     *g = (gpu){.base = {.steps = &gpu_steps,
                         .name = "cuda",
                         .max_rows = max_rows,
-                        .block_bytes = n * block_bytes(&m->hp)},
+                        .block_bytes = n * block_bytes(&m->hp, room->kv_type)},
                .d = d,
                .m = m,
                .layers = room->layers,
+               .kv_type = room->kv_type,
                .max_head = room->max_head};
     mr_plan_init(&g->plan, &m->hp, max_rows, room->max_head, room->max_len, d->n_units);
 }
@@ -714,7 +716,7 @@ void mr_cuda_backend_sizes(mr_split_place *p, uint64_t *layer_bytes, mr_device *
     p->work = l.bytes + g.base.block_bytes + /* the spare block */
               mr_dev_weights_sizes(m, quant, layer_bytes, &p->first_bytes, &p->last_bytes);
     p->layer_bytes = layer_bytes;
-    p->block_bytes = block_bytes(&m->hp);
+    p->block_bytes = block_bytes(&m->hp, room->kv_type);
     p->tied = m->tied;
 }
 
