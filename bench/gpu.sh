@@ -85,7 +85,7 @@ function field(name,   s) {
 }
 function type() { return field("gpu_quant") == "none" ? field("type") : field("gpu_quant") }'
 
-# way: what is switched off; step ms, gap: the device's time for a decode step, and what it waits between two, as a
+# way: what is switched off, or kept in another form; step ms, gap: the device's time for a decode step, and what it waits between two, as a
 # part of that. weights GB/s: what decode reads of the file for every step, as if it were all weights; of FP8, made from
 # F16, half
 table() {
@@ -138,6 +138,7 @@ measure tinyllama-1.1b q8_0 none 1,32 512 0 --no-graphs
 measure tinyllama-1.1b q8_0 none 1,32 512 0 --host-sampling
 measure llama3-8b q4_k_m none 1,16,64 512 0
 measure llama3-8b q4_k_m none 1,16 512 8000
+measure llama3-8b q4_k_m none 1,16 512 8000 --kv-type=q8_0
 load llama3-8b q4_k_m none 128x256 64 --intruder 2048
 load llama3-8b q4_k_m none 128x128 256 --requests 512
 load llama3-8b q4_k_m none 2048x128 64 --requests 64

@@ -476,7 +476,7 @@ static const mr_opt options[] = {
     {"gpu-quant", 0, "NAME", "none", "of the layers' weights on GPUs", gpu_quants},
     {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
-    {"kv-type", 0, "NAME", "f16", "keys and values in the cache; q8_0: on the processor only",
+    {"kv-type", 0, "NAME", "f16", "keys and values in the cache; q8_0: in half the memory",
      kv_types},
     {"workload", 0, "INxOUT", NULL,
      "instead: requests of IN + OUT tokens through the scheduler, all queued at once", NULL},

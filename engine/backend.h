@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/kv_form.h"
 #include "millrace/engine.h"
 
 typedef struct mr_backend mr_backend;
@@ -52,6 +53,7 @@ typedef struct mr_room { /* what a backend makes room for */
     uint32_t max_head;   /* most rows of one head */
     uint32_t max_len;    /* longest sequence */
     mr_layers layers;    /* those that it computes */
+    mr_kv_type kv_type;  /* of the cache */
     const int32_t *eog;  /* [n_eog]: what ban_eog bans; borrowed for good */
     size_t n_eog;
     bool no_recording; /* a pass is put in line step by step, each time */
@@ -63,7 +65,7 @@ typedef struct mr_steps {
     mr_status (*begin)(mr_backend *b, const mr_row *rows, uint32_t n, mr_err *err);
     /* h = norm(x); q, k, v = h W (+ bias) */
     void (*qkv)(mr_backend *b, uint32_t layer);
-    /* q, k: norm of heads (qwen3), rotation; k and v go into the cache, as f16 */
+    /* q, k: norm of heads (qwen3), rotation; k and v go into the cache */
     void (*rotate)(mr_backend *b, uint32_t layer);
     /* Only the rows that are wanted stay live. Once, in the last layer, behind rotate. */
     void (*keep_wanted)(mr_backend *b);

@@ -76,6 +76,7 @@ static mr_room room_of(const mr_engine *e) {
                      .max_head = e->max_seqs,
                      .max_len = e->n_ctx,
                      .layers = {0, e->model->hp.n_layer},
+                     .kv_type = e->kv_type,
                      .eog = e->eog,
                      .n_eog = e->n_eog,
                      .no_recording = e->no_graphs};
@@ -170,11 +171,7 @@ static mr_status pick_device(mr_engine *e, const mr_engine_options *opt, mr_err 
     if (any && !is_auto(opt->isa)) return MR_OK; /* who names its kernels wants the processor */
     const mr_status st = mr_places_pick(&e->places, opt->device, &e->no_gpu);
     if (st == MR_EUNAVAIL && any) return MR_OK;
-    if (st != MR_OK) return mr_fail(err, st, "%s", e->no_gpu.text);
-    if (e->places.n == 0 || e->kv_type == MR_KV_F16) return MR_OK;
-    return mr_fail(err, MR_EUNSUPPORTED,
-                   "kv_type: %s was asked for, a GPU takes f16 only; take that, or device cpu",
-                   mr_kv_type_name(e->kv_type));
+    return st == MR_OK ? MR_OK : mr_fail(err, st, "%s", e->no_gpu.text);
 }
 
 /* Everything that is read from the file or the machine; nothing large is reserved. */

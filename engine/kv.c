@@ -38,13 +38,14 @@ uint32_t mr_kv_n_free(const mr_kv *kv) {
     return kv->n_empty + kv->n_idle;
 }
 
-mr_status mr_kv_init_lists(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head,
-                           uint32_t n_block, mr_err *err) {
+mr_status mr_kv_init_lists(mr_kv *kv, mr_kv_type type, uint32_t n_layer, uint32_t n_kv_head,
+                           uint32_t d_head, uint32_t n_block, mr_err *err) {
     memset(kv, 0, sizeof *kv);
+    kv->type = type;
     kv->n_layer = n_layer;
     kv->n_kv_head = n_kv_head;
     kv->d_head = d_head;
-    kv->bytes = mr_kv_bytes_for(MR_KV_F16, n_layer, n_kv_head, d_head, n_block);
+    kv->bytes = mr_kv_bytes_for(type, n_layer, n_kv_head, d_head, n_block);
     for (kv->n_buckets = 1; kv->n_buckets < n_block;) kv->n_buckets *= 2;
     kv->empty = malloc(n_block * sizeof *kv->empty);
     kv->blocks = calloc(n_block, sizeof *kv->blocks);
@@ -65,13 +66,11 @@ mr_status mr_kv_init_lists(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint
 
 mr_status mr_kv_init(mr_kv *kv, mr_kv_type type, uint32_t n_layer, uint32_t n_kv_head,
                      uint32_t d_head, uint32_t n_block, mr_err *err) {
-    const mr_status st = mr_kv_init_lists(kv, n_layer, n_kv_head, d_head, n_block, err);
+    const mr_status st = mr_kv_init_lists(kv, type, n_layer, n_kv_head, d_head, n_block, err);
 
     if (st != MR_OK) return st;
-    kv->type = type;
     kv->head_bytes = 2 * mr_kv_half(type, d_head);
     kv->block_bytes = n_kv_head * kv->head_bytes;
-    kv->bytes = mr_kv_bytes_for(type, n_layer, n_kv_head, d_head, n_block);
     kv->data = mr_pages_map(kv->bytes);
     if (!kv->data) {
         mr_fail(err, MR_ENOMEM, "kv cache: cannot reserve %zu MiB for %u tokens", kv->bytes >> 20,

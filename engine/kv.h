@@ -42,11 +42,11 @@ typedef struct mr_kv {
 } mr_kv;
 
 /* Reserves n_block blocks; MR_ENOMEM names the size. _lists: who holds which block, and no memory
- * for keys and values: a device has it, as f16. */
+ * for keys and values: a device has it. */
 mr_status mr_kv_init(mr_kv *kv, mr_kv_type type, uint32_t n_layer, uint32_t n_kv_head,
                      uint32_t d_head, uint32_t n_block, mr_err *err);
-mr_status mr_kv_init_lists(mr_kv *kv, uint32_t n_layer, uint32_t n_kv_head, uint32_t d_head,
-                           uint32_t n_block, mr_err *err);
+mr_status mr_kv_init_lists(mr_kv *kv, mr_kv_type type, uint32_t n_layer, uint32_t n_kv_head,
+                           uint32_t d_head, uint32_t n_block, mr_err *err);
 void mr_kv_deinit(mr_kv *kv); /* zeroed or half-made is allowed */
 
 /* Bytes of a cache of n_block blocks. */

@@ -50,7 +50,7 @@ static void size_cpu(mr_split_place *s, uint64_t *layer_bytes, const mr_places_c
         .room = mr_memory_available(),
         .work = mr_cpu_backend_bytes(c->m, &c->room, mr_pool_size(c->pool)),
         .layer_bytes = layer_bytes,
-        .block_bytes = mr_kv_bytes_for(MR_KV_F16, 1, hp->n_kv_head, hp->d_head, 1),
+        .block_bytes = mr_kv_bytes_for(c->room.kv_type, 1, hp->n_kv_head, hp->d_head, 1),
     };
 }
 
@@ -177,11 +177,13 @@ mr_status mr_places_open(mr_places *p, mr_backend **out, const mr_places_conf *c
                          mr_err *err) {
     const mr_hparams *hp = &c->m->hp;
     const uint32_t on_cpu = p->split.at[0].end, n_blocks = p->split.n_blocks;
+    const mr_kv_type type = c->room.kv_type;
     mr_status st;
 
     *out = NULL;
-    st = on_cpu > 0 ? mr_kv_init(kv, MR_KV_F16, on_cpu, hp->n_kv_head, hp->d_head, n_blocks, err)
-                    : mr_kv_init_lists(kv, hp->n_layer, hp->n_kv_head, hp->d_head, n_blocks, err);
+    st = on_cpu > 0
+             ? mr_kv_init(kv, type, on_cpu, hp->n_kv_head, hp->d_head, n_blocks, err)
+             : mr_kv_init_lists(kv, type, hp->n_layer, hp->n_kv_head, hp->d_head, n_blocks, err);
     if (st != MR_OK) return st;
     if ((st = open_all(p, out, c, kv, err)) != MR_OK) mr_kv_deinit(kv);
     return st;

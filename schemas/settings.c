@@ -306,7 +306,7 @@ const mr_setting mr_setting_rows[] = {
     INT(n_ctx, WRK, 0, 0, 1048576, "longest sequence in tokens; 0: the model's own, at most 8192"),
     INT(kv_tokens, WRK, 0, 0, 67108864, "tokens of KV cache; 0: max_jobs * n_ctx, at most 65536"),
     TEXT(kv_type, WRK, "f16", fits_kv_type,
-         "keys and values in the cache; q8_0: in half the memory, on the processor only"),
+         "keys and values in the cache; q8_0: in half the memory"),
     INT(max_jobs, WRK, 16, 1, 1024, "jobs running at one time"),
     INT(max_preemptions, WRK, 2, 0, 100,
         "times that a job of lane low may lose its seat to one of lane high"),

@@ -21,6 +21,7 @@ typedef struct twin {
     uint64_t free_bytes;
     size_t n_reserved;       /* pieces of memory that nobody has given back */
     size_t n_asked;          /* pieces that were ever asked for */
+    uint64_t bytes_asked;    /* ... and their bytes */
     size_t refuses;          /* which of them there is no memory for, from 1; 0: none */
     size_t n_rows_out;       /* that rows_out has copied */
     size_t n_waits, lost_at; /* from which wait or mark reached on it is lost; 0: none */
@@ -106,6 +107,7 @@ static inline mr_status twin_reserve(mr_device *d, void **out, size_t bytes, con
                                      mr_err *err) {
     twin *t = (twin *)d;
 
+    t->bytes_asked += bytes;
     *out = ++t->n_asked == t->refuses ? NULL : aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (!*out) return mr_fail(err, MR_ENOMEM, "twin: no %zu bytes for %s", bytes, what);
     memset(*out, 0, (bytes + 255) / 256 * 256);
@@ -233,11 +235,11 @@ static inline void twin_attend(mr_device *d, const mr_attention *a) {
     TWIN_KEEP(d, TWIN_ATTEND, a);
     for (uint32_t i = 0; i < a->n_items; i++) {
         if (a->d_head <= 64)
-            mr_attend_item(a, sh64.q, sh64.joined, i, 64);
+            mr_attend_item(a, sh64.q, sh64.joined, i, 64, a->cache.type);
         else if (a->d_head <= 128)
-            mr_attend_item(a, sh128.q, sh128.joined, i, 128);
+            mr_attend_item(a, sh128.q, sh128.joined, i, 128, a->cache.type);
         else
-            mr_attend_item(a, sh256.q, sh256.joined, i, 256);
+            mr_attend_item(a, sh256.q, sh256.joined, i, 256, a->cache.type);
     }
     if (!a->records) return;
     for (uint32_t row = 0; row < a->n; row++)

@@ -1,4 +1,5 @@
-/* attention.cu - kernels of attention.h: for heads up to 64, 128 and 256 wide. */
+/* attention.cu - kernels of attention.h: for heads up to 64, 128 and 256 wide, and both types of
+ * cache. */
 #include "engine/cuda/launch.h"
 
 #define COLLECT_WARPS 4
@@ -8,14 +9,14 @@ template <typename SHARED> struct warps {
     static constexpr unsigned fit = (64u << 10) / sizeof(SHARED), n = fit < 4 ? fit : 4;
 };
 
-template <typename SHARED, int D>
+template <typename SHARED, int D, mr_kv_type TYPE>
 static __global__ void __launch_bounds__(warps<SHARED>::n *MR_WARP)
     attend(const __grid_constant__ mr_attention a) {
     extern __shared__ mr_words4 memory[];
     SHARED *sh = (SHARED *)memory + threadIdx.x / MR_WARP;
     const uint32_t item = blockIdx.x * warps<SHARED>::n + threadIdx.x / MR_WARP;
 
-    mr_attend_item(&a, sh->q, sh->joined, item, D);
+    mr_attend_item(&a, sh->q, sh->joined, item, D, TYPE);
 }
 
 static __global__ void __launch_bounds__(COLLECT_WARPS *MR_WARP)
@@ -26,16 +27,24 @@ static __global__ void __launch_bounds__(COLLECT_WARPS *MR_WARP)
 }
 
 template <typename SHARED, int D> static void launch(cudaStream_t stream, const mr_attention *a) {
-    constexpr unsigned n_warps = warps<SHARED>::n;
+    constexpr unsigned n_warps = warps<SHARED>::n, threads = n_warps * MR_WARP;
+    constexpr size_t bytes = n_warps * sizeof(SHARED);
+    const unsigned n = (a->n_items + n_warps - 1) / n_warps;
 
-    attend<SHARED, D><<<(a->n_items + n_warps - 1) / n_warps, n_warps * MR_WARP,
-                        n_warps * sizeof(SHARED), stream>>>(*a);
+    if (a->cache.type == MR_KV_F16)
+        attend<SHARED, D, MR_KV_F16><<<n, threads, bytes, stream>>>(*a);
+    else
+        attend<SHARED, D, MR_KV_Q8_0><<<n, threads, bytes, stream>>>(*a);
 }
 
 /* More than 48 KiB of shared memory have to be asked for, once per process and device. */
 template <typename SHARED, int D> static cudaError_t prepare(void) {
-    return cudaFuncSetAttribute(attend<SHARED, D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                (int)(warps<SHARED>::n * sizeof(SHARED)));
+    constexpr int bytes = (int)(warps<SHARED>::n * sizeof(SHARED));
+    constexpr cudaFuncAttribute most = cudaFuncAttributeMaxDynamicSharedMemorySize;
+    const cudaError_t rc = cudaFuncSetAttribute(attend<SHARED, D, MR_KV_F16>, most, bytes);
+
+    if (rc != cudaSuccess) return rc;
+    return cudaFuncSetAttribute(attend<SHARED, D, MR_KV_Q8_0>, most, bytes);
 }
 
 cudaError_t mr_launch_prepare(void) {

@@ -1,4 +1,4 @@
-/* attention.h - attention over the paged cache, a warp to 16 queries, with f16 tensor cores.
+/* attention.h - attention over the paged cache, a warp to 16 queries, with tensor cores.
  *
  * Queries that share keys go together: rows of a run (rows of one sequence that follow each other,
  * at most MR_RUN_ROWS, within one block of the cache) times the heads of one key head, cut into
@@ -9,11 +9,14 @@
  *
  * Exactness. Keys and values are f16 and go in as they are. A query, times scale and log2 e, is cut
  * into two f16 parts, a weight 2^(score - max) too, and both parts are multiplied: some 21 bits.
+ * Bytes become f16 or bf16 in registers and lose nothing. Scales of keys multiply the sum of their
+ * group, as f32; those of values multiply the weights, for each group anew, and as a weight may
+ * then be of any size, its two parts are bf16: some 17 bits.
  *
  * Loads. A lane takes 16 bytes at a time. Of 32 numbers of a key, lane 4 g + c has 8 c .. 8 c + 7:
  * two mmas of 16 columns, each two pairs of them. Position n of score tile j is 8 (n / 2) + 2 j +
  * n % 2 of the block, so that the scores that a lane gets are of positions 8 c .. 8 c + 7: those
- * that it then has 16 bytes of each value for. */
+ * that it then has 16 bytes of each value for; of a cache of bytes 8, and 16 of scales. */
 #ifndef MR_ENGINE_CUDA_ATTENTION_H
 #define MR_ENGINE_CUDA_ATTENTION_H
 
@@ -138,6 +141,8 @@ typedef struct mr_attend_own {
     float acc[MR_MAX_D_HEAD / 8][4];
     uint32_t a_hi[4], a_lo[4], b[MR_SCORE_TILES][2];
     mr_words4 kv[MR_SCORE_TILES];
+    float part[MR_SCORE_TILES][4]; /* a cache of bytes: scores of one group, without its scales */
+    mr_words4 scales;              /* likewise: of positions 8 c .. 8 c + 7 */
 } mr_attend_own;
 
 /* ---- the steps of a warp ---- */
@@ -169,20 +174,63 @@ MR_BODY uint32_t mr_key_position(uint32_t t, uint32_t j) {
     return t / 4 / 2 * 8 + 2 * j + t / 4 % 2;
 }
 
-MR_BODY void mr_attend_scores(mr_attend_own *th, mr_words4 (*q)[2][MR_WARP], const mr_f16 *keys,
-                              uint32_t pitch, uint32_t D) {
+/* Scale k % 2 of the two that a lane has for score tile j. */
+MR_BODY float mr_scale_of(const mr_words4 *scales, uint32_t j, uint32_t k) {
+    return mr_of_half((uint16_t)(scales->w[j] >> 16 * (k % 2) & 0xffff));
+}
+MR_BODY mr_words4 mr_group_scales(const uint8_t *half, uint32_t pitch, uint32_t group, uint32_t t) {
+    const mr_words4 zero = {{0, 0, 0, 0}};
+    const uint32_t first = group * MR_KV_BLOCK_LEN + t % 4 * 8;
+
+    if (group * MR_KV_GROUP >= pitch) return zero;
+    return mr_load4(half + mr_cache_scales_at(pitch) + first * sizeof(mr_f16));
+}
+
+/* 8 numbers of a key, from place `at` of the half on, as f16. */
+MR_BODY mr_words4 mr_key_words(const uint8_t *keys, size_t at, mr_kv_type type) {
+    mr_words4 v;
+
+    if (type == MR_KV_F16) return mr_load4(keys + at * sizeof(mr_f16));
+    const mr_words2 bytes = mr_load2(keys + at);
+    MR_UNROLL
+    for (uint32_t i = 0; i < 4; i++)
+        v.w[i] = mr_pack_f16(mr_byte_of(bytes.w[i / 2], i % 2 * 2),
+                             mr_byte_of(bytes.w[i / 2], i % 2 * 2 + 1));
+    return v;
+}
+
+/* Of 32 columns: a lane's part of the keys, and where their products are added up. */
+MR_BODY void mr_attend_keys(mr_attend_own *o, const uint8_t *keys, uint32_t pitch, uint32_t chunk,
+                            mr_kv_type type, uint32_t t) {
+    const mr_words4 zero = {{0, 0, 0, 0}};
+    const uint32_t d = chunk * 32 + t % 4 * 8;
+
+    MR_UNROLL
+    for (uint32_t j = 0; j < MR_SCORE_TILES; j++) {
+        const size_t at = (size_t)mr_key_position(t, j) * pitch + d;
+        o->kv[j] = d < pitch ? mr_key_words(keys, at, type) : zero;
+    }
+    if (type == MR_KV_F16) return;
+    o->scales = mr_group_scales(keys, pitch, chunk, t);
+    memset(o->part, 0, sizeof o->part);
+}
+
+MR_BODY void mr_attend_scale(mr_attend_own *o) {
+    MR_UNROLL
+    for (uint32_t i = 0; i < MR_SCORE_TILES * 4; i++) {
+        float *score = &o->score[i / 4][i % 4];
+        *score = fmaf(o->part[i / 4][i % 4], mr_scale_of(&o->scales, i / 4, i), *score);
+    }
+}
+
+static_assert(MR_KV_GROUP == 32, "32 columns are one group");
+
+MR_BODY void mr_attend_scores(mr_attend_own *th, mr_words4 (*q)[2][MR_WARP], const uint8_t *keys,
+                              uint32_t pitch, uint32_t D, mr_kv_type type) {
     MR_LANES (t) memset(th[MR_OWN(t)].score, 0, sizeof th[0].score);
     MR_UNROLL
     for (uint32_t chunk = 0; chunk < D / 32; chunk++) {
-        MR_LANES (t) {
-            mr_attend_own *o = &th[MR_OWN(t)];
-            const uint32_t d = chunk * 32 + t % 4 * 8;
-            MR_UNROLL
-            for (uint32_t j = 0; j < MR_SCORE_TILES; j++) {
-                const mr_words4 zero = {{0, 0, 0, 0}};
-                o->kv[j] = d < pitch ? mr_load4(keys + mr_key_position(t, j) * pitch + d) : zero;
-            }
-        }
+        MR_LANES (t) mr_attend_keys(&th[MR_OWN(t)], keys, pitch, chunk, type, t);
         MR_UNROLL
         for (uint32_t i = 0; i < 2; i++) {
             MR_LANES (t) {
@@ -194,10 +242,17 @@ MR_BODY void mr_attend_scores(mr_attend_own *th, mr_words4 (*q)[2][MR_WARP], con
             }
             MR_UNROLL
             for (uint32_t j = 0; j < MR_SCORE_TILES; j++) {
-                MR_MMA(mr_mma_f16, th, MR_WARP, score[j], a_lo, kv[j].w + 2 * i);
-                MR_MMA(mr_mma_f16, th, MR_WARP, score[j], a_hi, kv[j].w + 2 * i);
+                if (type == MR_KV_F16) {
+                    MR_MMA(mr_mma_f16, th, MR_WARP, score[j], a_lo, kv[j].w + 2 * i);
+                    MR_MMA(mr_mma_f16, th, MR_WARP, score[j], a_hi, kv[j].w + 2 * i);
+                } else {
+                    MR_MMA(mr_mma_f16, th, MR_WARP, part[j], a_lo, kv[j].w + 2 * i);
+                    MR_MMA(mr_mma_f16, th, MR_WARP, part[j], a_hi, kv[j].w + 2 * i);
+                }
             }
         }
+        MR_LANES (t)
+            if (type != MR_KV_F16) mr_attend_scale(&th[MR_OWN(t)]);
     }
 }
 
@@ -250,7 +305,7 @@ MR_BODY mr_words4 mr_first_of(mr_words4 v, uint32_t n) {
 }
 
 /* n: positions of the block that are the sequence's by now, 1 .. 32. */
-MR_BODY void mr_attend_values(mr_attend_own *th, const mr_f16 *values, uint32_t n, uint32_t pitch,
+MR_BODY void mr_attend_values(mr_attend_own *th, const uint8_t *values, uint32_t n, uint32_t pitch,
                               uint32_t D) {
     MR_UNROLL
     for (uint32_t half = 0; half < 2; half++) { /* 16 positions each, score tiles 2 half, + 1 */
@@ -269,7 +324,8 @@ MR_BODY void mr_attend_values(mr_attend_own *th, const mr_f16 *values, uint32_t 
                 mr_attend_own *o = &th[MR_OWN(t)];
                 const uint32_t d = 8 * i + t / 4, at = t % 4 * 8;
                 mr_words4 v = {{0, 0, 0, 0}};
-                if (d < pitch) v = mr_load4(values + d * MR_KV_BLOCK_LEN + at);
+                if (d < pitch)
+                    v = mr_load4(values + ((size_t)d * MR_KV_BLOCK_LEN + at) * sizeof(mr_f16));
                 if (n < MR_KV_BLOCK_LEN) v = mr_first_of(v, n > at ? n - at : 0);
                 o->b[0][0] = v.w[2 * half];
                 o->b[0][1] = v.w[2 * half + 1];
@@ -280,9 +336,64 @@ MR_BODY void mr_attend_values(mr_attend_own *th, const mr_f16 *values, uint32_t 
     }
 }
 
+/* ---- values that are bytes ---- */
+
+/* Of a group: a lane's bytes in kv[].w[0] and w[1], and its scales, 0 for positions that are not
+ * the sequence's. */
+MR_BODY void mr_attend_group(mr_attend_own *o, const uint8_t *values, uint32_t n, uint32_t pitch,
+                             uint32_t group, uint32_t t) {
+    const uint32_t at = t % 4 * 8;
+
+    MR_UNROLL
+    for (uint32_t j = 0; j < MR_KV_GROUP / 8; j++) {
+        const uint32_t d = group * MR_KV_GROUP + 8 * j + t / 4;
+        mr_words2 v = {{0, 0}};
+        if (d < pitch) v = mr_load2(values + (size_t)d * MR_KV_BLOCK_LEN + at);
+        memcpy(o->kv[j].w, v.w, sizeof v.w);
+    }
+    o->scales = mr_group_scales(values, pitch, group, t);
+    if (n < MR_KV_BLOCK_LEN) o->scales = mr_first_of(o->scales, n > at ? n - at : 0);
+}
+
+/* Weights of 16 positions times their scales: score tiles 2 half, + 1. */
+MR_BODY void mr_attend_scaled(mr_attend_own *o, uint32_t half) {
+    MR_UNROLL
+    for (uint32_t k = 0; k < 4; k++) { /* rows g, g + 8, g, g + 8 */
+        const uint32_t j = 2 * half + k / 2;
+        const float *p = &o->score[j][k % 2 * 2];
+        mr_split_bf16(&o->a_hi[k], &o->a_lo[k], p[0] * mr_scale_of(&o->scales, j, 0),
+                      p[1] * mr_scale_of(&o->scales, j, 1));
+    }
+}
+
+MR_BODY void mr_attend_bytes(mr_attend_own *th, const uint8_t *values, uint32_t n, uint32_t pitch,
+                             uint32_t D) {
+    MR_UNROLL
+    for (uint32_t group = 0; group < D / MR_KV_GROUP; group++) {
+        MR_LANES (t) mr_attend_group(&th[MR_OWN(t)], values, n, pitch, group, t);
+        MR_UNROLL
+        for (uint32_t i = 0; i < 8; i++) { /* half, then 8 columns */
+            const uint32_t half = i / 4, j = i % 4;
+            MR_LANES (t) {
+                mr_attend_own *o = &th[MR_OWN(t)];
+                const uint32_t w = o->kv[j].w[half];
+                if (j == 0) mr_attend_scaled(o, half);
+                o->b[0][0] = mr_pack_bf16(mr_byte_of(w, 0), mr_byte_of(w, 1));
+                o->b[0][1] = mr_pack_bf16(mr_byte_of(w, 2), mr_byte_of(w, 3));
+            }
+            MR_MMA(mr_mma_bf16, th, MR_WARP, acc[4 * group + j], a_lo, b[0]);
+            MR_MMA(mr_mma_bf16, th, MR_WARP, acc[4 * group + j], a_hi, b[0]);
+        }
+    }
+}
+
+/* ---- a span ---- */
+
 /* Positions of one span: acc, max and total of every query. */
 MR_BODY void mr_attend_span(mr_attend_own *th, mr_words4 (*q)[2][MR_WARP], const mr_attention *a,
-                            const mr_tile_of_queries *w, uint32_t span, uint32_t D) {
+                            const mr_tile_of_queries *w, uint32_t span, uint32_t D,
+                            mr_kv_type type) {
+    const uint32_t pitch = a->cache.pitch;
     const uint32_t len = w->run.pos + w->run.n_rows;
     const uint32_t end = mr_least(len, (span + 1) * MR_ATTN_SPAN);
 
@@ -295,11 +406,14 @@ MR_BODY void mr_attend_span(mr_attend_own *th, mr_words4 (*q)[2][MR_WARP], const
     for (uint32_t pos = span * MR_ATTN_SPAN; pos < end; pos += MR_KV_BLOCK_LEN) {
         const int32_t block = a->tables[w->run.table + pos / MR_KV_BLOCK_LEN];
         const size_t at = mr_cache_at(&a->cache, block, w->kv_head);
+        const uint32_t n = mr_least(end - pos, MR_KV_BLOCK_LEN);
 
-        mr_attend_scores(th, q, a->cache.k + at, a->cache.pitch, D);
+        mr_attend_scores(th, q, a->cache.k + at, pitch, D, type);
         mr_attend_weights(th, w, pos, D);
-        mr_attend_values(th, a->cache.v + at, mr_least(end - pos, MR_KV_BLOCK_LEN), a->cache.pitch,
-                         D);
+        if (type == MR_KV_F16)
+            mr_attend_values(th, a->cache.v + at, n, pitch, D);
+        else
+            mr_attend_bytes(th, a->cache.v + at, n, pitch, D);
     }
     MR_QUAD_SUM(th, MR_WARP, total[0]);
     MR_QUAD_SUM(th, MR_WARP, total[1]);
@@ -380,9 +494,10 @@ MR_BODY void mr_attend_record(const mr_attend_own *o, const mr_attention *a,
     }
 }
 
-/* An item that there is not: nothing. */
+/* An item that there is not: nothing. type: the cache's. */
 MR_BODY void mr_attend_item(const mr_attention *a, mr_words4 (*q)[2][MR_WARP],
-                            float (*joined)[4][MR_WARP], uint32_t item, uint32_t D) {
+                            float (*joined)[4][MR_WARP], uint32_t item, uint32_t D,
+                            mr_kv_type type) {
     if (item >= a->counts->n_items) return;
     const mr_tile_of_queries w = mr_item_open(a, item);
     mr_attend_own th[MR_PRIVATE(MR_WARP)];
@@ -393,12 +508,12 @@ MR_BODY void mr_attend_item(const mr_attention *a, mr_words4 (*q)[2][MR_WARP],
         th[MR_OWN(t)].joined_total[0] = th[MR_OWN(t)].joined_total[1] = 0;
     }
     if (w.run.n_parts > 1) {
-        mr_attend_span(th, q, a, &w, w.part, D);
+        mr_attend_span(th, q, a, &w, w.part, D, type);
         MR_LANES (t) mr_attend_record(&th[MR_OWN(t)], a, &w, D, t);
         return;
     }
     for (uint32_t span = 0; span < w.span1; span++) {
-        mr_attend_span(th, q, a, &w, span, D);
+        mr_attend_span(th, q, a, &w, span, D, type);
         MR_LANES (t) mr_attend_join(&th[MR_OWN(t)], joined, span == 0, D, t);
     }
     MR_LANES (t) mr_attend_finish(&th[MR_OWN(t)], joined, a, &w, D, t);

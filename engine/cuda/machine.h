@@ -83,5 +83,15 @@ MR_BODY uint32_t mr_pack_f16(float a, float b) {
 MR_BODY float mr_after_f16(float a) {
     return a - mr_of_half(mr_to_half(a));
 }
+/* The same, as bf16, which loses no small number: what both hold together has some 17 bits. */
+MR_BODY void mr_split_bf16(uint32_t *hi, uint32_t *lo, float a, float b) {
+    *hi = mr_pack_bf16(a, b);
+    *lo = mr_pack_bf16(a - mr_float_of(*hi << 16), b - mr_float_of(*hi & 0xffff0000u));
+}
+
+/* Signed byte i of a word: its distance from -128 as the last bits of 2^23 + that. */
+MR_BODY float mr_byte_of(uint32_t w, uint32_t i) {
+    return mr_float_of(0x4b000000u | ((w ^ 0x80808080u) >> 8 * i & 255)) - 8388736.0f;
+}
 
 #endif

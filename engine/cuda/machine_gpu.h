@@ -69,6 +69,12 @@ MR_BODY float mr_of_half(uint16_t h) {
 MR_BODY uint16_t mr_to_half(float f) {
     return __half_as_ushort(__float2half_rn(f));
 }
+/* Two values as bf16, the first in the low half. */
+MR_BODY uint32_t mr_pack_bf16(float a, float b) {
+    uint32_t w;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(b), "f"(a));
+    return w;
+}
 
 /* ---- together ---- */
 
@@ -133,6 +139,12 @@ MR_BODY void mr_mma_tf32(float *c, const uint32_t *a, const uint32_t *b) {
 }
 MR_BODY void mr_mma_f16(float *c, const uint32_t *a, const uint32_t *b) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, "
+                 "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+MR_BODY void mr_mma_bf16(float *c, const uint32_t *a, const uint32_t *b) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
                  "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

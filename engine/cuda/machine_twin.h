@@ -67,6 +67,15 @@ MR_BODY float mr_of_half(uint16_t h) {
 MR_BODY uint16_t mr_to_half(float f) {
     return mr_f32_to_f16(f);
 }
+static inline uint32_t mr_twin_to_bf16(float f) {
+    uint32_t bits;
+
+    memcpy(&bits, &f, sizeof bits);
+    return isnan(f) ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+MR_BODY uint32_t mr_pack_bf16(float a, float b) {
+    return mr_twin_to_bf16(a) | mr_twin_to_bf16(b) << 16;
+}
 
 /* ---- together: the member of lane l is `stride` bytes behind that of lane l - 1 ---- */
 
@@ -170,6 +179,28 @@ static inline void mr_mma_s8_k16(int32_t *c, const uint32_t *a, const uint32_t *
     mr_twin_mma_s8(c, a, b, stride, 16);
 }
 
+/* Of floats: first all numbers, as each is used often; then the sums. */
+typedef struct mr_twin_floats {
+    double a[16][32], b[8][32]; /* [m][k], [n][k] */
+} mr_twin_floats;
+
+static inline void mr_twin_mma(float *c, size_t stride, const mr_twin_floats *f, uint32_t n_k) {
+    for (uint32_t m = 0; m < 16; m++)
+        for (uint32_t n = 0; n < 8; n++) {
+            double sum = MR_TWIN_C(float, c, stride, m, n);
+            for (uint32_t k = 0; k < n_k; k++) sum += f->a[m][k] * f->b[n][k];
+            MR_TWIN_C(float, c, stride, m, n) = (float)sum;
+        }
+}
+/* of(word, k): number k of those whose word it is. */
+#define MR_TWIN_FLOATS(of, c, a_, b_, stride, per, n_k)                                            \
+    mr_twin_floats f;                                                                              \
+    for (uint32_t k = 0; k < (n_k); k++) {                                                         \
+        for (uint32_t m = 0; m < 16; m++) f.a[m][k] = of(mr_twin_a(a_, stride, per, m, k), k);     \
+        for (uint32_t n = 0; n < 8; n++) f.b[n][k] = of(mr_twin_b(b_, stride, per, n, k), k);      \
+    }                                                                                              \
+    mr_twin_mma(c, stride, &f, n_k)
+
 static inline double mr_twin_e4m3(uint32_t word, uint32_t k) {
     const uint32_t code = word >> 8 * (k % 4) & 255, exponent = code >> 3 & 15;
     const double sign = code & 0x80 ? -1 : 1;
@@ -177,43 +208,32 @@ static inline double mr_twin_e4m3(uint32_t word, uint32_t k) {
     if ((code & 0x7f) == 0x7f) return NAN;
     return sign * (exponent == 0 ? ldexp(code & 7, -9) : ldexp(8 + (code & 7), (int)exponent - 10));
 }
-static inline void mr_mma_e4m3(float *c, const uint32_t *a, const uint32_t *b, size_t stride) {
-    for (uint32_t m = 0; m < 16; m++)
-        for (uint32_t n = 0; n < 8; n++) {
-            double sum = MR_TWIN_C(float, c, stride, m, n);
-            for (uint32_t k = 0; k < 32; k++)
-                sum += mr_twin_e4m3(mr_twin_a(a, stride, 4, m, k), k) *
-                       mr_twin_e4m3(mr_twin_b(b, stride, 4, n, k), k);
-            MR_TWIN_C(float, c, stride, m, n) = (float)sum;
-        }
-}
-
-static inline double mr_twin_tf32(uint32_t word) {
+static inline double mr_twin_tf32(uint32_t word, uint32_t k) {
     float f;
+
+    (void)k;
     MR_CHECK((word & 0x1fff) == 0); /* a GPU would not look at these bits */
     memcpy(&f, &word, sizeof f);
     return f;
 }
+static inline double mr_twin_f16(uint32_t word, uint32_t k) {
+    return mr_f16_to_f32((mr_f16)(word >> 16 * (k % 2)));
+}
+static inline double mr_twin_bf16(uint32_t word, uint32_t k) {
+    return mr_twin_tf32(k % 2 ? word & 0xffff0000 : word << 16, k);
+}
+
+static inline void mr_mma_e4m3(float *c, const uint32_t *a, const uint32_t *b, size_t stride) {
+    MR_TWIN_FLOATS(mr_twin_e4m3, c, a, b, stride, 4, 32);
+}
 static inline void mr_mma_tf32(float *c, const uint32_t *a, const uint32_t *b, size_t stride) {
-    for (uint32_t m = 0; m < 16; m++)
-        for (uint32_t n = 0; n < 8; n++) {
-            double sum = MR_TWIN_C(float, c, stride, m, n);
-            for (uint32_t k = 0; k < 8; k++)
-                sum += mr_twin_tf32(mr_twin_a(a, stride, 1, m, k)) *
-                       mr_twin_tf32(mr_twin_b(b, stride, 1, n, k));
-            MR_TWIN_C(float, c, stride, m, n) = (float)sum;
-        }
+    MR_TWIN_FLOATS(mr_twin_tf32, c, a, b, stride, 1, 8);
 }
 static inline void mr_mma_f16(float *c, const uint32_t *a, const uint32_t *b, size_t stride) {
-    for (uint32_t m = 0; m < 16; m++)
-        for (uint32_t n = 0; n < 8; n++) {
-            double sum = MR_TWIN_C(float, c, stride, m, n);
-            for (uint32_t k = 0; k < 16; k++)
-                sum +=
-                    (double)mr_f16_to_f32((mr_f16)(mr_twin_a(a, stride, 2, m, k) >> 16 * (k % 2))) *
-                    mr_f16_to_f32((mr_f16)(mr_twin_b(b, stride, 2, n, k) >> 16 * (k % 2)));
-            MR_TWIN_C(float, c, stride, m, n) = (float)sum;
-        }
+    MR_TWIN_FLOATS(mr_twin_f16, c, a, b, stride, 2, 16);
+}
+static inline void mr_mma_bf16(float *c, const uint32_t *a, const uint32_t *b, size_t stride) {
+    MR_TWIN_FLOATS(mr_twin_bf16, c, a, b, stride, 2, 16);
 }
 
 #endif

@@ -1,31 +1,13 @@
 /* turn.h - heads behind q, k, v: norm (qwen3), rotation, and keys and values into the cache.
  *
- * The cache of a layer: keys [n_block, n_kv_head, MR_KV_BLOCK_LEN, pitch], values [n_block,
- * n_kv_head, pitch, MR_KV_BLOCK_LEN], f16, pitch = d_head up to a multiple of 8: 16 bytes are 8
- * numbers that are multiplied with 8 others and added up, in scores as in outputs. The CPU's cache
- * has it the other way round, as it multiplies one number with 16.
- *
  * A warp has one head of one row: first the queries, then the keys, then the values. */
 #ifndef MR_ENGINE_CUDA_TURN_H
 #define MR_ENGINE_CUDA_TURN_H
 
-#include "engine/cuda/machine.h"
+#include "engine/cuda/cache.h"
 
 #define MR_MAX_D_HEAD 256
 #define MR_TURN_WARPS 4
-
-typedef struct mr_dev_cache { /* of one layer */
-    mr_f16 *k, *v;
-    uint32_t n_kv_head, pitch;
-} mr_dev_cache;
-
-MR_BODY uint32_t mr_pitch_of(uint32_t d_head) {
-    return (d_head + 7) / 8 * 8;
-}
-/* First value of a head in a block, keys or values. */
-MR_BODY size_t mr_cache_at(const mr_dev_cache *c, int32_t block, uint32_t kv_head) {
-    return ((size_t)block * c->n_kv_head + kv_head) * MR_KV_BLOCK_LEN * c->pitch;
-}
 
 typedef struct mr_turn {
     float *q, *k;                 /* [n, n_head, d_head], [n, n_kv_head, d_head] */
@@ -42,7 +24,7 @@ typedef struct mr_turn {
 } mr_turn;
 
 typedef struct mr_turn_own {
-    float sum;
+    float sum, most, v;
 } mr_turn_own;
 
 typedef struct mr_turn_shared { /* of a warp */
@@ -81,20 +63,57 @@ MR_BODY void mr_turn_rotate(mr_turn_shared *sh, const mr_turn *a, uint32_t row) 
     MR_WARP_BARRIER();
 }
 
+/* Number of value d of a position, in a half. */
+MR_BODY size_t mr_turn_place(const mr_turn *a, uint32_t in, uint32_t d, bool is_key) {
+    return is_key ? (size_t)in * a->cache.pitch + d : (size_t)d * MR_KV_BLOCK_LEN + in;
+}
+
+MR_BODY void mr_turn_put_f16(const mr_turn_shared *sh, const mr_turn *a, mr_f16 *half, uint32_t in,
+                             bool is_key) {
+    MR_LANES (t)
+        for (uint32_t d = t; d < a->d_head; d += MR_WARP)
+            half[mr_turn_place(a, in, d, is_key)] = mr_to_half(sh->x[d]);
+}
+
+static_assert(MR_KV_GROUP == MR_WARP, "a lane has one value of a group");
+
+/* As round_group of kv_form.c does it. */
+MR_BODY void mr_turn_put_bytes(const mr_turn_shared *sh, const mr_turn *a, uint8_t *half,
+                               uint32_t in, bool is_key) {
+    mr_f16 *scales = (mr_f16 *)(half + mr_cache_scales_at(a->cache.pitch));
+    mr_turn_own th[MR_PRIVATE(MR_WARP)];
+
+    for (uint32_t first = 0; first < a->d_head; first += MR_KV_GROUP) {
+        MR_LANES (t) {
+            mr_turn_own *o = &th[MR_OWN(t)];
+            o->v = first + t < a->d_head ? sh->x[first + t] : 0;
+            o->most = fabsf(o->v);
+        }
+        MR_WARP_MAX(th, MR_WARP, most);
+        MR_LANES (t) {
+            const mr_turn_own *o = &th[MR_OWN(t)];
+            const mr_f16 bits = mr_to_half(o->most / 127);
+            const float scale = mr_of_half(bits), inv = 1 / scale;
+            const bool zero = !(scale > 0) || !(scale < INFINITY);
+            const float whole = zero ? 0 : rintf(o->v * inv);
+            if (first + t < a->d_head)
+                half[mr_turn_place(a, in, first + t, is_key)] =
+                    (uint8_t)(int8_t)fminf(fmaxf(whole, -127), 127);
+            if (t == 0) scales[first / MR_KV_GROUP * MR_KV_BLOCK_LEN + in] = bits;
+        }
+    }
+}
+
 MR_BODY void mr_turn_put(const mr_turn_shared *sh, const mr_turn *a, uint32_t row, uint32_t kv_head,
                          bool is_key) {
     const uint32_t pos = a->pos[row], in = pos % MR_KV_BLOCK_LEN;
     const int32_t block = a->tables[a->table[row] + pos / MR_KV_BLOCK_LEN];
-    const size_t at = mr_cache_at(&a->cache, block, kv_head);
+    uint8_t *half = (is_key ? a->cache.k : a->cache.v) + mr_cache_at(&a->cache, block, kv_head);
 
-    MR_LANES (t)
-        for (uint32_t d = t; d < a->d_head; d += MR_WARP) {
-            const mr_f16 value = mr_to_half(sh->x[d]);
-            if (is_key)
-                a->cache.k[at + (size_t)in * a->cache.pitch + d] = value;
-            else
-                a->cache.v[at + (size_t)d * MR_KV_BLOCK_LEN + in] = value;
-        }
+    if (a->cache.type == MR_KV_F16)
+        mr_turn_put_f16(sh, a, (mr_f16 *)half, in, is_key);
+    else
+        mr_turn_put_bytes(sh, a, half, in, is_key);
 }
 
 /* head: 0 .. n_head + 2 n_kv_head - 1 */

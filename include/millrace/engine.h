@@ -43,7 +43,7 @@ typedef struct mr_engine_options {
     uint64_t swap_bytes;   /* host memory for sequences that are parked, where a GPU computes; 0: none */
     const char *chat_template; /* NULL: recognise */
     const char *kv_type;   /* of keys and values in the cache: NULL or "f16"; "q8_0", a little more than
-                            * half the memory, on the processor only */
+                            * half the memory */
     const char *repack_cache; /* folder that keeps the weights as the processor's kernels want them, for
                                * the next open; NULL or "": none */
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */

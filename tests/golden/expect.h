@@ -95,4 +95,11 @@ static inline void check_expect(const expect *x, const char *name, const char *i
         fail_msg("%s with %s: off by too much", name, isa);
 }
 
+/* The same, of a cache of bytes: it is at work, and costs no more than was measured. */
+static inline void check_kv_bytes(const expect *x, const char *name, const char *isa) {
+    print_message("%s %s, kv q8_0: %.1e of max |logit|\n", name, isa, x->worst);
+    CHECK(x->worst > TOL);
+    CHECK(x->worst < TOL_KV_BYTES);
+}
+
 #endif

@@ -62,15 +62,15 @@ TEST(an_engine_on_a_device_writes_the_tokens_of_the_float64_program) {
     check_model("qwen3_q8_0");
 }
 
-TEST(a_prompt_that_began_before_is_found_in_the_devices_cache) {
+static void check_found(const char *kv_type) {
     const mr_sampling greedy = {0};
     int32_t prompt[2 * MR_KV_BLOCK_LEN + 5], first[8];
-    mr_engine *e;
-    mr_err err;
 
     gpu = twin_of(4);
     for (size_t i = 0; i < MR_COUNT(prompt); i++) prompt[i] = (int32_t)(3 + i * 37 % 260);
-    CHECK_OK(open_tiny(&e, "cuda", NULL, &err), err);
+    mr_engine *e = golden_open(
+        "qwen3_q8_0", (mr_engine_options){.device = "cuda", .max_seqs = 2, .kv_type = kv_type});
+    CHECK_STR(mr_engine_kv_type(e), kv_type);
     for (int run = 0; run < 2; run++) {
         const uint32_t seq = golden_add(e, prompt, MR_COUNT(prompt), 0, MR_COUNT(first), &greedy);
         CHECK_I64(mr_engine_cached(e, seq), run == 0 ? 0 : 2 * MR_KV_BLOCK_LEN);
@@ -82,6 +82,31 @@ TEST(a_prompt_that_began_before_is_found_in_the_devices_cache) {
         mr_engine_drop(e, seq);
     }
     mr_engine_close(e);
+}
+
+TEST(a_prompt_that_began_before_is_found_in_the_devices_cache) {
+    check_found("f16");
+    check_found("q8_0");
+}
+
+/* Memory that an engine with a cache of so many tokens asks for. */
+static uint64_t bytes_of_cache(const char *kv_type, uint32_t kv_tokens) {
+    gpu = twin_of(4);
+    mr_engine *e = golden_open("qwen3_q8_0", (mr_engine_options){.device = "cuda",
+                                                                 .max_seqs = 1,
+                                                                 .kv_tokens = kv_tokens,
+                                                                 .kv_type = kv_type});
+    const uint64_t bytes = gpu.bytes_asked;
+
+    CHECK_I64(mr_engine_kv_blocks_total(e), kv_tokens / MR_KV_BLOCK_LEN);
+    mr_engine_close(e);
+    return bytes;
+}
+
+TEST(a_cache_of_bytes_takes_little_more_than_half) {
+    const uint64_t f16 = bytes_of_cache("f16", 4096) - bytes_of_cache("f16", 2048);
+    const uint64_t q8_0 = bytes_of_cache("q8_0", 4096) - bytes_of_cache("q8_0", 2048);
+    CHECK_I64(q8_0 * 32, f16 * 17); /* 34 bytes for 32 values instead of 64 */
 }
 
 /* ---- FP8 ---- */
@@ -172,7 +197,8 @@ TEST(fp8_is_refused_where_it_cannot_be) {
 #define N_LONG 70 /* tokens: two whole blocks and a part of one */
 #define N_MORE 6
 
-static mr_engine *open_swapping(uint32_t gpu_layers, uint64_t swap_bytes, bool host_sampling) {
+static mr_engine *open_swapping(uint32_t gpu_layers, uint64_t swap_bytes, bool host_sampling,
+                                const char *kv_type) {
     const mr_engine_options opt = {.model_path = GOLDEN_DIR "qwen3_q8_0.gguf",
                                    .n_threads = 2,
                                    .n_ctx = 128,
@@ -181,7 +207,8 @@ static mr_engine *open_swapping(uint32_t gpu_layers, uint64_t swap_bytes, bool h
                                    .device = "cuda",
                                    .gpu_layers = gpu_layers,
                                    .swap_bytes = swap_bytes,
-                                   .host_sampling = host_sampling};
+                                   .host_sampling = host_sampling,
+                                   .kv_type = kv_type};
     mr_engine *e;
     mr_err err;
 
@@ -219,9 +246,9 @@ static void overwrite(mr_engine *e) {
 }
 
 /* Parks the sequence after each of its tokens but the last. */
-static void check_parking(uint32_t gpu_layers) {
+static void check_parking(uint32_t gpu_layers, const char *kv_type) {
     int32_t alone[N_MORE], made[N_MORE], parked;
-    mr_engine *e = open_swapping(gpu_layers, 1u << 20, true);
+    mr_engine *e = open_swapping(gpu_layers, 1u << 20, true, kv_type);
     float logits[2][512];
 
     CHECK(mr_engine_n_vocab(e) <= MR_COUNT(logits[0]));
@@ -250,8 +277,10 @@ static void check_parking(uint32_t gpu_layers) {
 }
 
 TEST(a_parked_sequence_goes_on_as_if_nothing_had_been) {
-    check_parking(0);
-    check_parking(1); /* the first layer is the processor's */
+    check_parking(0, "f16");
+    check_parking(1, "f16"); /* the first layer is the processor's */
+    check_parking(0, "q8_0");
+    check_parking(1, "q8_0");
 }
 
 static void submit(mr_engine *e, uint32_t seq) {
@@ -298,7 +327,7 @@ static uint32_t park_under_way(mr_engine *e, uint32_t seq, int32_t *made, uint32
 }
 
 TEST(a_sequence_is_parked_with_its_steps_under_way) {
-    mr_engine *e = open_swapping(0, 1u << 20, false);
+    mr_engine *e = open_swapping(0, 1u << 20, false, NULL);
     int32_t alone[N_MORE], made[N_MORE];
     uint32_t seq = add_long(e, NULL, 0), n_made = 0;
 
@@ -319,7 +348,7 @@ TEST(a_sequence_is_parked_with_its_steps_under_way) {
 }
 
 TEST(a_sequence_that_cannot_be_parked_stays) {
-    mr_engine *e = open_swapping(0, 0, false);
+    mr_engine *e = open_swapping(0, 0, false, NULL);
     int32_t parked;
     uint32_t seq = add_long(e, NULL, 0);
 
@@ -329,7 +358,7 @@ TEST(a_sequence_that_cannot_be_parked_stays) {
     mr_engine_drop(e, seq);
     mr_engine_close(e);
 
-    e = open_swapping(0, 2 * block, false); /* it needs three */
+    e = open_swapping(0, 2 * block, false, NULL); /* it needs three */
     seq = add_long(e, NULL, 0);
     CHECK(!mr_engine_park(e, seq, &parked)); /* nothing was computed */
     golden_step(e, seq, N_LONG);
@@ -453,21 +482,15 @@ TEST(a_device_that_is_lost_while_it_loads_is_no_engine) {
     CHECK_I64(gpu.n_reserved, 0);
 }
 
-TEST(a_device_takes_keys_and_values_as_f16_only) {
-    mr_engine_options opt = {.model_path = GOLDEN_DIR "qwen3_q8_0.gguf", .kv_type = "q8_0"};
+TEST(a_type_of_cache_that_there_is_not) {
+    const mr_engine_options opt = {.model_path = GOLDEN_DIR "qwen3_q8_0.gguf", .kv_type = "q4_0"};
     mr_engine *e;
     mr_err err;
 
     gpu = twin_of(4);
-    CHECK_I64(mr_engine_open(&e, &opt, &err), MR_EUNSUPPORTED);
-    CHECK_ERR(err, "kv_type: q8_0 was asked for, a GPU takes f16 only");
-    CHECK_I64(gpu.n_reserved, 0);
-    opt.device = "cpu";
-    CHECK_OK(mr_engine_open(&e, &opt, &err), err);
-    mr_engine_close(e);
-    opt.kv_type = "q4_0";
     CHECK_I64(mr_engine_open(&e, &opt, &err), MR_EINVAL);
     CHECK_ERR(err, "kv_type: \"q4_0\" is neither f16 nor q8_0");
+    CHECK_I64(gpu.n_reserved, 0);
 }
 
 MR_TEST_MAIN

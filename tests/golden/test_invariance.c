@@ -87,7 +87,6 @@ static void for_each(void (*check)(const char *model, const char *isa)) {
     for (size_t i = 0; i < MR_COUNT(golden_isas); i++)
         for (size_t m = 0; m < (i == 0 ? 1 : MR_COUNT(models)) && golden_has(golden_isas[i]); m++) {
             kv_type = models[m].kv_type;
-            if (strcmp(golden_isas[i], "cuda") == 0 && strcmp(kv_type, "f16") != 0) continue;
             run_alone(&alone, models[m].name,
                       (mr_engine_options){.isa = golden_isas[i], .n_threads = 1, .max_seqs = 1},
                       512);
