@@ -2,11 +2,13 @@
  *
  * Rows of one sequence that follow each other form a block: a prompt chunk then reads a stretch of
  * the cache once for MR_ATTEND_ROWS rows instead of once for each. A piece of work is one block and
- * one key head, with all query heads that share it. When that makes too few pieces for the threads
- * (one sequence with a long context is a handful) SPANS_PER_PIECE spans of positions become a piece
- * of their own: each span leaves a record, and whoever finishes the last piece of a block's key
- * head joins the records in order. Whole or in spans, the sums are the same bits (ops.h), so the
- * number of threads does not show.
+ * one key head, with all query heads that share it; where there are BLOCKS_PER_THREAD it is one
+ * block with all key heads, which lie side by side in the cache, so that each is fetched while the
+ * one before it is at work. When heads make too few pieces for the threads (one sequence with a
+ * long context is a handful) SPANS_PER_PIECE spans of positions become a piece of their own: each
+ * span leaves a record, and whoever finishes the last piece of a block's key head joins the records
+ * in order. Whole or in spans, the sums are the same bits (ops.h), so the number of threads does
+ * not show.
  *
  * Blocks begin at multiples of MR_ATTEND_ROWS, so they never cross a span or a block of the cache,
  * and no more than two threads write keys of one cache line. Pieces are taken from the end: the
@@ -22,6 +24,7 @@
 #include "engine/memory.h"
 
 #define PIECES_PER_THREAD 4 /* fewer: split. The last piece to end then costs a quarter at most */
+#define BLOCKS_PER_THREAD 8 /* more: a piece has all heads. The last to end costs an eighth */
 #define SPANS_PER_PIECE   4 /* one after the other: the cache of the next is fetched meanwhile */
 #define PARTS_BYTES       ((size_t)4 << 20)
 
@@ -56,6 +59,7 @@ mr_status mr_attend_init(mr_attend *a, const mr_hparams *hp, const mr_ops *ops, 
                          uint32_t max_rows, uint32_t max_len, int n_threads, mr_err *err) {
     *a = (mr_attend){.hp = hp, .ops = ops, .kv = kv};
     a->few = n_threads > 1 ? PIECES_PER_THREAD * (uint32_t)n_threads : 0;
+    a->many = n_threads > 1 ? BLOCKS_PER_THREAD * (uint32_t)n_threads : 0;
     a->parts_bytes = mr_attend_bytes_for(hp, max_len);
     a->n_records = a->parts_bytes / record_bytes(hp);
     a->blocks = calloc(max_rows, sizeof *a->blocks);
@@ -108,6 +112,7 @@ void mr_attend_plan(mr_attend *a, const mr_row *rows, const uint32_t *live, uint
 
     make_blocks(a, rows, live, n);
     const bool split = a->n_blocks * n_kv < a->few;
+    a->n_heads = a->n_blocks < a->many ? 1 : n_kv;
     a->n_pieces = 0;
     for (uint32_t i = 0; i < a->n_blocks; i++) {
         mr_attend_block *b = &a->blocks[i];
@@ -121,7 +126,7 @@ void mr_attend_plan(mr_attend *a, const mr_row *rows, const uint32_t *live, uint
             b->n_parts = n_spans(b);
             n_records += records;
         }
-        a->n_pieces += n_pieces(b) * n_kv;
+        a->n_pieces += n_pieces(b) * (n_kv / a->n_heads);
     }
 }
 
@@ -164,12 +169,10 @@ static void join(const mr_attend *a, const mr_attend_block *b, uint32_t kv_head,
         }
 }
 
-void mr_attend_piece(mr_attend *a, uint32_t piece, uint32_t layer, const float *q, float *out,
-                     void *scratch) {
+/* A block's rows and one key head; over the spans from span0 on that are a piece, or all. */
+static void attend_head(mr_attend *a, const mr_attend_block *b, uint32_t kv_head, uint32_t span0,
+                        uint32_t layer, const float *q, float *out, void *scratch) {
     const mr_hparams *hp = a->hp;
-    const mr_attend_block *b = block_of(a, piece = a->n_pieces - 1 - piece);
-    const uint32_t kv_head = (piece - b->first_piece) % hp->n_kv_head;
-    const uint32_t span0 = (piece - b->first_piece) / hp->n_kv_head * SPANS_PER_PIECE;
     const uint32_t span1 = span0 + SPANS_PER_PIECE;
     const size_t record = MR_ATTN_RECORD(hp->d_head);
     const size_t head_records = (size_t)b->n_rows * group_of(hp) * record;
@@ -201,4 +204,14 @@ void mr_attend_piece(mr_attend *a, uint32_t piece, uint32_t layer, const float *
     }
     if (atomic_fetch_sub_explicit(&a->left[b->first_left + kv_head], 1, memory_order_acq_rel) == 1)
         join(a, b, kv_head, first, step, out);
+}
+
+void mr_attend_piece(mr_attend *a, uint32_t piece, uint32_t layer, const float *q, float *out,
+                     void *scratch) {
+    const mr_attend_block *b = block_of(a, piece = a->n_pieces - 1 - piece);
+    const uint32_t n_groups = a->hp->n_kv_head / a->n_heads, i = piece - b->first_piece;
+    const uint32_t first = i % n_groups * a->n_heads;
+
+    for (uint32_t h = first; h < first + a->n_heads; h++)
+        attend_head(a, b, h, i / n_groups * SPANS_PER_PIECE, layer, q, out, scratch);
 }

@@ -27,11 +27,12 @@ typedef struct mr_attend {
     const mr_hparams *hp;
     const mr_ops *ops;
     const mr_kv *kv;
-    uint32_t few; /* pieces below which spans become pieces of their own */
-    uint32_t n_blocks, n_pieces;
-    mr_attend_block *blocks; /* [max_rows] */
-    atomic_uint *left;       /* [few]: pieces that a block's key head still waits for */
-    float *parts;            /* [n_records] records of spans */
+    uint32_t few;                         /* pieces below which spans become pieces of their own */
+    uint32_t many;                        /* blocks from which on a piece has all key heads */
+    uint32_t n_blocks, n_pieces, n_heads; /* n_heads: key heads of a piece */
+    mr_attend_block *blocks;              /* [max_rows] */
+    atomic_uint *left; /* [few]: pieces that a block's key head still waits for */
+    float *parts;      /* [n_records] records of spans */
     size_t n_records, parts_bytes;
 } mr_attend;
 

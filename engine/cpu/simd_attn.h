@@ -11,35 +11,54 @@
  * which span, nor the instruction set shows in a bit.
  *
  * The cache is read in stretches of a few KiB that lie anywhere, and the hardware does not see the
- * next one coming. So it is asked for half a span early: scores fetch the values of their block,
- * values the keys of the same block of the next span.
+ * next one coming. So it is asked for early, in the order in which it will be read: keys of all
+ * blocks of a span, their values, the next span, the next head.
  *
  * A cache of bytes is read as if it held the f32 numbers that byte and scale make (kv_form.h): the
  * product is exact, so nothing but the numbers differs. */
 
 #define SPAN_BLOCKS (MR_ATTN_SPAN / MR_KV_BLOCK_LEN)
-#define TO_L2       2 /* of __builtin_prefetch: what is asked for waits there, a span fills the L1 */
+#define TO_L2       2 /* of __builtin_prefetch: what is asked for waits there */
 _Static_assert(MR_KV_BLOCK_LEN % (ATTN_VECS * LANES) == 0, "a block of keys is whole tiles");
 
 typedef struct attn_tile {
     _Alignas(64) float p[ATTN_TILE][MR_ATTN_SPAN]; /* scores, then e^(score - max) */
     float max[ATTN_TILE], total[ATTN_TILE];
-    uint32_t n[ATTN_TILE]; /* positions of the span that the query attends to, ascending */
-    const uint8_t *at[2 * SPAN_BLOCKS]; /* the key head in a block; the second half is the next
-                                         * span, for prefetching only */
-    size_t half;                        /* bytes from a block's keys to its values */
-    const float *q;                     /* [d_head, width] scaled */
-    float *sum;                         /* [width, d_head] values of the span */
-    uint32_t d_head, first;             /* first: number of the tile's first query */
+    uint32_t n[ATTN_TILE];          /* positions of the span that the query attends to, ascending */
+    const uint8_t *at[SPAN_BLOCKS]; /* the key head in a block */
+    uint32_t last;                  /* number of the last block that any query attends to */
+    const uint8_t *next;            /* read behind this span, for fetching only */
+    size_t half;                    /* bytes from a block's keys to its values */
+    const float *q;                 /* [d_head, width] scaled */
+    float *sum;                     /* [width, d_head] values of the span */
+    uint32_t d_head, first;         /* first: number of the tile's first query */
 } attn_tile;
+
+static const uint8_t *block_at(const mr_attn_args *a, uint32_t block) {
+    return a->kv + (size_t)a->table[block] * a->block_bytes;
+}
+
+/* The key head behind this one, which is likely to be next; the last one has none. */
+static const uint8_t *next_head(const attn_tile *s, const mr_attn_args *a) {
+    const uint8_t *own = block_at(a, a->span0 * SPAN_BLOCKS);
+    return a->kv_head + 1 < a->n_kv_head ? own + 2 * s->half : own;
+}
 
 static void locate(attn_tile *s, const mr_attn_args *a, uint32_t span) {
     const uint32_t first = span * SPAN_BLOCKS;
-    const uint32_t last = (a->pos + a->n_rows - 1) / MR_KV_BLOCK_LEN;
+    const uint32_t left = (a->pos + a->n_rows - 1) / MR_KV_BLOCK_LEN - first;
 
-    for (uint32_t b = 0; b < 2 * SPAN_BLOCKS; b++) {
-        s->at[b] = a->kv + (size_t)a->table[first + b < last ? first + b : last] * a->block_bytes;
-    }
+    s->last = left < SPAN_BLOCKS ? left : SPAN_BLOCKS - 1;
+    s->next = left < SPAN_BLOCKS ? next_head(s, a) : block_at(a, first + SPAN_BLOCKS);
+    for (uint32_t b = 0; b <= s->last; b++) s->at[b] = block_at(a, first + b);
+}
+
+/* What is read behind the keys, and behind the values, of a block of the span. */
+INLINE const uint8_t *after_keys(const attn_tile *s, uint32_t block) {
+    return block < s->last ? s->at[block + 1] : s->at[0] + s->half;
+}
+INLINE const uint8_t *after_values(const attn_tile *s, uint32_t block) {
+    return block < s->last ? s->at[block + 1] + s->half : s->next;
 }
 
 /* Bytes of MR_KV_BLOCK_LEN values: a line of f16, half a line of bytes. */
@@ -59,10 +78,9 @@ INLINE const mr_f16 *scales_of(const attn_tile *s, const uint8_t *half, uint32_t
 }
 
 /* Values d0 .. d1 of ATTN_VECS * 16 keys, from position in of the block on, into the scores. */
-INLINE void score_group(const attn_tile *s, const uint8_t *keys, uint32_t in, uint32_t d0,
-                        uint32_t d1, vec sum[ATTN_TILE][ATTN_VECS], const int width,
-                        const mr_kv_type type) {
-    const uint8_t *later = keys + s->half; /* the block's values */
+INLINE void score_group(const attn_tile *s, uint32_t block, uint32_t in, uint32_t d0, uint32_t d1,
+                        vec sum[ATTN_TILE][ATTN_VECS], const int width, const mr_kv_type type) {
+    const uint8_t *keys = s->at[block], *later = after_keys(s, block);
     const float *q = s->q + (size_t)d0 * (size_t)width;
     vec k[ATTN_VECS], scale[ATTN_VECS];
 
@@ -89,7 +107,6 @@ INLINE void score_group(const attn_tile *s, const uint8_t *keys, uint32_t in, ui
 
 /* Scores of ATTN_VECS * 16 positions from i on. */
 INLINE void score_tile(attn_tile *s, uint32_t i, const int width, const mr_kv_type type) {
-    const uint8_t *keys = s->at[i / MR_KV_BLOCK_LEN];
     const uint32_t in = i % MR_KV_BLOCK_LEN, step = type == MR_KV_F16 ? s->d_head : MR_KV_GROUP;
     vec sum[ATTN_TILE][ATTN_VECS];
 
@@ -99,7 +116,8 @@ INLINE void score_tile(attn_tile *s, uint32_t i, const int width, const mr_kv_ty
         for (int j = 0; j < ATTN_VECS; j++) sum[m][j] = v_zero();
     }
     for (uint32_t d = 0; d < s->d_head; d += step)
-        score_group(s, keys, in, d, d + step < s->d_head ? d + step : s->d_head, sum, width, type);
+        score_group(s, i / MR_KV_BLOCK_LEN, in, d, d + step < s->d_head ? d + step : s->d_head, sum,
+                    width, type);
     UNROLL
     for (int m = 0; m < width; m++) {
         UNROLL
@@ -130,14 +148,14 @@ static void softmax_span(attn_tile *s, int m) {
 INLINE void value_tile(const attn_tile *s, uint32_t d, uint32_t i0, uint32_t i1,
                        vec sum[ATTN_TILE][ATTN_VECS], int first, const int width, const int n_vec,
                        size_t n, const mr_kv_type type) {
-    const uint8_t *const *at = s->at + i0 / MR_KV_BLOCK_LEN, *v = at[0] + s->half;
-    const uint32_t in = i0 % MR_KV_BLOCK_LEN;
-    const uint8_t *later = at[SPAN_BLOCKS] + (d + in) * line_of(type);
+    const uint32_t block = i0 / MR_KV_BLOCK_LEN, in = i0 % MR_KV_BLOCK_LEN;
+    const uint8_t *v = s->at[block] + s->half, *next = after_values(s, block);
+    const uint8_t *later = next + (d + in) * line_of(type);
     float scale[MR_KV_BLOCK_LEN];
     vec x[ATTN_VECS];
 
     if (type != MR_KV_F16) {
-        __builtin_prefetch(scales_of(s, at[SPAN_BLOCKS], d, 0), 0, TO_L2);
+        __builtin_prefetch(scales_of(s, next, d, 0), 0, TO_L2);
         for (uint32_t i = 0; i < MR_KV_BLOCK_LEN; i += LANES)
             v_store(scale + i, v_f16(scales_of(s, v, d, i)));
     }
@@ -159,7 +177,7 @@ INLINE void value_tile(const attn_tile *s, uint32_t d, uint32_t i0, uint32_t i1,
     }
 }
 
-/* Positions i0 .. i1 of the span into s->sum, n_vec vectors of values from d on (of a single one
+/* Positions i0 .. i1 of one block into s->sum, n_vec vectors of values from d on (of a single one
  * only n values). i0 0: the sums start there. */
 INLINE void add_values(attn_tile *s, uint32_t d, uint32_t i0, uint32_t i1, int first,
                        const int width, const int n_vec, size_t n, const mr_kv_type type) {
@@ -174,11 +192,7 @@ INLINE void add_values(attn_tile *s, uint32_t d, uint32_t i0, uint32_t i1, int f
             sum[m][j] = i0 == 0 ? v_zero() : n < LANES ? v_load_n(at, n) : v_load(at);
         }
     }
-    for (uint32_t i = i0, end; i < i1; i = end) {
-        const uint32_t block_end = (i / MR_KV_BLOCK_LEN + 1) * MR_KV_BLOCK_LEN;
-        end = block_end < i1 ? block_end : i1;
-        value_tile(s, d, i, end, sum, first, width, n_vec, n, type);
-    }
+    value_tile(s, d, i0, i1, sum, first, width, n_vec, n, type);
     UNROLL
     for (int m = 0; m < width; m++) {
         UNROLL
@@ -192,8 +206,8 @@ INLINE void add_values(attn_tile *s, uint32_t d, uint32_t i0, uint32_t i1, int f
     }
 }
 
-INLINE void values(attn_tile *s, uint32_t i0, uint32_t i1, int first, const int width,
-                   const mr_kv_type type) {
+INLINE void block_values(attn_tile *s, uint32_t i0, uint32_t i1, int first, const int width,
+                         const mr_kv_type type) {
     const uint32_t d_head = s->d_head;
     uint32_t d = 0;
 
@@ -201,6 +215,17 @@ INLINE void values(attn_tile *s, uint32_t i0, uint32_t i1, int first, const int 
         add_values(s, d, i0, i1, first, width, ATTN_VECS, LANES, type);
     for (; d + LANES <= d_head; d += LANES) add_values(s, d, i0, i1, first, width, 1, LANES, type);
     if (d < d_head) add_values(s, d, i0, i1, first, width, 1, d_head - d, type);
+}
+
+/* Block after block, as they lie in memory. */
+INLINE void values(attn_tile *s, uint32_t i0, uint32_t i1, int first, const int width,
+                   const mr_kv_type type) {
+    for (uint32_t i = i0, end; i < i1; i = end) {
+        const uint32_t block_end = (i / MR_KV_BLOCK_LEN + 1) * MR_KV_BLOCK_LEN;
+
+        end = block_end < i1 ? block_end : i1;
+        block_values(s, i, end, first, width, type);
+    }
 }
 
 /* The positions that only query m sees: a later row than the first of its tile. */

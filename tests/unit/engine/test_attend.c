@@ -92,7 +92,7 @@ static void check_isa(const char *isa, mr_kv_type type) {
     world_init(isa, type);
     init_attend(&a, 1);
     for (uint32_t i = 0; i < MR_COUNT(w.rows); i++)
-        CHECK_I64(run(&a, i, 1, false, w.want), N_KV); /* one thread: nothing is split */
+        CHECK_I64(run(&a, i, 1, false, w.want), 1); /* one thread: a piece has all heads */
     mr_attend_deinit(&a);
     for (size_t t = 0; t < MR_COUNT(threads); t++)
         for (size_t c = 0; c < MR_COUNT(cuts); c++) {
@@ -136,6 +136,10 @@ TEST(few_rows_with_much_to_read_are_split) {
     }
     mr_attend_plan(&a, w.rows, w.live, 0);
     CHECK_I64(a.n_pieces, 0);
+    mr_attend_deinit(&a);
+    init_attend(&a, 2);
+    mr_attend_plan(&a, w.rows, w.live, MR_COUNT(w.rows));
+    CHECK_I64(a.n_pieces, 7 * N_KV); /* neither so few nor so many */
     mr_attend_deinit(&a);
     mr_kv_deinit(&w.kv);
 }
