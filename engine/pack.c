@@ -4,9 +4,12 @@
  * few cycles per weight, once. Thread: any; pure. */
 #include "engine/pack.h"
 
+#include <math.h>
+
 #include "engine/quant.h"
 
 #define STEP_BYTES 64 /* 4 columns of 16 rows */
+#define UNIT_BYTES (MR_TILE * sizeof(float))
 
 mr_tile_form mr_tile_form_of(mr_type type) {
     switch (type) {
@@ -43,7 +46,12 @@ size_t mr_tile_scales_at(mr_type type, size_t cols) {
 size_t mr_tile_bytes(mr_type type, size_t cols) {
     const mr_tile_form f = mr_tile_form_of(type);
     const size_t scales = cols / 32 * f.scale_bytes + cols / MR_QK * f.head_bytes;
-    return round_up(mr_tile_scales_at(type, cols) + scales, 64);
+    const size_t units = mr_type_block(type) == 1 ? 0 : UNIT_BYTES;
+    return round_up(mr_tile_scales_at(type, cols) + scales, 64) + units;
+}
+
+size_t mr_tile_units_at(mr_type type, size_t cols) {
+    return mr_tile_bytes(type, cols) - UNIT_BYTES;
 }
 
 static void pack_plain(uint8_t *out, const uint8_t *row, size_t size, size_t cols, int r) {
@@ -133,9 +141,48 @@ static void pack_row(uint8_t *out, const uint8_t *row, mr_type type, size_t cols
         pack_scales(scales + i * block_scales, row + i * bytes, type, r);
 }
 
-void mr_pack_tile(uint8_t *out, const mr_mat *w, uint32_t i) {
-    const uint8_t *data = w->data;
+static float f16_at(const uint8_t *p) {
+    uint16_t h;
 
-    for (uint32_t r = 0; r < MR_TILE && i * MR_TILE + r < w->rows; r++)
-        pack_row(out, data + (i * MR_TILE + r) * w->row_bytes, w->type, w->cols, (int)r);
+    memcpy(&h, p, sizeof h);
+    return fabsf(mr_f16_to_f32(h));
+}
+
+/* The largest |d| or |dmin| of a row; NaN if one is not finite. Q6_K has d at its end, the others
+ * at their beginning, and those with a dmin behind it. */
+static float largest_scale(const uint8_t *row, mr_type type, size_t cols) {
+    const size_t bytes = mr_type_block_bytes(type), n = cols / mr_type_block(type);
+    const size_t at = type == MR_TYPE_Q6_K ? offsetof(mr_q6_k, d) : 0;
+    const bool has_min = type == MR_TYPE_Q4_K || type == MR_TYPE_Q5_K;
+    float most = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *d = row + i * bytes + at;
+        const float a = f16_at(d), b = has_min ? f16_at(d + 2) : 0;
+        if (!isfinite(a) || !isfinite(b)) return NAN;
+        most = fmaxf(most, fmaxf(a, b));
+    }
+    return most;
+}
+
+static float unit_of(float most) {
+    int e;
+
+    if (!(most > 0)) return most == 0 ? 1 : NAN;
+    frexpf(most, &e);
+    return ldexpf(1, e - 1);
+}
+
+void mr_pack_tile(uint8_t *out, const mr_mat *w, uint32_t i) {
+    const bool has_units = mr_type_block(w->type) > 1;
+    float unit[MR_TILE];
+
+    for (uint32_t r = 0; r < MR_TILE; r++) {
+        const uint8_t *row = (const uint8_t *)w->data + (i * MR_TILE + r) * w->row_bytes;
+        unit[r] = 1;
+        if (i * MR_TILE + r >= w->rows) continue;
+        pack_row(out, row, w->type, w->cols, (int)r);
+        if (has_units) unit[r] = unit_of(largest_scale(row, w->type, w->cols));
+    }
+    if (has_units) memcpy(out + mr_tile_units_at(w->type, w->cols), unit, sizeof unit);
 }

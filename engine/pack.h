@@ -2,7 +2,8 @@
  *
  * A matrix is cut into tiles of MR_TILE rows, rows that are missing at the end being zero. A tile
  * keeps the numbers of its rows side by side, so that one vector register holds one number of each
- * row, and takes as many bytes as in the file, plus 3 % for the scales of the K formats. */
+ * row, and takes as many bytes as in the file, plus 3 % for the scales of the K formats and a line.
+ */
 #ifndef MR_ENGINE_PACK_H
 #define MR_ENGINE_PACK_H
 
@@ -21,8 +22,12 @@
  *
  * Scales. Q8_0, Q4_0: f16[16] for each group. K formats, for each 8 groups: f16 d[16] (Q4_K, Q5_K:
  * and f16 dmin[16]), then for each group 2 bytes a row: scale[16] and min[16]; Q6_K: the scale[16]
- * of the first and of the second half of the columns. */
-#define MR_PACK_LAYOUT 1 /* version of all this: another whenever a byte would lie elsewhere */
+ * of the first and of the second half of the columns.
+ *
+ * Units, the last 64 bytes: f32[16], for each row the power of two u with u <= d, |dmin| < 2 u for
+ * the largest |d| and |dmin| of the row; 1 if all are 0 or there is no such row; NaN if one is not
+ * finite. For kernels whose numbers have a small range. */
+#define MR_PACK_LAYOUT 2 /* version of all this: another whenever a byte would lie elsewhere */
 
 typedef struct mr_tile_form {
     size_t quant_bytes; /* of a group; types without blocks: of a column */
@@ -35,6 +40,8 @@ mr_tile_form mr_tile_form_of(mr_type type);
 size_t mr_tile_bytes(mr_type type, size_t cols);
 /* Where its scales begin. */
 size_t mr_tile_scales_at(mr_type type, size_t cols);
+/* Where its units begin; types with blocks only. */
+size_t mr_tile_units_at(mr_type type, size_t cols);
 
 /* Tile i of w, from w->data, into out[mr_tile_bytes], which is zero. Thread: any. */
 void mr_pack_tile(uint8_t *out, const mr_mat *w, uint32_t i);
