@@ -8,31 +8,7 @@
 
 #include "engine/quant.h"
 
-#define STEP_BYTES 64 /* 4 columns of 16 rows */
 #define UNIT_BYTES (MR_TILE * sizeof(float))
-
-mr_tile_form mr_tile_form_of(mr_type type) {
-    switch (type) {
-    case MR_TYPE_F32:
-        return (mr_tile_form){64, 0, 0};
-    case MR_TYPE_F16:
-        return (mr_tile_form){32, 0, 0};
-    case MR_TYPE_BF16:
-        return (mr_tile_form){32, 0, 0};
-    case MR_TYPE_Q8_0:
-        return (mr_tile_form){8 * STEP_BYTES, 0, 32};
-    case MR_TYPE_Q4_0:
-        return (mr_tile_form){4 * STEP_BYTES, 0, 32};
-    case MR_TYPE_Q4_K:
-        return (mr_tile_form){4 * STEP_BYTES, 64, 32};
-    case MR_TYPE_Q5_K:
-        return (mr_tile_form){5 * STEP_BYTES, 64, 32};
-    case MR_TYPE_Q6_K:
-        return (mr_tile_form){6 * STEP_BYTES, 32, 32};
-    }
-    MR_CHECK(!"a type of tensor");
-    return (mr_tile_form){0};
-}
 
 static size_t round_up(size_t n, size_t to) {
     return (n + to - 1) / to * to;
@@ -60,13 +36,13 @@ static void pack_plain(uint8_t *out, const uint8_t *row, size_t size, size_t col
 }
 
 static void pack_bytes(uint8_t *out, const int8_t q[32], int r) {
-    for (int s = 0; s < 8; s++) memcpy(out + STEP_BYTES * s + 4 * r, q + 4 * s, 4);
+    for (int s = 0; s < 8; s++) memcpy(out + MR_TILE_STEP * s + 4 * r, q + 4 * s, 4);
 }
 
 static void pack_nibbles(uint8_t *out, const int8_t q[32], int shift, int r) {
     for (int i = 0; i < 16; i++) {
         const int low = q[i] >> shift & 15, high = q[i + 16] >> shift & 15;
-        out[STEP_BYTES * (i / 4) + 4 * r + i % 4] = (uint8_t)(low | high << 4);
+        out[MR_TILE_STEP * (i / 4) + 4 * r + i % 4] = (uint8_t)(low | high << 4);
     }
 }
 
@@ -76,11 +52,11 @@ static void pack_q5_bits(uint8_t *out, const int8_t q[32], int r) {
 
 static void pack_q6_bits(uint8_t *out, const int8_t q[32], int r) {
     for (int i = 0; i < 32; i++)
-        out[STEP_BYTES * (i / 16) + 4 * r + i % 4] |= (uint8_t)((q[i] & 3) << 2 * (i / 4 % 4));
+        out[MR_TILE_STEP * (i / 16) + 4 * r + i % 4] |= (uint8_t)((q[i] & 3) << 2 * (i / 4 % 4));
 }
 
 static void pack_quants(uint8_t *out, const int8_t q[32], mr_type type, int r) {
-    uint8_t *bits = out + 4 * STEP_BYTES;
+    uint8_t *bits = out + 4 * MR_TILE_STEP;
 
     if (type == MR_TYPE_Q8_0)
         pack_bytes(out, q, r);

@@ -29,13 +29,36 @@
  * finite. For kernels whose numbers have a small range. */
 #define MR_PACK_LAYOUT 2 /* version of all this: another whenever a byte would lie elsewhere */
 
+#define MR_TILE_STEP 64 /* bytes of a step: 4 columns of 16 rows */
+
 typedef struct mr_tile_form {
     size_t quant_bytes; /* of a group; types without blocks: of a column */
     size_t head_bytes;  /* of the scales of 8 groups: d, dmin; none of Q8_0, Q4_0 */
     size_t scale_bytes; /* of the scales of a group */
 } mr_tile_form;
 
-mr_tile_form mr_tile_form_of(mr_type type);
+static inline mr_tile_form mr_tile_form_of(mr_type type) {
+    switch (type) {
+    case MR_TYPE_F32:
+        return (mr_tile_form){64, 0, 0};
+    case MR_TYPE_F16:
+    case MR_TYPE_BF16:
+        return (mr_tile_form){32, 0, 0};
+    case MR_TYPE_Q8_0:
+        return (mr_tile_form){8 * MR_TILE_STEP, 0, 32};
+    case MR_TYPE_Q4_0:
+        return (mr_tile_form){4 * MR_TILE_STEP, 0, 32};
+    case MR_TYPE_Q4_K:
+        return (mr_tile_form){4 * MR_TILE_STEP, 64, 32};
+    case MR_TYPE_Q5_K:
+        return (mr_tile_form){5 * MR_TILE_STEP, 64, 32};
+    case MR_TYPE_Q6_K:
+        return (mr_tile_form){6 * MR_TILE_STEP, 32, 32};
+    }
+    MR_CHECK(!"a type of tensor");
+    return (mr_tile_form){0};
+}
+
 /* Bytes from one tile of a matrix to the next: a multiple of 64. */
 size_t mr_tile_bytes(mr_type type, size_t cols);
 /* Where its scales begin. */

@@ -24,7 +24,7 @@
 #define SHORT_FEW     32   /* tokens; above, weights are made ahead */
 #define SHORT_CHUNK   512  /* tokens whose sums are in scratch at once */
 #define SHORT_STRIP   8    /* groups of 32 columns made ahead: SHORT_TILES of it fit the L1 cache */
-#define SHORT_AHEAD   4096 /* bytes that memory is asked for ahead of the loads */
+#define SHORT_AHEAD   2048 /* bytes of quants that memory is asked for ahead of the loads */
 #define SHORT_BYTES   1024 /* 32 columns of a tile */
 #define SHORT_RESCALE 56   /* log2 of what weights are too small by and inputs not too large */
 
@@ -83,7 +83,9 @@ INLINE __m512i twice(__m256i a) {
 
 typedef struct short_tile { /* 16 rows of weights */
     const uint8_t *quants, *scales;
-    __m512h up; /* log2 of what scales are multiplied with, [row][2] */
+    size_t n_groups;
+    size_t next; /* bytes to the tile that follows when this one is done */
+    __m512h up;  /* log2 of what scales are multiplied with, [row][2] */
 } short_tile;
 
 INLINE vec units_of(const product *p, uint32_t r, const mr_type type) {
@@ -95,7 +97,8 @@ INLINE short_tile open_short(const product *p, uint32_t r, const mr_type type) {
     const vec up =
         v_sub(v_set1(short_log2(type) - quant_log2(type)), _mm512_getexp_ps(units_of(p, r, type)));
 
-    return (short_tile){tile, tile + mr_tile_scales_at(type, p->w->cols),
+    return (short_tile){tile, tile + mr_tile_scales_at(type, p->w->cols), p->w->cols / 32,
+                        SHORT_TILES * mr_tile_bytes(type, p->w->cols),
                         _mm512_castsi512_ph(twice(to_f16(up)))};
 }
 
@@ -179,6 +182,21 @@ INLINE __m512i bf16_of(__m512h w) {
     return _mm512_and_si512(eighth, _mm512_set1_epi16((int16_t)0x8fff));
 }
 
+/* What comes SHORT_AHEAD after group g, at the end of a tile in the one that is made after it: for
+ * hardware alone, quants and scales of two tiles are too many streams, which end too soon. */
+INLINE void fetch_ahead_of(const short_tile *s, size_t g, const mr_type type) {
+    const mr_tile_form f = mr_tile_form_of(type);
+    const size_t ahead = g + SHORT_AHEAD / f.quant_bytes;
+    const bool beyond = ahead >= s->n_groups;
+    const size_t at = beyond ? ahead - s->n_groups : ahead, jump = beyond ? s->next : 0;
+    const char *quants = (const char *)s->quants + jump + at * f.quant_bytes;
+
+    UNROLL
+    for (size_t i = 0; i < f.quant_bytes; i += 64) _mm_prefetch(quants + i, _MM_HINT_T0);
+    _mm_prefetch((const char *)s->scales + jump + at * (f.scale_bytes + f.head_bytes / 8),
+                 _MM_HINT_T0);
+}
+
 /* Group g of a tile. */
 INLINE void make_group(uint8_t *out, const short_tile *s, size_t g, const mr_type type) {
     const size_t n = mr_tile_form_of(type).quant_bytes;
@@ -186,9 +204,7 @@ INLINE void make_group(uint8_t *out, const short_tile *s, size_t g, const mr_typ
     const short_scales o = open_short_scales(s, g, type);
     const __m512i table = quant_table(type);
 
-    UNROLL
-    for (size_t i = 0; i < n; i += 64)
-        _mm_prefetch((const char *)quants + SHORT_AHEAD + i, _MM_HINT_T0);
+    fetch_ahead_of(s, g, type);
     UNROLL
     for (int i = 0; i < 16; i++) {
         const __m512h q = short_pair(quants, table, i, type);
