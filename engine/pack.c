@@ -8,28 +8,6 @@
 
 #include "engine/quant.h"
 
-#define UNIT_BYTES (MR_TILE * sizeof(float))
-
-static size_t round_up(size_t n, size_t to) {
-    return (n + to - 1) / to * to;
-}
-
-size_t mr_tile_scales_at(mr_type type, size_t cols) {
-    const size_t groups = mr_type_block(type) == 1 ? cols : cols / 32;
-    return groups * mr_tile_form_of(type).quant_bytes;
-}
-
-size_t mr_tile_bytes(mr_type type, size_t cols) {
-    const mr_tile_form f = mr_tile_form_of(type);
-    const size_t scales = cols / 32 * f.scale_bytes + cols / MR_QK * f.head_bytes;
-    const size_t units = mr_type_block(type) == 1 ? 0 : UNIT_BYTES;
-    return round_up(mr_tile_scales_at(type, cols) + scales, 64) + units;
-}
-
-size_t mr_tile_units_at(mr_type type, size_t cols) {
-    return mr_tile_bytes(type, cols) - UNIT_BYTES;
-}
-
 static void pack_plain(uint8_t *out, const uint8_t *row, size_t size, size_t cols, int r) {
     for (size_t c = 0; c < cols; c++)
         memcpy(out + (c * MR_TILE + (size_t)r) * size, row + c * size, size);

@@ -37,6 +37,7 @@ typedef struct mr_tile_form {
     size_t scale_bytes; /* of the scales of a group */
 } mr_tile_form;
 
+/* Inline, as kernels know the type when they are compiled. */
 static inline mr_tile_form mr_tile_form_of(mr_type type) {
     switch (type) {
     case MR_TYPE_F32:
@@ -59,12 +60,24 @@ static inline mr_tile_form mr_tile_form_of(mr_type type) {
     return (mr_tile_form){0};
 }
 
-/* Bytes from one tile of a matrix to the next: a multiple of 64. */
-size_t mr_tile_bytes(mr_type type, size_t cols);
-/* Where its scales begin. */
-size_t mr_tile_scales_at(mr_type type, size_t cols);
+/* Where a tile's scales begin. */
+static inline size_t mr_tile_scales_at(mr_type type, size_t cols) {
+    const mr_tile_form f = mr_tile_form_of(type);
+    return (f.scale_bytes > 0 ? cols / 32 : cols) * f.quant_bytes;
+}
+
 /* Where its units begin; types with blocks only. */
-size_t mr_tile_units_at(mr_type type, size_t cols);
+static inline size_t mr_tile_units_at(mr_type type, size_t cols) {
+    const mr_tile_form f = mr_tile_form_of(type);
+    const size_t scales = cols / 32 * f.scale_bytes + cols / 256 * f.head_bytes;
+    return (mr_tile_scales_at(type, cols) + scales + 63) / 64 * 64;
+}
+
+/* Bytes from one tile of a matrix to the next: a multiple of 64. */
+static inline size_t mr_tile_bytes(mr_type type, size_t cols) {
+    const bool has_units = mr_tile_form_of(type).scale_bytes > 0;
+    return mr_tile_units_at(type, cols) + (has_units ? MR_TILE * sizeof(float) : 0);
+}
 
 /* Tile i of w, from w->data, into out[mr_tile_bytes], which is zero. Thread: any. */
 void mr_pack_tile(uint8_t *out, const mr_mat *w, uint32_t i);

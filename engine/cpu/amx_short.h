@@ -11,7 +11,7 @@
  * the row's unit (engine/pack.h), such that the largest weight is below 2^16. Of f16's 10 bits
  * behind the point 7 remain, rounded to the nearest; what is left are the bits of a bf16 number,
  * 2^112 times too small, as bf16 has 3 bits more of exponent. Below 2^-14 the unit sees a 0: that
- * is a 2^-25th of a row's largest weight at most. The inputs are 2^56 times too large, so that sums
+ * is 2^-16 of a row's largest scale at most. The inputs are 2^56 times too large, so that sums
  * stay in the middle of the range; the rest of both factors and the unit are set right in the end.
  *
  * Order of sums: one chain per (row, token) over all columns in the unit's order (amx_floats.h),
@@ -89,7 +89,10 @@ typedef struct short_tile { /* 16 rows of weights */
 } short_tile;
 
 INLINE vec units_of(const product *p, uint32_t r, const mr_type type) {
-    return v_load((const float *)(tile_of(p->w, r) + mr_tile_units_at(type, p->w->cols)));
+    const size_t cols = p->w->cols;
+    const uint8_t *tile = (const uint8_t *)p->w->tiles + r / MR_TILE * mr_tile_bytes(type, cols);
+
+    return v_load((const float *)(tile + mr_tile_units_at(type, cols)));
 }
 
 INLINE short_tile open_short(const product *p, uint32_t r, const mr_type type) {
