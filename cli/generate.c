@@ -459,7 +459,7 @@ static const mr_opt options[] = {
      "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N", NULL},
     {"gpu-quant", 0, "NAME", "none", "of the layers' weights on GPUs", gpu_quants},
     {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
-    {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
+    {"isa", 0, "NAME", "auto", "kernels of the processor; auto: the last that it has", isas},
     {"json", 0, NULL, NULL, "one JSON object: text, tokens, finish_reason, usage, timings", NULL},
     {NULL, 0, NULL, NULL, NULL, NULL},
 };

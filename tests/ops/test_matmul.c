@@ -479,6 +479,14 @@ TEST(parts_of_an_input_are_the_input) {
     free(x);
 }
 
+/* isas are in the order of merit. */
+TEST(auto_picks_the_last_that_runs) {
+    const mr_ops *last = NULL;
+
+    FOR_EACH_OPS(o) last = o;
+    CHECK(last == mr_ops_pick("auto"));
+}
+
 TEST(pick_knows_its_names) {
     CHECK_STR(mr_ops_pick("ref")->name, "ref");
     CHECK(mr_ops_pick(NULL) == mr_ops_pick("auto"));
