@@ -117,6 +117,15 @@ static mr_xblock *round_inputs(const mr_ops *o, const float *x, uint32_t cols, s
     return blocks;
 }
 
+static mr_xshort *shorten_inputs(const mr_ops *o, const float *x, uint32_t cols, size_t n_tok) {
+    const size_t n_blocks = cols / MR_X_COLS;
+    mr_xshort *shorts = alloc_or_die(n_tok / MR_TILE * n_blocks * sizeof *shorts);
+
+    for (size_t t = 0; o->shorten && t < n_tok; t += MR_TILE)
+        o->shorten(shorts + t / MR_TILE * n_blocks, x + t * cols, cols, MR_TILE, n_blocks);
+    return shorts;
+}
+
 static mr_xsplit *split_inputs(const mr_ops *o, const float *x, uint32_t cols, size_t n_tok) {
     const size_t n_blocks = cols / MR_X_COLS;
     mr_xsplit *split = alloc_or_die(n_tok / MR_TILE * n_blocks * sizeof *split);
@@ -134,13 +143,13 @@ static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32
     uint8_t *data = alloc_or_die(row_bytes * MR_TILE);
     float *row = values(cols), *x = values((size_t)MAX_TOKENS * cols);
     mr_xblock *blocks = round_inputs(o, x, cols, MAX_TOKENS);
-    matmul_case c = {
-        .o = o,
-        .w = {.type = type, .rows = rows, .cols = cols, .row_bytes = row_bytes},
-        .in = {x, cols, blocks, split_inputs(o, x, cols, MAX_TOKENS), cols / MR_X_COLS},
-        .y = alloc_or_die(sizeof(float) * MAX_TOKENS * rows),
-        .repeat = repeat,
-        .scratch = alloc_or_die(MR_MATMUL_SCRATCH)};
+    matmul_case c = {.o = o,
+                     .w = {.type = type, .rows = rows, .cols = cols, .row_bytes = row_bytes},
+                     .in = {x, cols, blocks, split_inputs(o, x, cols, MAX_TOKENS),
+                            shorten_inputs(o, x, cols, MAX_TOKENS), cols / MR_X_COLS},
+                     .y = alloc_or_die(sizeof(float) * MAX_TOKENS * rows),
+                     .repeat = repeat,
+                     .scratch = alloc_or_die(MR_MATMUL_SCRATCH)};
 
     for (uint32_t r = 0; r < MR_TILE; r++) mr_quantize_row(data + r * row_bytes, row, type, cols);
     pack(&c.w, data, tile_bytes);
@@ -161,6 +170,7 @@ static void bench_matmul(const mr_ops *o, const char *name, mr_type type, uint32
     free(x);
     free(blocks);
     free((void *)c.in.split);
+    free((void *)c.in.shorts);
     free(c.y);
     free(c.scratch);
 }
@@ -174,7 +184,7 @@ static void run_round(void *arg) {
 static void bench_round(const mr_ops *o, int reps) {
     float *x = values((size_t)MR_TILE * COLS);
     mr_xblock *blocks = alloc_or_die(COLS / 32 * sizeof *blocks);
-    matmul_case c = {.o = o, .in = {x, COLS, blocks, NULL, COLS / 32}, .repeat = 100};
+    matmul_case c = {.o = o, .in = {x, COLS, blocks, NULL, NULL, COLS / 32}, .repeat = 100};
     const timing t = measure(run_round, &c, reps);
 
     printf("{\"bench\":\"round\",\"isa\":\"%s\",\"cols\":%d,\"gbs\":%.2f}\n", o->name, COLS,

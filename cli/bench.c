@@ -475,7 +475,7 @@ static const mr_opt options[] = {
      "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N", NULL},
     {"gpu-quant", 0, "NAME", "none", "of the layers' weights on GPUs", gpu_quants},
     {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
-    {"isa", 0, "NAME", "auto", "kernels of the processor", isas},
+    {"isa", 0, "NAME", "auto", "kernels of the processor; auto: the last that it has", isas},
     {"kv-type", 0, "NAME", "f16", "keys and values in the cache; q8_0: in half the memory",
      kv_types},
     {"workload", 0, "INxOUT", NULL,

@@ -41,11 +41,16 @@ typedef struct mr_xsplit { /* 32 columns of up to 16 tokens, each the sum of thr
     uint16_t part[3][MR_TILE][MR_X_COLS]; /* bf16, the largest first */
 } mr_xsplit;
 
+typedef struct mr_xshort { /* 32 columns of up to 16 tokens, rounded to 8 significant bits */
+    uint16_t v[MR_TILE][MR_X_COLS]; /* bf16 of 2^56 x; of each four columns 0, 2, 1, 3 */
+} mr_xshort;
+
 typedef struct mr_input { /* of a product: what of it the weights' type needs */
     const float *x;       /* [n_tok, ldx] */
     size_t ldx;
     const mr_xblock *blocks; /* token t, columns 32 b ..: blocks[t / MR_TILE * n_blocks + b] */
     const mr_xsplit *split;  /* likewise */
+    const mr_xshort *shorts; /* likewise */
     size_t n_blocks;
 } mr_input;
 
@@ -85,12 +90,17 @@ typedef struct mr_ops {
      * what is below 2^-126; columns that miss to a multiple of MR_X_COLS become 0. Lanes of other
      * tokens stay as they are. */
     void (*split)(mr_xsplit *out, const float *x, size_t ldx, size_t n_tok, size_t n_cols);
+    /* NULL: products with quantized weights want blocks. Rounds n_tok <= MR_TILE inputs of 32
+     * n_blocks columns to 8 significant bits, ties to even. Lanes of other tokens stay as they are.
+     * What is below 2^-182 becomes 0, what is above 2^71 or not finite is not finite then. */
+    void (*shorten)(mr_xshort *out, const float *x, size_t ldx, size_t n_tok, size_t n_blocks);
     /* y[t * ldy + r] = sum over c of W[r][c] * x[t][c], rows r0 <= r < r1, tokens t < n_tok; r0 a
      * multiple of MR_TILE, and r1 too unless it is the last row.
      * Weights of a type with blocks times the rounded x. The sum s of 32 (Q6_K: 16) products of
      * whole numbers is exact; then, in f32 with one rounding each and in the order of the columns,
      * y = fma(weight scale * x scale, s, y), and of Q4_K, Q5_K y = fma(-min, sum of the rounded x,
-     * y). All variants, ref too, write the same bits.
+     * y). All variants, ref too, write the same bits, but for one that has shorten: it takes
+     * in.shorts, and has roundings of weights and an order of its own (cpu/amx_short.h).
      * F16 and BF16 times in.split, if the table has that: cpu/amx_floats.h. Others times in.x: f32
      * products and sums after conversion, MR_SUM_COLS columns in a row at a time, one rounding
      * each; the sums of those are added up in order. Ref: f64.

@@ -1,7 +1,11 @@
 /* ops_pick.c - which table of kernels this machine runs; asked once, when a model is opened.
  *
- * The choice never changes a result between avx2, avxvnni, avx512 and amx, which add in the same order; but
- * for F16 and BF16 weights, where amx has its own (cpu/amx_floats.h). */
+ * The choice never changes a result between avx2, avxvnni and avx512, which add in the same order.
+ * amx has roundings and orders of its own (cpu/amx_short.h, cpu/amx_floats.h).
+ *
+ * amx is taken for one sequence as well. Its tokens are then up to 18 % slower than those of
+ * avx512, but its prompts are read 1.6 to 2.4 times as fast (docs/PERFORMANCE.md), and a program
+ * for one sequence gives the answers of a worker for many. */
 #include <string.h>
 
 #include "engine/cpu/tables.h"
@@ -42,9 +46,10 @@ static bool has_avxvnni(void) { /* not a name that every compiler's __builtin_cp
 /* The CPU has it, and Linux lets this process use it: its registers are large, so a process has to
  * ask, once for all its threads. A kernel that knows nothing of AMX refuses. */
 static bool has_amx(void) {
-    const unsigned want = 1u << 22 | 1u << 24 | 1u << 25; /* AMX-BF16, AMX-TILE, AMX-INT8 */
+    const unsigned want = 1u << 22 | 1u << 23 | 1u << 24; /* AMX-BF16, AVX512-FP16, AMX-TILE */
     unsigned a, b, c, d;
     return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & want) == want &&
+           __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
            syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
 #endif

@@ -4,47 +4,9 @@
  * few cycles per weight, once. Thread: any; pure. */
 #include "engine/pack.h"
 
+#include <math.h>
+
 #include "engine/quant.h"
-
-#define STEP_BYTES 64 /* 4 columns of 16 rows */
-
-mr_tile_form mr_tile_form_of(mr_type type) {
-    switch (type) {
-    case MR_TYPE_F32:
-        return (mr_tile_form){64, 0, 0};
-    case MR_TYPE_F16:
-        return (mr_tile_form){32, 0, 0};
-    case MR_TYPE_BF16:
-        return (mr_tile_form){32, 0, 0};
-    case MR_TYPE_Q8_0:
-        return (mr_tile_form){8 * STEP_BYTES, 0, 32};
-    case MR_TYPE_Q4_0:
-        return (mr_tile_form){4 * STEP_BYTES, 0, 32};
-    case MR_TYPE_Q4_K:
-        return (mr_tile_form){4 * STEP_BYTES, 64, 32};
-    case MR_TYPE_Q5_K:
-        return (mr_tile_form){5 * STEP_BYTES, 64, 32};
-    case MR_TYPE_Q6_K:
-        return (mr_tile_form){6 * STEP_BYTES, 32, 32};
-    }
-    MR_CHECK(!"a type of tensor");
-    return (mr_tile_form){0};
-}
-
-static size_t round_up(size_t n, size_t to) {
-    return (n + to - 1) / to * to;
-}
-
-size_t mr_tile_scales_at(mr_type type, size_t cols) {
-    const size_t groups = mr_type_block(type) == 1 ? cols : cols / 32;
-    return groups * mr_tile_form_of(type).quant_bytes;
-}
-
-size_t mr_tile_bytes(mr_type type, size_t cols) {
-    const mr_tile_form f = mr_tile_form_of(type);
-    const size_t scales = cols / 32 * f.scale_bytes + cols / MR_QK * f.head_bytes;
-    return round_up(mr_tile_scales_at(type, cols) + scales, 64);
-}
 
 static void pack_plain(uint8_t *out, const uint8_t *row, size_t size, size_t cols, int r) {
     for (size_t c = 0; c < cols; c++)
@@ -52,13 +14,13 @@ static void pack_plain(uint8_t *out, const uint8_t *row, size_t size, size_t col
 }
 
 static void pack_bytes(uint8_t *out, const int8_t q[32], int r) {
-    for (int s = 0; s < 8; s++) memcpy(out + STEP_BYTES * s + 4 * r, q + 4 * s, 4);
+    for (int s = 0; s < 8; s++) memcpy(out + MR_TILE_STEP * s + 4 * r, q + 4 * s, 4);
 }
 
 static void pack_nibbles(uint8_t *out, const int8_t q[32], int shift, int r) {
     for (int i = 0; i < 16; i++) {
         const int low = q[i] >> shift & 15, high = q[i + 16] >> shift & 15;
-        out[STEP_BYTES * (i / 4) + 4 * r + i % 4] = (uint8_t)(low | high << 4);
+        out[MR_TILE_STEP * (i / 4) + 4 * r + i % 4] = (uint8_t)(low | high << 4);
     }
 }
 
@@ -68,11 +30,11 @@ static void pack_q5_bits(uint8_t *out, const int8_t q[32], int r) {
 
 static void pack_q6_bits(uint8_t *out, const int8_t q[32], int r) {
     for (int i = 0; i < 32; i++)
-        out[STEP_BYTES * (i / 16) + 4 * r + i % 4] |= (uint8_t)((q[i] & 3) << 2 * (i / 4 % 4));
+        out[MR_TILE_STEP * (i / 16) + 4 * r + i % 4] |= (uint8_t)((q[i] & 3) << 2 * (i / 4 % 4));
 }
 
 static void pack_quants(uint8_t *out, const int8_t q[32], mr_type type, int r) {
-    uint8_t *bits = out + 4 * STEP_BYTES;
+    uint8_t *bits = out + 4 * MR_TILE_STEP;
 
     if (type == MR_TYPE_Q8_0)
         pack_bytes(out, q, r);
@@ -133,9 +95,48 @@ static void pack_row(uint8_t *out, const uint8_t *row, mr_type type, size_t cols
         pack_scales(scales + i * block_scales, row + i * bytes, type, r);
 }
 
-void mr_pack_tile(uint8_t *out, const mr_mat *w, uint32_t i) {
-    const uint8_t *data = w->data;
+static float f16_at(const uint8_t *p) {
+    uint16_t h;
 
-    for (uint32_t r = 0; r < MR_TILE && i * MR_TILE + r < w->rows; r++)
-        pack_row(out, data + (i * MR_TILE + r) * w->row_bytes, w->type, w->cols, (int)r);
+    memcpy(&h, p, sizeof h);
+    return fabsf(mr_f16_to_f32(h));
+}
+
+/* The largest |d| or |dmin| of a row; NaN if one is not finite. Q6_K has d at its end, the others
+ * at their beginning, and those with a dmin behind it. */
+static float largest_scale(const uint8_t *row, mr_type type, size_t cols) {
+    const size_t bytes = mr_type_block_bytes(type), n = cols / mr_type_block(type);
+    const size_t at = type == MR_TYPE_Q6_K ? offsetof(mr_q6_k, d) : 0;
+    const bool has_min = type == MR_TYPE_Q4_K || type == MR_TYPE_Q5_K;
+    float most = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *d = row + i * bytes + at;
+        const float a = f16_at(d), b = has_min ? f16_at(d + 2) : 0;
+        if (!isfinite(a) || !isfinite(b)) return NAN;
+        most = fmaxf(most, fmaxf(a, b));
+    }
+    return most;
+}
+
+static float unit_of(float most) {
+    int e;
+
+    if (!(most > 0)) return most == 0 ? 1 : NAN;
+    frexpf(most, &e);
+    return ldexpf(1, e - 1);
+}
+
+void mr_pack_tile(uint8_t *out, const mr_mat *w, uint32_t i) {
+    const bool has_units = mr_type_block(w->type) > 1;
+    float unit[MR_TILE];
+
+    for (uint32_t r = 0; r < MR_TILE; r++) {
+        const uint8_t *row = (const uint8_t *)w->data + (i * MR_TILE + r) * w->row_bytes;
+        unit[r] = 1;
+        if (i * MR_TILE + r >= w->rows) continue;
+        pack_row(out, row, w->type, w->cols, (int)r);
+        if (has_units) unit[r] = unit_of(largest_scale(row, w->type, w->cols));
+    }
+    if (has_units) memcpy(out + mr_tile_units_at(w->type, w->cols), unit, sizeof unit);
 }

@@ -320,7 +320,7 @@ const mr_setting mr_setting_rows[] = {
         "an engine step that takes longer ends the process, to be started again"),
     INT(max_deaths, WRK, 3, 1, 15, "workers that may die with the same job; then it is a dead letter"),
     TEXT(isa, WRK, "auto", fits_isa,
-         "kernels of the processor: auto, ref, avx2, avxvnni, avx512 or amx"),
+         "kernels: ref, avx2, avxvnni, avx512, amx; auto: the last of them that the processor has"),
     TEXT(device, WRK, "auto", fits_device,
          "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N"),
     INT(gpu_layers, WRK, 0, 0, 65536,

@@ -30,9 +30,10 @@
 typedef struct prepared { /* inputs of a product, in the forms of ops.h that are not x itself */
     mr_xblock *blocks;
     mr_xsplit *split;
+    mr_xshort *shorts;
 } prepared;
 
-enum { AS_BLOCKS = 1, AS_SPLIT = 2 }; /* which of them weights want */
+enum { AS_BLOCKS = 1, AS_SPLIT = 2, AS_SHORT = 4 }; /* which of them weights want */
 
 typedef struct cpu {
     mr_backend base;
@@ -103,7 +104,7 @@ static uint64_t n_products(const mr_mat *w) {
 }
 
 static unsigned form_for(const cpu *f, const mr_mat *w) { /* 0: x itself */
-    if (mr_type_block(w->type) > 1) return AS_BLOCKS;
+    if (mr_type_block(w->type) > 1) return f->ops->shorten ? AS_SHORT : AS_BLOCKS;
     return f->ops->split && w->type != MR_TYPE_F32 ? AS_SPLIT : 0;
 }
 
@@ -123,6 +124,7 @@ static void prepare_tile(const cpu *f, unsigned forms, const prepared *to, const
 
     x += (size_t)row * cols + c;
     if (forms & AS_BLOCKS) f->ops->round(to->blocks + at, x, cols, n_tok, n / MR_X_COLS);
+    if (forms & AS_SHORT) f->ops->shorten(to->shorts + at, x, cols, n_tok, n / MR_X_COLS);
     if (forms & AS_SPLIT) f->ops->split(to->split + at, x, cols, n_tok, n);
 }
 
@@ -133,7 +135,8 @@ static void project(const cpu *f, uint32_t n, const mr_mat *w, const float *bias
     const uint32_t r1 = r0 + PIECE_ROWS < w->rows ? r0 + PIECE_ROWS : w->rows;
 
     f->ops->matmul(y, w->rows, w, r0, r1,
-                   &(mr_input){x, w->cols, in->blocks, in->split, n_blocks(w->cols)}, n, scratch);
+                   &(mr_input){x, w->cols, in->blocks, in->split, in->shorts, n_blocks(w->cols)}, n,
+                   scratch);
     if (!bias) return;
     for (uint32_t t = 0; t < n; t++) f->ops->add(y + (size_t)t * w->rows + r0, bias + r0, r1 - r0);
 }
@@ -469,6 +472,7 @@ static prepared place_inputs(layout *l, uint32_t n_rows, uint32_t cols) {
 
     p.blocks = place(l, n * sizeof *p.blocks);
     p.split = place(l, n * sizeof *p.split);
+    p.shorts = place(l, n * sizeof *p.shorts);
     return p;
 }
 

@@ -8,7 +8,7 @@
  * to sum i % 16, in ascending order and with one rounding (fma); the 16 sums are then folded 8 + 8,
  * 4 + 4, and (0 + 1) + (2 + 3). Tiles choose which sums are made side by side, never the order
  * within one. */
-#ifndef SIMD_TABLE
+#ifndef INLINE
 #error "included by ops_<isa>.c only"
 #endif
 
@@ -64,12 +64,15 @@ INLINE vec v_exp(vec x) {
 
 #include "engine/cpu/simd_sample.h"
 
-#define SIMD_OPS(isa, product, splitter)                                                           \
+#define SIMD_OPS(isa, product, splitter, shortener)                                                \
     {                                                                                              \
         .name = isa, .reads_tiles = true, .round = simd_round, .split = splitter,                  \
-        .matmul = product, .rmsnorm = simd_rmsnorm, .rope = simd_rope, .attn = simd_attn,          \
-        .attn_join = simd_attn_join, .silu_mul = simd_silu_mul, .add = simd_add,                   \
-        .to_f16 = simd_to_f16, .largest = simd_largest, .exp_sums = simd_exp_sums,                 \
+        .shorten = shortener, .matmul = product, .rmsnorm = simd_rmsnorm, .rope = simd_rope,       \
+        .attn = simd_attn, .attn_join = simd_attn_join, .silu_mul = simd_silu_mul,                 \
+        .add = simd_add, .to_f16 = simd_to_f16, .largest = simd_largest,                           \
+        .exp_sums = simd_exp_sums,                                                                 \
     }
 
-const mr_ops SIMD_TABLE = SIMD_OPS(SIMD_NAME, simd_matmul, NULL);
+#ifdef SIMD_TABLE /* ops_amx.c has products of its own */
+const mr_ops SIMD_TABLE = SIMD_OPS(SIMD_NAME, simd_matmul, NULL, NULL);
+#endif

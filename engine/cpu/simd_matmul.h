@@ -1,9 +1,9 @@
 /* simd_matmul.h - y = W x for a range of rows and a batch of tokens, from packed tiles.
  *
- * simd_matmul_q.h multiplies quantized weights, simd_matmul_f.h the others, amx.h some of both in
- * the matrix unit of CPUs that have one. In all of them a lane of a vector is a row of a
- * tile (engine/pack.h), so a result is complete when its last column is done: nothing is folded
- * across lanes, and the order of sums is the same for one token and for many. */
+ * simd_matmul_q.h multiplies quantized weights, simd_matmul_f.h the others; amx_short.h and
+ * amx_floats.h do so in the matrix unit of CPUs that have one. In all of them a lane of a vector is
+ * a row of a tile (engine/pack.h), so a result is complete when its last column is done: nothing is
+ * folded across lanes, and the order of sums is the same for one token and for many. */
 
 /* Asked for ahead of the loads of weights that are used once or nearly so. With products between
  * the loads hardware alone does not keep memory busy. */

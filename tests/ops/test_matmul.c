@@ -1,7 +1,8 @@
 /* Goal: every variant multiplies every type of weights as ops.h defines it: quantized ones bit by
- * bit like ref, the others within MR_MATMUL_TOL of it; and what it writes for one (row, token) is
- * the same bits in any batch, any range and any instruction set, but for F16 and BF16 with AMX.
- * Rounding inputs to 8 bits costs no more than half a step each, splitting them costs nothing.
+ * bit like ref, the others within MR_MATMUL_TOL of it, and AMX within that of the sum of weights
+ * and inputs rounded as it says; and what it writes for one (row, token) is the same bits in any
+ * batch, any range and any instruction set, but for AMX and all weights but F32. Rounding inputs
+ * costs no more than half a step each, splitting them costs nothing.
  *
  * Method: odd shapes and batches around the sizes of tiles; ref itself against sums in f64 of the
  * same numbers; then each (row, token) alone against the same one in a batch. Inputs and outputs
@@ -33,6 +34,28 @@ static float f32_of_bf16(uint16_t h) {
 
     memcpy(&f, &bits, sizeof f);
     return f;
+}
+
+/* x to n significant bits, ties to even. */
+static double significant(double x, int n) {
+    int e;
+    const double m = frexp(x, &e);
+    return ldexp(nearbyint(ldexp(m, n)), e - n);
+}
+
+/* 32 weights with the roundings of cpu/amx_short.h, for scales that keep clear of f16's limits:
+ * scales and minima, then weights, to f16, and these to 8 bits with ties away from zero. */
+static void short_group(float *w, const uint8_t *row, mr_type type, size_t g) {
+    mr_group group;
+
+    mr_group_open(&group, row, type, g);
+    for (int i = 0; i < 32; i++) {
+        const double scale = significant(group.scale[i / 16], 11);
+        const double exact = scale * group.q[i] - significant(group.min, 11);
+        int e;
+        const double m = frexp(significant(exact, 11), &e);
+        w[i] = (float)ldexp(round(ldexp(m, 8)), e - 8);
+    }
 }
 
 static const size_t batches[] = {1, 2, 3, 4, 5, 8, 11, 13, 16, 17, 33};
@@ -102,6 +125,18 @@ static mr_xsplit *split_all(const mr_ops *o, const float *x, uint32_t cols, size
     return split;
 }
 
+/* The same, rounded to 8 significant bits. */
+static mr_xshort *shorten_all(const mr_ops *o, const float *x, uint32_t cols, size_t n_tok) {
+    const size_t n_blocks = cols / MR_X_COLS, n = (n_tok + MR_TILE - 1) / MR_TILE * n_blocks;
+    mr_xshort *shorts = alloc64(n * sizeof *shorts);
+
+    memset(shorts, 0xff, n * sizeof *shorts); /* NaN */
+    for (size_t t = 0; t < n_tok; t += MR_TILE)
+        o->shorten(shorts + t / MR_TILE * n_blocks, x + t * cols, cols,
+                   n_tok - t < MR_TILE ? n_tok - t : MR_TILE, n_blocks);
+    return shorts;
+}
+
 /* y[n_tok][rows] of exactly that size, of rows r0..r1; the rest stays NaN. */
 static float *multiply(const mr_ops *o, const problem *p, uint32_t r0, uint32_t r1, const float *x,
                        size_t n_tok) {
@@ -110,10 +145,13 @@ static float *multiply(const mr_ops *o, const problem *p, uint32_t r0, uint32_t 
     void *scratch = alloc64(MR_MATMUL_SCRATCH);
     mr_xblock *blocks = p->rounded ? round_all(o, x, p->w.cols, n_tok) : NULL;
     mr_xsplit *split = !p->rounded && o->split ? split_all(o, x, p->w.cols, n_tok) : NULL;
-    const mr_input in = {x, p->w.cols, blocks, split, (p->w.cols + MR_X_COLS - 1) / MR_X_COLS};
+    mr_xshort *shorts = p->rounded && o->shorten ? shorten_all(o, x, p->w.cols, n_tok) : NULL;
+    const size_t n_blocks = (p->w.cols + MR_X_COLS - 1) / MR_X_COLS;
+    const mr_input in = {x, p->w.cols, shorts ? NULL : blocks, split, shorts, n_blocks};
 
     for (size_t i = 0; i < n; i++) y[i] = NAN;
     o->matmul(y, p->w.rows, &p->w, r0, r1, &in, n_tok, scratch);
+    free(shorts);
     free(split);
     free(blocks);
     free(scratch);
@@ -121,10 +159,24 @@ static float *multiply(const mr_ops *o, const problem *p, uint32_t r0, uint32_t 
 }
 
 /* Input c of token t as the product takes it. */
-static double input(const problem *p, const mr_xblock *blocks, size_t t, size_t c) {
-    if (!p->rounded) return p->x[t * p->w.cols + c];
+static double input(const mr_ops *o, const problem *p, const mr_xblock *blocks, size_t t,
+                    size_t c) {
+    const float x = p->x[t * p->w.cols + c];
+
+    if (!p->rounded) return x;
+    if (o->shorten) return significant(x, 8);
     const mr_xblock *b = &blocks[t / MR_TILE * (p->w.cols / 32) + c / 32];
     return (double)b->scale[t % MR_TILE] * b->q[t % MR_TILE][c % 32];
+}
+
+/* Weights of row r as the product takes them. */
+static void weights(const mr_ops *o, const problem *p, uint32_t r, float *w) {
+    const uint8_t *row = p->data + r * p->w.row_bytes;
+
+    if (p->rounded && o->shorten)
+        for (size_t g = 0; g < p->w.cols / 32; g++) short_group(w + 32 * g, row, p->w.type, g);
+    else
+        mr_dequantize_row(w, row, p->w.type, p->w.cols);
 }
 
 TEST(matmul_is_near_the_sum_in_f64) {
@@ -136,11 +188,11 @@ TEST(matmul_is_near_the_sum_in_f64) {
             float *got = multiply(o, &p, 0, p.w.rows, p.x, MAX_BATCH);
             mr_xblock *blocks = p.rounded ? round_all(o, p.x, p.w.cols, MAX_BATCH) : NULL;
             for (uint32_t r = 0; r < p.w.rows; r++) {
-                mr_dequantize_row(w, p.data + r * p.w.row_bytes, p.w.type, p.w.cols);
+                weights(o, &p, r, w);
                 for (size_t t = 0; t < MAX_BATCH; t++) {
                     double want = 0, size = 0;
                     for (uint32_t c = 0; c < p.w.cols; c++) {
-                        const double term = w[c] * input(&p, blocks, t, c);
+                        const double term = w[c] * input(o, &p, blocks, t, c);
                         want += term;
                         size += fabs(term);
                     }
@@ -153,6 +205,71 @@ TEST(matmul_is_near_the_sum_in_f64) {
         free(w);
         problem_deinit(&p);
     }
+}
+
+/* --- units of rows --- */
+
+static void check_units(mr_type type, size_t d_at, const mr_f16 *d, const float *want, uint32_t n) {
+    const size_t cols = mr_type_block(type), row_bytes = mr_type_row_bytes(type, cols);
+    uint8_t *data = calloc(n, row_bytes), *tile = alloc64(mr_tile_bytes(type, cols));
+    const mr_mat w = {
+        .type = type, .rows = n, .cols = (uint32_t)cols, .data = data, .row_bytes = row_bytes};
+    float unit[MR_TILE];
+
+    for (uint32_t r = 0; r < n; r++) memcpy(data + r * row_bytes + d_at, &d[r], sizeof *d);
+    memset(tile, 0, mr_tile_bytes(type, cols));
+    mr_pack_tile(tile, &w, 0);
+    memcpy(unit, tile + mr_tile_units_at(type, cols), sizeof unit);
+    for (uint32_t r = 0; r < MR_TILE; r++)
+        if (r < n && isnan(want[r]))
+            CHECK(isnan(unit[r]));
+        else
+            CHECK(unit[r] == (r < n ? want[r] : 1));
+    free(tile);
+    free(data);
+}
+
+TEST(a_unit_is_the_power_of_two_below_the_largest_scale) {
+    /* 3, -4, 0, the least, infinity, NaN */
+    static const mr_f16 d[] = {0x4200, 0xc400, 0x8000, 0x0001, 0xfc00, 0x7e00};
+    static const float want[] = {2, 4, 1, 0x1p-24f, NAN, NAN};
+
+    check_units(MR_TYPE_Q8_0, 0, d, want, MR_COUNT(d));
+    check_units(MR_TYPE_Q4_0, 0, d, want, MR_COUNT(d));
+    check_units(MR_TYPE_Q4_K, offsetof(mr_q4_k, d), d, want, MR_COUNT(d));
+    check_units(MR_TYPE_Q5_K, offsetof(mr_q5_k, dmin), d, want, MR_COUNT(d));
+    check_units(MR_TYPE_Q6_K, offsetof(mr_q6_k, d), d, want, MR_COUNT(d));
+}
+
+/* Weights near the ends of f16, and rows that have both: none is lost, whatever a kernel computes
+ * in. */
+TEST(scales_may_be_as_large_and_as_small_as_f16) {
+    static const shape s = {MR_TYPE_Q8_0, 16, 64};
+    problem p;
+
+    problem_init(&p, &s, 500);
+    for (uint32_t r = 0; r < s.rows; r++)
+        for (size_t b = 0; b < 2; b++) {
+            const mr_f16 d = mr_f32_to_f16(ldexpf(1.5f, (int)r * 2 - 16 + (int)b));
+            memcpy(p.data + r * p.w.row_bytes + b * sizeof(mr_q8_0), &d, sizeof d);
+        }
+    memset(p.tiles, 0, mr_tile_bytes(s.type, s.cols));
+    mr_pack_tile(p.tiles, &p.w, 0);
+    FOR_EACH_OPS(o) {
+        float *got = multiply(o, &p, 0, s.rows, p.x, 3);
+        for (uint32_t r = 0; r < s.rows; r++) {
+            float w[64];
+            double want = 0, size = 0;
+            mr_dequantize_row(w, p.data + r * p.w.row_bytes, s.type, s.cols);
+            for (uint32_t c = 0; c < s.cols; c++) {
+                want += (double)w[c] * p.x[c];
+                size += fabs((double)w[c] * p.x[c]);
+            }
+            CHECK_NEAR(got[r], want, 0.02 * size, o->name); /* as rough as 8 bits are */
+        }
+        free(got);
+    }
+    problem_deinit(&p);
 }
 
 /* Rows outside r0..r1 stay untouched, those inside have the bits of `all`. */
@@ -197,10 +314,11 @@ TEST(a_row_and_token_has_the_same_bits_in_any_batch_and_range) {
     }
 }
 
-/* Quantized weights: all, ref too. Others: all but ref, which adds in f64, and but those that split
- * what they multiply with F16 and BF16, whose order is another. */
+/* Quantized weights: all that round inputs to blocks, ref too. Others: all but ref, which adds in
+ * f64, and but those that split what they multiply with F16 and BF16, whose order is another. */
 static bool has_common_order(const mr_ops *o, const problem *p) {
-    return p->rounded || (strcmp(o->name, "ref") != 0 && (p->w.type == MR_TYPE_F32 || !o->split));
+    if (p->rounded) return !o->shorten;
+    return strcmp(o->name, "ref") != 0 && (p->w.type == MR_TYPE_F32 || !o->split);
 }
 
 TEST(variants_agree_to_the_bit) {
@@ -312,6 +430,30 @@ TEST(what_is_not_finite_stays_so) {
     }
 }
 
+/* Columns of each four in the order 0, 2, 1, 3, times 2^56; lanes of other tokens untouched. */
+TEST(shortened_inputs_have_8_bits) {
+    const size_t n_tok = 18, n = n_tok * N_ROUNDED;
+    float *x = random_floats(n, 11);
+    for (size_t i = 0; i < n; i++) x[i] *= ldexpf(1, (int)(i % 200) - 130);
+    x[0] = 1 + 0x1p-8f, x[2] = 1 + 0x3p-8f, x[1] = -0.f; /* two ties */
+    FOR_EACH_OPS(o) {
+        if (!o->shorten) continue;
+        mr_xshort *s = shorten_all(o, x, N_ROUNDED, n_tok);
+        for (size_t t = 0; t < 2 * MR_TILE; t++)
+            for (size_t c = 0; c < N_ROUNDED; c++) {
+                static const uint8_t at[] = {0, 2, 1, 3};
+                const mr_xshort *b = &s[t / MR_TILE * (N_ROUNDED / 32) + c / 32];
+                const float got = f32_of_bf16(b->v[t % MR_TILE][c % 32 / 4 * 4 + at[c % 4]]);
+                if (t >= n_tok)
+                    CHECK(isnan(got));
+                else
+                    CHECK(got == (float)ldexp(significant(x[t * N_ROUNDED + c], 8), 56));
+            }
+        free(s);
+    }
+    free(x);
+}
+
 /* --- splitting --- */
 
 TEST(parts_of_an_input_are_the_input) {
@@ -335,6 +477,14 @@ TEST(parts_of_an_input_are_the_input) {
         }
     }
     free(x);
+}
+
+/* isas are in the order of merit. */
+TEST(auto_picks_the_last_that_runs) {
+    const mr_ops *last = NULL;
+
+    FOR_EACH_OPS(o) last = o;
+    CHECK(last == mr_ops_pick("auto"));
 }
 
 TEST(pick_knows_its_names) {
