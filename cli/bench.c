@@ -411,7 +411,7 @@ static mr_status run_all(bench *b, const mr_engine_options *opt, bool json, mr_e
 static int run_bench(const mr_args *a) {
     bench b = {.a = a};
     const char *model = mr_args_get(a, "model");
-    int64_t n_threads, step_tokens, gpu_layers;
+    int64_t n_threads, step_tokens, gpu_layers, tensor_parallel;
     mr_err err;
 
     if (!model) return mr_cli_usage(a, "--model is missing");
@@ -422,6 +422,7 @@ static int run_bench(const mr_args *a) {
         !mr_args_int(a, "repeat", 1, MAX_REPEAT, &b.repeat) ||
         !mr_args_int(a, "threads", 0, 256, &n_threads) ||
         !mr_args_int(a, "gpu-layers", 0, UINT32_MAX, &gpu_layers) ||
+        !mr_args_int(a, "tensor-parallel", 1, 8, &tensor_parallel) ||
         !mr_args_int(a, "step-tokens", 1, 65536, &step_tokens) || !read_batches(&b))
         return EX_USAGE;
 
@@ -430,6 +431,7 @@ static int run_bench(const mr_args *a) {
                              .max_step_tokens = (uint32_t)step_tokens,
                              .device = mr_args_get(a, "device"),
                              .gpu_layers = (uint32_t)gpu_layers,
+                             .tensor_parallel = (uint32_t)tensor_parallel,
                              .gpu_quant = mr_args_get(a, "gpu-quant"),
                              .isa = mr_args_get(a, "isa"),
                              .kv_type = mr_args_get(a, "kv-type"),
@@ -475,6 +477,7 @@ static const mr_opt options[] = {
      "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N", NULL},
     {"gpu-quant", 0, "NAME", "none", "of the layers' weights on GPUs", gpu_quants},
     {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
+    {"tensor-parallel", 0, "N", "1", "so many GPUs share each layer; needs NCCL", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor; auto: the last that it has", isas},
     {"kv-type", 0, "NAME", "f16", "keys and values in the cache; q8_0: in half the memory",
      kv_types},

@@ -393,7 +393,7 @@ static mr_status generate(generation *g, const mr_engine_options *opt, int64_t m
 static int run_generate(const mr_args *a) {
     generation g = {.a = a, .json = mr_args_flag(a, "json"), .finish_reason = "length"};
     const char *model = mr_args_get(a, "model");
-    int64_t n_threads, n_ctx, max_tokens, gpu_layers;
+    int64_t n_threads, n_ctx, max_tokens, gpu_layers, tensor_parallel;
     mr_err err;
 
     g.chat = mr_args_flag(a, "chat") || mr_args_get(a, "system");
@@ -403,6 +403,7 @@ static int run_generate(const mr_args *a) {
     if (!mr_args_int(a, "threads", 0, 256, &n_threads) ||
         !mr_args_int(a, "ctx", 0, UINT32_MAX, &n_ctx) ||
         !mr_args_int(a, "gpu-layers", 0, UINT32_MAX, &gpu_layers) ||
+        !mr_args_int(a, "tensor-parallel", 1, 8, &tensor_parallel) ||
         !mr_args_int(a, "max-tokens", -1, UINT32_MAX, &max_tokens) || !read_sampling(&g))
         return EX_USAGE;
 
@@ -413,6 +414,7 @@ static int run_generate(const mr_args *a) {
                                    .isa = mr_args_get(a, "isa"),
                                    .device = mr_args_get(a, "device"),
                                    .gpu_layers = (uint32_t)gpu_layers,
+                                   .tensor_parallel = (uint32_t)tensor_parallel,
                                    .gpu_quant = mr_args_get(a, "gpu-quant"),
                                    .kv_type = mr_args_get(a, "kv-type"),
                                    .repack_cache = mr_args_get(a, "repack-cache"),
@@ -462,6 +464,7 @@ static const mr_opt options[] = {
      "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N", NULL},
     {"gpu-quant", 0, "NAME", "none", "of the layers' weights on GPUs", gpu_quants},
     {"gpu-layers", 0, "N", "0", "the last N layers go to GPUs; 0: as --device says", NULL},
+    {"tensor-parallel", 0, "N", "1", "so many GPUs share each layer; needs NCCL", NULL},
     {"isa", 0, "NAME", "auto", "kernels of the processor; auto: the last that it has", isas},
     {"kv-type", 0, "NAME", "f16", "keys and values in the cache; q8_0: in half the memory",
      kv_types},

@@ -7,9 +7,13 @@
 # MR_CUDA        AUTO: where nvcc is found and compiles; ON: or stop; OFF
 # MR_CUDA_ARCHS  GPUs to make code for. 80 runs on 86 too (on 89 without FP8), 100 on 103, 120 on 121; the driver
 #                compiles the PTX of the first one for those that are not listed, at the first start.
+# MR_NCCL        ON: GPUs can share the layers of a model (tensor_parallel); needs MR_CUDA and NCCL, whose
+#                nccl.h and libnccl are looked for in the usual places and in MR_NCCL_ROOT
 set(MR_CUDA AUTO CACHE STRING "CUDA backend: AUTO, ON or OFF")
 set_property(CACHE MR_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(MR_CUDA_ARCHS "80;89;90;100;120" CACHE STRING "Compute capabilities, without the dot")
+option(MR_NCCL "Tensor parallelism with NCCL" OFF)
+set(MR_NCCL_ROOT "" CACHE PATH "Where NCCL is, if not in the usual places")
 set(MR_CUDA_FOUND OFF)
 
 # Unused functions: with clang as its host compiler nvcc finds those of CUDA's own headers.
@@ -101,4 +105,18 @@ if(MR_CUDA)
   else()
     message(FATAL_ERROR "MR_CUDA: ${why}")
   endif()
+endif()
+
+if(MR_NCCL)
+  if(NOT MR_CUDA_FOUND)
+    message(FATAL_ERROR "MR_NCCL: it needs the CUDA kernels (MR_CUDA), and they are not built")
+  endif()
+  find_path(MR_NCCL_INCLUDE nccl.h HINTS ${MR_NCCL_ROOT} PATH_SUFFIXES include)
+  find_library(MR_NCCL_LIBRARY nccl HINTS ${MR_NCCL_ROOT} PATH_SUFFIXES lib64 lib)
+  if(NOT MR_NCCL_INCLUDE)
+    message(FATAL_ERROR "MR_NCCL: nccl.h is not found; MR_NCCL_ROOT says where NCCL is")
+  elseif(NOT MR_NCCL_LIBRARY)
+    message(FATAL_ERROR "MR_NCCL: libnccl is not found; MR_NCCL_ROOT says where NCCL is")
+  endif()
+  message(STATUS "Tensor parallelism: ${MR_NCCL_LIBRARY}")
 endif()

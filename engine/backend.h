@@ -53,6 +53,7 @@ typedef struct mr_room { /* what a backend makes room for */
     uint32_t max_head;   /* most rows of one head */
     uint32_t max_len;    /* longest sequence */
     mr_layers layers;    /* those that it computes */
+    uint32_t rank, n_ranks; /* n_ranks > 1: of each layer it has part `rank` (cuda/ranks.h) */
     mr_kv_type kv_type;  /* of the cache */
     const int32_t *eog;  /* [n_eog]: what ban_eog bans; borrowed for good */
     size_t n_eog;

@@ -161,6 +161,17 @@ static bool is_auto(const char *name) {
     return !name || strcmp(name, "auto") == 0;
 }
 
+static mr_status pick_shared(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
+    const bool on_cpu = opt->device && strcmp(opt->device, "cpu") == 0;
+
+    if (on_cpu || opt->gpu_layers)
+        return mr_fail(err, MR_EINVAL,
+                       "tensor_parallel: %u GPUs share each layer: not with %s, which leaves "
+                       "layers to the processor",
+                       opt->tensor_parallel, on_cpu ? "device: cpu" : "gpu_layers");
+    return mr_places_pick_shared(&e->places, opt->device, opt->tensor_parallel, err);
+}
+
 static mr_status pick_device(mr_engine *e, const mr_engine_options *opt, mr_err *err) {
     const bool any = is_auto(opt->device);
 
@@ -168,6 +179,7 @@ static mr_status pick_device(mr_engine *e, const mr_engine_options *opt, mr_err 
         e->quant = MR_GPU_QUANT_FP8;
     else if (opt->gpu_quant && strcmp(opt->gpu_quant, "none") != 0)
         return mr_fail(err, MR_EINVAL, "gpu_quant: \"%.40s\" is not none or fp8", opt->gpu_quant);
+    if (opt->tensor_parallel > 1) return pick_shared(e, opt, err);
     if (any && !is_auto(opt->isa)) return MR_OK; /* who names its kernels wants the processor */
     const mr_status st = mr_places_pick(&e->places, opt->device, &e->no_gpu);
     if (st == MR_EUNAVAIL && any) return MR_OK;

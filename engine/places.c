@@ -11,6 +11,7 @@
 #include "engine/chain.h"
 #include "engine/cpu/backend.h"
 #include "engine/cuda/backend.h"
+#include "engine/cuda/ranks.h"
 #include "engine/memory.h"
 
 #define USUAL_SHARE 0.9f
@@ -18,6 +19,34 @@
 mr_status mr_places_pick(mr_places *p, const char *name, mr_err *err) {
     p->any = !name || strcmp(name, "auto") == 0;
     return mr_device_pick_all(p->devices, &p->n, name, err);
+}
+
+static mr_status pick_first(mr_places *p, uint32_t n, mr_err *err) {
+    mr_status st = MR_OK;
+
+    while (p->n < n && st == MR_OK) {
+        char name[16];
+        snprintf(name, sizeof name, "cuda:%u", p->n);
+        st = mr_device_pick(&p->devices[p->n], name, err);
+        p->n += st == MR_OK;
+    }
+    return st;
+}
+
+mr_status mr_places_pick_shared(mr_places *p, const char *name, uint32_t n, mr_err *err) {
+    const bool named = name && strcmp(name, "auto") != 0 && strcmp(name, "cuda") != 0;
+    mr_err why = {0};
+    mr_status st;
+
+    if (n > MR_DEVICES_MAX)
+        return mr_fail(err, MR_EINVAL, "tensor_parallel: %u; at most %d", n, MR_DEVICES_MAX);
+    st = named ? mr_device_pick_all(p->devices, &p->n, name, &why) : pick_first(p, n, &why);
+    p->shared = true;
+    if (st == MR_OK && p->n == n) return MR_OK;
+    if (st == MR_OK)
+        return mr_fail(err, MR_EINVAL, "tensor_parallel: %u GPUs, and device names %u: \"%.40s\"",
+                       n, p->n, name);
+    return mr_fail(err, st, "tensor_parallel: %u GPUs are asked for: %.200s", n, why.text);
 }
 
 void mr_places_deinit(mr_places *p) {
@@ -55,14 +84,18 @@ static void size_cpu(mr_split_place *s, uint64_t *layer_bytes, const mr_places_c
 }
 
 static mr_status size_device(mr_split_place *s, uint64_t *layer_bytes, mr_device *d,
-                             const mr_places_conf *c, mr_err *err) {
+                             uint32_t n_ranks, const mr_places_conf *c, mr_err *err) {
     const float part = c->gpu_memory > 0 ? c->gpu_memory : USUAL_SHARE;
     const uint64_t free_bytes = d->calls->free_bytes(d);
-    const mr_status st = d->calls->wait(d, err); /* it could be asked, that is */
+    mr_status st = d->calls->wait(d, err); /* it could be asked, that is */
 
     if (st != MR_OK) return st;
     if (part > 1) return mr_fail(err, MR_EINVAL, "gpu_memory: %g is more than 1", (double)part);
-    mr_cuda_backend_sizes(s, layer_bytes, d, c->m, &c->room, c->quant);
+    if (n_ranks > 1)
+        st = mr_cuda_ranks_sizes(s, layer_bytes, d, c->m, &c->room, n_ranks, c->quant, err);
+    else
+        mr_cuda_backend_sizes(s, layer_bytes, d, c->m, &c->room, c->quant);
+    if (st != MR_OK) return st;
     s->name = d->name;
     s->room = (uint64_t)((double)free_bytes * (double)part);
     return MR_OK;
@@ -82,7 +115,7 @@ static mr_status plan(const mr_places *p, mr_split *split, const mr_places_conf 
     size_cpu(&s->places[0], s->layer_bytes, c);
     for (uint32_t i = 0; i < p->n && st == MR_OK; i++)
         st = size_device(&s->places[i + 1], s->layer_bytes + (size_t)(i + 1) * n_layer,
-                         p->devices[i], c, err);
+                         p->devices[i], 1, c, err);
     if (st == MR_OK) st = mr_split_plan(split, s->places + skip, p->n + 1 - skip, &wish, err);
     if (st != MR_OK || skip == 0) return st;
     memmove(split->at + 1, split->at, p->n * sizeof *split->at); /* place 0 is the processor's */
@@ -90,6 +123,27 @@ static mr_status plan(const mr_places *p, mr_split *split, const mr_places_conf 
     split->at[0] = (mr_layers){0, 0};
     split->bytes[0] = 0;
     return MR_OK;
+}
+
+/* Each has a slice of all layers; the cache has as many blocks as the one with the least room. */
+static mr_status plan_shared(const mr_places *p, mr_split *split, const mr_places_conf *c, sizes *s,
+                             mr_err *err) {
+    mr_split_wish wish = {.n_layer = c->m->hp.n_layer,
+                          .on_devices = MR_SPLIT_AUTO,
+                          .least_blocks = c->least_blocks,
+                          .most_blocks = c->most_blocks};
+    mr_status st = MR_OK;
+
+    *split = (mr_split){.n_blocks = wish.most_blocks};
+    for (uint32_t i = 0; i < p->n && st == MR_OK; i++) {
+        mr_split alone;
+        st = size_device(&s->places[0], s->layer_bytes, p->devices[i], p->n, c, err);
+        if (st == MR_OK) st = mr_split_plan(&alone, s->places, 1, &wish, err);
+        if (st != MR_OK) return st;
+        split->at[i + 1] = alone.at[0];
+        wish.most_blocks = split->n_blocks = alone.n_blocks;
+    }
+    return st;
 }
 
 /* One more device, if there is one. */
@@ -103,9 +157,22 @@ static bool join(mr_places *p) {
     return true;
 }
 
+static void describe_shared(mr_places *p) {
+    size_t len = 0;
+
+    for (uint32_t i = 0; i < p->n && len < sizeof p->text; i++)
+        len +=
+            (size_t)snprintf(p->text + len, sizeof p->text - len, "%s%.24s%s", i > 0 ? " + " : "",
+                             p->devices[i]->name, i + 1 < p->n ? "" : " (each layer shared)");
+}
+
 static void describe(mr_places *p) {
     size_t len = 0;
 
+    if (p->shared) {
+        describe_shared(p);
+        return;
+    }
     for (uint32_t i = 0; i <= p->n && len < sizeof p->text; i++) {
         const mr_layers l = p->split.at[i];
         const char *name = i == 0 ? "cpu" : p->devices[i - 1]->name;
@@ -122,7 +189,7 @@ mr_status mr_places_plan(mr_places *p, const mr_places_conf *c, mr_err *err) {
 
     if (!s.layer_bytes) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
     do {
-        st = plan(p, &p->split, c, &s, err);
+        st = p->shared ? plan_shared(p, &p->split, c, &s, err) : plan(p, &p->split, c, &s, err);
     } while ((st == MR_ENOMEM || (st == MR_OK && p->split.at[0].end > 0 && !c->gpu_layers)) &&
              join(p));
     free(s.layer_bytes);
@@ -159,6 +226,9 @@ static mr_status open_all(mr_places *p, mr_backend **out, const mr_places_conf *
     mr_status st = MR_OK;
     uint32_t n = 0;
 
+    if (p->shared)
+        return mr_cuda_ranks_open(out, p->devices, p->n, c->m, c->pool, &c->room, c->quant,
+                                  split->n_blocks, err);
     for (uint32_t i = 0; i <= p->n && st == MR_OK; i++) {
         parts[n] = (mr_part){NULL, split->at[i]};
         if (split->at[i].first == split->at[i].end) continue;

@@ -1,5 +1,5 @@
 /* places.h - the devices of an engine: which ones, which layers each has, and the backend that all
- * are together, with the processor if some layers are left to it.
+ * are together, with the processor if some layers are left to it. Or they share each layer.
  *
  * Owner: caller, zeroed, pick to deinit. */
 #ifndef MR_ENGINE_PLACES_H
@@ -16,6 +16,7 @@ typedef struct mr_places {
     mr_device *devices[MR_DEVICES_MAX];
     uint32_t n;     /* 0: the processor alone */
     bool any;       /* none was named: more may join, and the processor */
+    bool shared;    /* each layer is shared by all n (cuda/ranks.h) */
     mr_split split; /* place 0 is the processor, place i + 1 device i */
     char text[256]; /* what has which layers */
 } mr_places;
@@ -33,6 +34,9 @@ typedef struct mr_places_conf {
 
 /* name: as mr_device_pick_all has it. Nothing is reserved. MR_EUNAVAIL: no device, and why. */
 mr_status mr_places_pick(mr_places *p, const char *name, mr_err *err);
+/* n devices that share each layer, the first ones or those that are named: n of them.
+ * MR_EUNAVAIL: there are fewer. */
+mr_status mr_places_pick_shared(mr_places *p, const char *name, uint32_t n, mr_err *err);
 /* Splits the model; p->n > 0. Nothing is reserved. MR_ENOMEM: it does not fit, with the numbers. */
 mr_status mr_places_plan(mr_places *p, const mr_places_conf *conf, mr_err *err);
 /* Behind plan: initializes kv with as many blocks as it found room for, and loads. On failure

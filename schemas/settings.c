@@ -325,6 +325,8 @@ const mr_setting mr_setting_rows[] = {
          "auto: GPUs if there are some and isa is auto; cpu, cuda, cuda:N or cuda:N,N"),
     INT(gpu_layers, WRK, 0, 0, 65536,
         "the model's last so many layers go to GPUs, the others to the processor; 0: as device says"),
+    INT(tensor_parallel, WRK, 1, 1, 8,
+        "so many GPUs share each layer; needs a build with NCCL; 1: none does"),
     TEXT(gpu_quant, WRK, "none", fits_gpu_quant,
          "fp8: the layers' weights and inputs are rounded to e4m3 on GPUs of 8.9 and later; none"),
     INT(gpu_swap_mb, WRK, 1024, 0, 1048576,

@@ -101,6 +101,7 @@ typedef struct mr_settings {
     const char *isa;           /* "auto" */
     const char *device;        /* "auto" */
     int64_t gpu_layers;        /* 0: as device says */
+    int64_t tensor_parallel;   /* 1: no layer is shared */
     const char *gpu_quant;     /* "none" */
     int64_t gpu_swap_mb;       /* 1024 */
     int64_t gpu_memory_percent; /* 90, of what is free at start */

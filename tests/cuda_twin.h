@@ -28,6 +28,7 @@ typedef struct twin {
     _Atomic bool lost;       /* as a GPU behind a fault; any thread may say so */
     bool records_not;        /* a recording comes to nothing */
     bool late;
+    bool strict; /* kernels are put in line only while it is the one chosen last */
     size_t n_replays;
     struct twin_recording *recording; /* under way; NULL: none */
     struct twin_call *line;           /* late: what is to be done */
@@ -35,11 +36,14 @@ typedef struct twin {
     bool doing; /* ... is being done */
 } twin;
 
+static twin *twin_chosen;
+
 /* What was put in line, late or while a recording was under way. */
 typedef enum twin_kind {
     TWIN_EMBED,
     TWIN_FEED,
     TWIN_GATHER,
+    TWIN_TOTAL,
     TWIN_TURN,
     TWIN_PRODUCT,
     TWIN_ATTEND,
@@ -61,6 +65,7 @@ typedef struct twin_call {
         mr_embed embed;
         mr_feed feed;
         mr_gather gather;
+        mr_total total;
         mr_turn turn;
         mr_product product;
         mr_attention attend;
@@ -93,6 +98,7 @@ static inline bool twin_keep(mr_device *d, twin_kind kind, const void *a, size_t
     twin_recording *r = t->recording;
     twin_call *c;
 
+    MR_CHECK(!t->strict || t->doing || kind >= TWIN_MOVE || twin_chosen == t);
     if (!r && (!t->late || t->doing)) return false;
     MR_CHECK(!r || (r->n < TWIN_MAX_CALLS && kind < TWIN_MOVE));
     c = r ? &r->calls[r->n++] : twin_next_in_line(t);
@@ -164,6 +170,10 @@ static inline mr_status twin_wait(mr_device *d, mr_err *err) {
     return twin_say((twin *)d, err);
 }
 
+static inline void twin_choose(mr_device *d) {
+    twin_chosen = (twin *)d;
+}
+
 static inline void twin_embed(mr_device *d, const mr_embed *a) {
     TWIN_KEEP(d, TWIN_EMBED, a);
     for (uint32_t x = 0; x < a->n; x++) mr_embed_row(a, (mr_coord){x, 0});
@@ -179,6 +189,11 @@ static inline void twin_feed(mr_device *d, const mr_feed *a) {
 static inline void twin_gather(mr_device *d, const mr_gather *a) {
     TWIN_KEEP(d, TWIN_GATHER, a);
     for (uint32_t x = 0; x < a->n; x++) mr_gather_row(a, (mr_coord){x, 0});
+}
+
+static inline void twin_total(mr_device *d, const mr_total *a) {
+    TWIN_KEEP(d, TWIN_TOTAL, a);
+    for (uint32_t x = 0; x < a->n; x++) mr_total_row(a, (mr_coord){x, 0});
 }
 
 static inline void twin_turn(mr_device *d, const mr_turn *a) {
@@ -308,6 +323,9 @@ static inline void twin_call_again(mr_device *d, const twin_call *c) {
     case TWIN_GATHER:
         twin_gather(d, &c->a.gather);
         return;
+    case TWIN_TOTAL:
+        twin_total(d, &c->a.total);
+        return;
     case TWIN_TURN:
         twin_turn(d, &c->a.turn);
         return;
@@ -380,12 +398,14 @@ static const mr_device_calls twin_calls = {
     .recorded = twin_recorded,
     .replay = twin_replay,
     .forget = twin_release,
+    .choose = twin_choose,
     .embed = twin_embed,
     .feed = twin_feed,
     .product = twin_product,
     .turn = twin_turn,
     .attend = twin_attend,
     .gather = twin_gather,
+    .total = twin_total,
     .draw = twin_draw,
     .close = twin_close,
 };

@@ -354,6 +354,7 @@ static mr_status open_runner(app *a, mr_err *err) {
                                  .isa = s->isa,
                                  .device = s->device,
                                  .gpu_layers = (uint32_t)s->gpu_layers,
+                                 .tensor_parallel = (uint32_t)s->tensor_parallel,
                                  .gpu_quant = s->gpu_quant,
                                  .swap_bytes = (uint64_t)s->gpu_swap_mb << 20,
                                  .gpu_memory = (float)s->gpu_memory_percent / 100,

@@ -230,6 +230,7 @@ mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf 
         .isa = or_null(conf->isa),
         .device = or_null(conf->device),
         .gpu_layers = conf->gpu_layers,
+        .tensor_parallel = conf->tensor_parallel,
         .gpu_quant = conf->gpu_quant,
         .swap_bytes = conf->swap_bytes,
         .gpu_memory = conf->gpu_memory,

@@ -90,6 +90,7 @@ typedef struct mr_runner_conf {
     const char *device;        /* "auto" */
     const char *kv_type;       /* NULL: "f16" */
     uint32_t gpu_layers;       /* see engine.h */
+    uint32_t tensor_parallel;  /* see engine.h */
     uint64_t swap_bytes;       /* see engine.h */
     const char *gpu_quant;     /* "none" */
     const char *repack_cache;  /* NULL or "": none */

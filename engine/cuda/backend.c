@@ -179,6 +179,7 @@ static void place_all(mr_gpu *g, layout *l) {
     g->logits = place(l, sizeof(float) * MR_GPU_HEAD_ROWS * hp->n_vocab);
     g->narrow = place(l, eight * (n_narrow / 32));
     g->wide = place(l, eight * (hp->n_ff / 32));
+    if (g->n_ranks > 1) g->parts = place(l, g->n_ranks * row * hp->n_embd);
     g->records = place(l, mr_plan_record_bytes(&g->plan));
     g->plan_device = place(l, mr_plan_bytes(&g->plan));
     g->drawn = place(l, g->max_head * sizeof *g->drawn);
@@ -226,7 +227,9 @@ static void init(mr_gpu *g, mr_device *d, const mr_model *m, const mr_room *room
                   .m = m,
                   .layers = room->layers,
                   .kv_type = room->kv_type,
-                  .max_head = room->max_head};
+                  .max_head = room->max_head,
+                  .rank = room->rank,
+                  .n_ranks = room->n_ranks};
     mr_plan_init(&g->plan, &m->hp, max_rows, room->max_head, room->max_len, d->n_units);
 }
 

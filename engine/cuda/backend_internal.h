@@ -32,9 +32,11 @@ typedef struct mr_gpu {
     mr_draws_list draws;
     mr_recordings recordings;
     uint32_t n_blocks, max_head;
+    uint32_t rank, n_ranks; /* see mr_room */
 
     /* In work; rows as in cpu/backend.c, padded. */
     float *x, *h, *q, *att, *k, *v, *gate, *up, *cos, *sin, *top, *logits, *records;
+    float *parts;                 /* [n_ranks, rows, n_embd]: of a sum for x; alone: NULL */
     mr_dev_xblock *narrow, *wide; /* inputs rounded for quantized weights; wide: [n_ff] */
     void *plan_device;
     mr_drawn *drawn; /* [max_head] */
@@ -67,8 +69,17 @@ static inline size_t mr_gpu_x_bytes(const mr_gpu *g, uint32_t n_rows) {
     return sizeof(float) * n_rows * g->m->hp.n_embd;
 }
 
+/* Where its part of a sum for x lies among those of all ranks. */
+static inline float *mr_gpu_part(const mr_gpu *g) {
+    return g->parts + (size_t)g->rank * g->n * g->m->hp.n_embd;
+}
+
 /* Embeddings of the pass's rows, if it has the first layer, and their angles. */
 void mr_gpu_embed(const mr_gpu *g);
+/* x += all ranks' parts, which are there. */
+void mr_gpu_total(const mr_gpu *g);
+/* Logits, as head has it, on their way to the host. */
+void mr_gpu_send_head(const mr_gpu *g, uint32_t first, uint32_t n, float *logits);
 
 /* The steps, backend.h. steps.c: */
 void mr_gpu_qkv(mr_backend *b, uint32_t layer);

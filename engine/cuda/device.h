@@ -50,6 +50,8 @@ typedef struct mr_device_calls {
     void (*replay)(mr_device *d, void *recording);
     void (*forget)(mr_device *d, void *recording); /* behind a wait; NULL is allowed */
 
+    /* Kernels, replay and record need it where another device was used since. */
+    void (*choose)(mr_device *d);
     /* n, n_tok or n_items of 0: nothing is done. */
     void (*embed)(mr_device *d, const mr_embed *a);
     void (*feed)(mr_device *d, const mr_feed *a);
@@ -57,6 +59,7 @@ typedef struct mr_device_calls {
     void (*turn)(mr_device *d, const mr_turn *a);
     void (*attend)(mr_device *d, const mr_attention *a);
     void (*gather)(mr_device *d, const mr_gather *a);
+    void (*total)(mr_device *d, const mr_total *a);
     void (*draw)(mr_device *d, const mr_draws *a);
 
     void (*close)(mr_device *d);

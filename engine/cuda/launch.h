@@ -16,6 +16,7 @@ extern "C" {
 cudaError_t mr_launch_embed(cudaStream_t stream, const mr_embed *a);
 cudaError_t mr_launch_feed(cudaStream_t stream, const mr_feed *a);
 cudaError_t mr_launch_gather(cudaStream_t stream, const mr_gather *a);
+cudaError_t mr_launch_total(cudaStream_t stream, const mr_total *a);
 cudaError_t mr_launch_turn(cudaStream_t stream, const mr_turn *a);
 cudaError_t mr_launch_attend(cudaStream_t stream, const mr_attention *a);
 cudaError_t mr_launch_draw(cudaStream_t stream, const mr_draws *a);

@@ -17,6 +17,11 @@ static __global__ void __launch_bounds__(MR_ROW) gather(const __grid_constant__ 
     mr_gather_row(&a, block);
 }
 
+static __global__ void __launch_bounds__(MR_ROW) total(const __grid_constant__ mr_total a) {
+    const mr_coord block = {blockIdx.x, blockIdx.y};
+    mr_total_row(&a, block);
+}
+
 /* Blocks: rows, and MR_TURN_WARPS heads. */
 static __global__ void __launch_bounds__(MR_TURN_WARPS *MR_WARP)
     turn(const __grid_constant__ mr_turn a) {
@@ -38,6 +43,11 @@ cudaError_t mr_launch_feed(cudaStream_t stream, const mr_feed *a) {
 
 cudaError_t mr_launch_gather(cudaStream_t stream, const mr_gather *a) {
     gather<<<a->n, MR_ROW, 0, stream>>>(*a);
+    return cudaGetLastError();
+}
+
+cudaError_t mr_launch_total(cudaStream_t stream, const mr_total *a) {
+    total<<<a->n, MR_ROW, 0, stream>>>(*a);
     return cudaGetLastError();
 }
 

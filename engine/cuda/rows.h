@@ -1,4 +1,5 @@
-/* rows.h - what is done row by row: embeddings, norms, gates, and rounding for the next product.
+/* rows.h - what is done row by row: embeddings, norms, gates, rounding for the next product, and
+ * sums of parts.
  *
  * A block has one row. Rounding goes with what makes the row, a warp to 32 columns. Sums have the
  * order of the columns of a row alone: column i belongs to thread i % MR_ROW, threads are added up
@@ -176,6 +177,25 @@ MR_BODY void mr_gather_row(const mr_gather *a, mr_coord block) {
     MR_THREADS (t, MR_ROW)
         for (uint32_t i = t; i < a->cols; i += MR_ROW)
             a->y[(size_t)block.x * a->cols + i] = a->x[(size_t)a->from[block.x] * a->cols + i];
+}
+
+/* ---- sums that several devices have made a part of ---- */
+
+typedef struct mr_total {
+    float *x;           /* [n, cols]: part 0 is added, then part 1 .. */
+    const float *parts; /* [n_parts, n, cols] */
+    uint32_t n_parts, cols, n;
+} mr_total;
+
+MR_BODY void mr_total_row(const mr_total *a, mr_coord block) {
+    MR_THREADS (t, MR_ROW)
+        for (uint32_t i = t; i < a->cols; i += MR_ROW) {
+            const size_t at = (size_t)block.x * a->cols + i;
+            float v = a->x[at];
+            for (uint32_t k = 0; k < a->n_parts; k++)
+                v += a->parts[(size_t)k * a->n * a->cols + at];
+            a->x[at] = v;
+        }
 }
 
 #endif

@@ -65,6 +65,7 @@ static mr_status gpu_wait(mr_device *d, mr_err *err) {
 static uint64_t gpu_free_bytes(mr_device *d) {
     size_t free_bytes = 0, total;
 
+    choose(of(d));
     keep(of(d), cudaMemGetInfo(&free_bytes, &total), "asking for free memory");
     return free_bytes;
 }
@@ -76,8 +77,9 @@ static size_t mib(size_t bytes) {
 static mr_status gpu_reserve(mr_device *d, void **out, size_t bytes, const char *what,
                              mr_err *err) {
     gpu *g = of(d);
-    const cudaError_t rc = cudaMalloc(out, bytes);
 
+    choose(g);
+    const cudaError_t rc = cudaMalloc(out, bytes);
     if (rc == cudaSuccess) {
         keep(g, cudaMemsetAsync(*out, 0, bytes, g->stream), "clearing memory");
         return MR_OK;
@@ -97,8 +99,8 @@ static void gpu_release(mr_device *d, void *p) {
 }
 
 static mr_status gpu_pin(mr_device *d, void **out, size_t bytes, const char *what, mr_err *err) {
+    choose(of(d));
     const cudaError_t rc = cudaHostAlloc(out, bytes, cudaHostAllocDefault);
-
     if (rc == cudaSuccess) {
         memset(*out, 0, bytes);
         return MR_OK;
@@ -200,6 +202,10 @@ static void gpu_forget(mr_device *d, void *recording) {
 
 /* ---- kernels ---- */
 
+static void gpu_choose(mr_device *d) {
+    choose(of(d));
+}
+
 static void gpu_embed(mr_device *d, const mr_embed *a) {
     if (a->n > 0) keep(of(d), mr_launch_embed(of(d)->stream, a), "embeddings");
 }
@@ -210,6 +216,10 @@ static void gpu_feed(mr_device *d, const mr_feed *a) {
 
 static void gpu_gather(mr_device *d, const mr_gather *a) {
     if (a->n > 0) keep(of(d), mr_launch_gather(of(d)->stream, a), "gathering rows");
+}
+
+static void gpu_total(mr_device *d, const mr_total *a) {
+    if (a->n > 0) keep(of(d), mr_launch_total(of(d)->stream, a), "sums of parts");
 }
 
 static cudaError_t launch_product(const gpu *g, const mr_product *a) {
@@ -234,6 +244,16 @@ static void gpu_attend(mr_device *d, const mr_attention *a) {
 
 static void gpu_draw(mr_device *d, const mr_draws *a) {
     if (a->n > 0) keep(of(d), mr_launch_draw(of(d)->stream, a), "drawing tokens");
+}
+
+/* ---- for others that use the device ---- */
+
+void *mr_runtime_stream(mr_device *d) {
+    return of(d)->stream;
+}
+
+int mr_runtime_ordinal(mr_device *d) {
+    return of(d)->ordinal;
 }
 
 /* ---- open and close ---- */
@@ -266,12 +286,14 @@ static const mr_device_calls gpu_calls = {
     .recorded = gpu_recorded,
     .replay = gpu_replay,
     .forget = gpu_forget,
+    .choose = gpu_choose,
     .embed = gpu_embed,
     .feed = gpu_feed,
     .product = gpu_product,
     .turn = gpu_turn,
     .attend = gpu_attend,
     .gather = gpu_gather,
+    .total = gpu_total,
     .draw = gpu_draw,
     .close = gpu_close,
 };

@@ -8,4 +8,8 @@
  * kernels; err says which. */
 mr_status mr_runtime_open(mr_device **out, int ordinal, mr_err *err);
 
+/* Of a device that runtime.c has opened: its stream, a cudaStream_t, the device's; its number. */
+void *mr_runtime_stream(mr_device *d);
+int mr_runtime_ordinal(mr_device *d);
+
 #endif

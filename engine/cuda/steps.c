@@ -26,14 +26,15 @@ static void project(const mr_gpu *g, const mr_dev_mat *w, const float *bias, flo
     g->d->calls->product(g->d, &p);
 }
 
-/* The same, added to the residual stream. */
+/* The same, added to the residual stream, or as a part of what will be. */
 static void project_back(const mr_gpu *g, const mr_dev_mat *w, const float *bias, const float *x,
                          const mr_dev_xblock *blocks) {
     mr_product p = product_of(g, w, g->x, x, blocks);
 
     p.bias = bias;
     p.scale = g->m->hp.residual_scale;
-    p.adds = true;
+    p.adds = !g->parts;
+    if (g->parts) p.y = mr_gpu_part(g);
     g->d->calls->product(g->d, &p);
 }
 
@@ -195,6 +196,12 @@ void mr_gpu_down(mr_backend *b, uint32_t layer) {
     project_back(g, &g->weights.layers[layer].down, NULL, g->gate, g->wide);
 }
 
+void mr_gpu_total(const mr_gpu *g) {
+    const mr_total a = {g->x, g->parts, g->n_ranks, g->m->hp.n_embd, g->n};
+
+    g->d->calls->total(g->d, &a);
+}
+
 /* ---- logits ---- */
 
 /* g->logits of n <= MR_GPU_HEAD_ROWS rows. */
@@ -225,8 +232,7 @@ static uint32_t head_rows(uint32_t n_left) {
     return n_left < MR_GPU_HEAD_ROWS ? n_left : MR_GPU_HEAD_ROWS;
 }
 
-mr_status mr_gpu_head(mr_backend *b, uint32_t first, uint32_t n, float *logits, mr_err *err) {
-    const mr_gpu *g = mr_gpu_of(b);
+void mr_gpu_send_head(const mr_gpu *g, uint32_t first, uint32_t n, float *logits) {
     const size_t n_vocab = g->m->hp.n_vocab;
 
     MR_CHECK(n > 0 && n <= g->max_head && first + n <= g->n);
@@ -236,6 +242,12 @@ mr_status mr_gpu_head(mr_backend *b, uint32_t first, uint32_t n, float *logits, 
         g->d->calls->copy_out(g->d, logits + i * n_vocab, g->logits,
                               n_here * n_vocab * sizeof *logits);
     }
+}
+
+mr_status mr_gpu_head(mr_backend *b, uint32_t first, uint32_t n, float *logits, mr_err *err) {
+    const mr_gpu *g = mr_gpu_of(b);
+
+    mr_gpu_send_head(g, first, n, logits);
     return g->d->calls->wait(g->d, err);
 }
 

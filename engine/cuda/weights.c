@@ -95,6 +95,11 @@ static mr_dev_mat form_of(const loader *l, const mr_mat *w) {
                         mr_tile_scales_at(w->type, w->cols)};
 }
 
+/* From its first number to its last; rows may lie further apart than they are long (shard.h). */
+static size_t bytes_from(const mr_mat *w) {
+    return (w->rows - 1) * w->row_bytes + mr_type_row_bytes(w->type, w->cols);
+}
+
 static mr_dev_mat place_mat(loader *l, const mr_mat *w) {
     mr_dev_mat m = form_of(l, w);
     const size_t tile_bytes = m.tile_bytes;
@@ -108,7 +113,7 @@ static mr_dev_mat place_mat(loader *l, const mr_mat *w) {
         mr_pool_run(l->pool, n, on_tile, &p);
         send(l, to + i * tile_bytes, n * tile_bytes);
     }
-    if (to) mr_gguf_give_back(l->m->gguf, w->data, w->rows * w->row_bytes);
+    if (to) mr_gguf_give_back(l->m->gguf, w->data, bytes_from(w));
     m.tiles = to;
     return m;
 }

@@ -37,6 +37,8 @@ typedef struct mr_engine_options {
                             * "cuda:1", "cuda:0,1": those alone, unless gpu_layers says otherwise */
     uint32_t gpu_layers;   /* the model's last so many go to GPUs, the others to the processor; 0: as
                             * device says */
+    uint32_t tensor_parallel; /* so many GPUs share each layer, the first ones or those that device names;
+                            * 0, 1: none does. Needs a build with NCCL */
     const char *gpu_quant; /* NULL or "none": the layers' matrices have the file's type; "fp8": they and
                             * their inputs become e4m3 on GPUs, for half of F16's memory: other results */
     float gpu_memory;      /* part of a GPU's free memory to take; 0: 0.9 */

@@ -87,6 +87,8 @@ TEST(wrong_files_are_told_with_their_line) {
         {"device: 'cuda:0,1,x'\n", "must be auto, cpu, cuda, cuda:N"},
         {"gpu_quant: int4\n", "must be one of none, fp8"},
         {"gpu_layers: -1\n", "-1 is outside 0..65536"},
+        {"tensor_parallel: 0\n", "tensor_parallel: 0 is outside 1..8"},
+        {"tensor_parallel: 9\n", "tensor_parallel: 9 is outside 1..8"},
         {"gpu_swap_mb: -1\n", "gpu_swap_mb: -1 is outside 0..1048576"},
         {"gpu_swap_mb: 1g\n", "gpu_swap_mb: \"1g\" is not a whole number"},
         {"gpu_sampling: 1\n", "gpu_sampling: \"1\" must be true or false"},
