@@ -26,6 +26,7 @@
 #define MIN_PASS_ROWS        16u
 #define ALIGN_BYTES          64u
 #define MIN_SHARED_WORK      (1u << 18) /* multiplications; fewer cost less than waking a thread */
+#define VALUE_WORK           32         /* of them cost what norm, rotation and cache take a value */
 
 typedef struct prepared { /* inputs of a product, in the forms of ops.h that are not x itself */
     mr_xblock *blocks;
@@ -323,7 +324,7 @@ static void step_rotate(mr_backend *b, uint32_t layer) {
     cpu *f = of(b);
 
     set_layer(f, layer);
-    share(f, on_rotate, f->attend.n_blocks, f->n * d_qkv(&f->m->hp));
+    share(f, on_rotate, f->attend.n_blocks, f->n * d_qkv(&f->m->hp) * VALUE_WORK);
 }
 
 /* Drops the other rows from x and q. */
