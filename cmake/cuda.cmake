@@ -7,6 +7,8 @@
 # MR_CUDA        AUTO: where nvcc is found and compiles; ON: or stop; OFF
 # MR_CUDA_ARCHS  GPUs to make code for. 80 runs on 86 too (on 89 without FP8), 100 on 103, 120 on 121; the driver
 #                compiles the PTX of the first one for those that are not listed, at the first start.
+# MR_CUBLAS_DIR  where to look for include/cublasLt.h, beside nvcc's own. Only the header is needed: the library is
+#                loaded by programs that are told to use it (engine/cuda/library.c).
 set(MR_CUDA AUTO CACHE STRING "CUDA backend: AUTO, ON or OFF")
 set_property(CACHE MR_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(MR_CUDA_ARCHS "80;89;90;100;120" CACHE STRING "Compute capabilities, without the dot")
@@ -96,6 +98,14 @@ if(MR_CUDA)
   if(NOT why)
     set(MR_CUDA_FOUND ON)
     message(STATUS "CUDA kernels: ${MR_NVCC}, for ${MR_CUDA_ARCHS}")
+    find_path(MR_CUBLASLT_INCLUDE cublasLt.h HINTS ${MR_CUBLAS_DIR} ${MR_CUDA_INCLUDE} PATH_SUFFIXES include)
+    if(MR_CUBLASLT_INCLUDE)
+      set(MR_HAVE_CUBLASLT ON)
+      message(STATUS "cuBLASLt: ${MR_CUBLASLT_INCLUDE}")
+    else()
+      set(MR_HAVE_CUBLASLT OFF)
+      message(STATUS "cuBLASLt is not used: cublasLt.h is not found")
+    endif()
   elseif(MR_CUDA STREQUAL "AUTO")
     message(STATUS "CUDA kernels are not built: ${why}")
   else()
