@@ -3,19 +3,20 @@
 #
 # usage: bench/gpu.sh [seconds]     most that all of it may take: 540
 #
-# Needs CUDA (nvcc and its host compiler), CMake, a C compiler and 35 GB of disk, and no network. Prints two tables;
-# they, the figures as JSON lines and the logs of build, tests and compute-sanitizer go to $OUT, or to build/gpu. What
-# finds no time any more is left out, and said. Exit code: that of the tests.
+# Needs CUDA (nvcc and its host compiler), CMake, a C compiler and 35 GB of disk, and no network. cuBLASLt is measured
+# if it is in the toolkit, in MR_CUBLAS_DIR or in one of Python's packages. Prints two tables; they, the figures as
+# JSON lines and the logs of build, tests and compute-sanitizer go to $OUT, or to build/gpu. What finds no time any
+# more is left out, and said. Exit code: that of the tests.
 set -uo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 case ${1:-540} in
-    *[!0-9]*) sed -n '2,8s/^# \{0,1\}//p' "$0"; [ "$1" = --help ] && exit 0 || exit 64 ;;
+    *[!0-9]*) sed -n '2,9s/^# \{0,1\}//p' "$0"; [ "$1" = --help ] && exit 0 || exit 64 ;;
 esac
 deadline=$((SECONDS + ${1:-540}))
 build=$top/build/gpu
 out=${OUT:-$build}
-tests='cuda_layout|cuda_draw|cuda_e4m3|golden/'
+tests='cuda_layout|cuda_draw|cuda_e4m3|cuda_library|golden/'
 sanitizers="memcheck racecheck synccheck"
 for_sanitizers=120 # seconds
 mkdir -p "$build" "$out"
@@ -31,11 +32,23 @@ within() {
     timeout $((left < most ? left : most)) "$@"
 }
 
+# The library of the same place is the one that programs load.
+find_cublas() {
+    local packages
+    packages=$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
+    for dir in "${MR_CUBLAS_DIR-}" ${packages:+"$packages/cu13" "$packages/cublas"}; do
+        [ -e "$dir/include/cublasLt.h" ] || continue
+        MR_CUBLAS_DIR=$dir
+        export LD_LIBRARY_PATH=$dir/lib:$dir/lib64:${LD_LIBRARY_PATH-}
+        return
+    done
+}
+
 build_all() {
     local generator=()
     command -v ninja >/dev/null && generator=(-G Ninja)
     cmake "${generator[@]}" -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DMR_ENGINE_ONLY=ON -DMR_CUDA=ON \
-        "-DMR_CUDA_ARCHS=$arch" && within 240 0 cmake --build "$build" -j "$(nproc)"
+        "-DMR_CUDA_ARCHS=$arch" "-DMR_CUBLAS_DIR=${MR_CUBLAS_DIR-}" && within 240 0 cmake --build "$build" -j "$(nproc)"
 }
 
 # A fault of memory or a missing barrier shows here, if anywhere. Not every driver lets the tool in.
@@ -117,6 +130,7 @@ nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total,clocks.max.s
 arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d '. ')
 
 say "building for $arch"
+find_cublas
 build_all >"$out/build.log" 2>&1 || { tail -n 40 "$out/build.log"; exit 70; }
 
 say "tests: kernels, golden models, invariance"
@@ -143,7 +157,8 @@ load llama3-8b q4_k_m none 128x256 64 --intruder 2048
 load llama3-8b q4_k_m none 128x128 256 --requests 512
 load llama3-8b q4_k_m none 2048x128 64 --requests 64
 load llama3-8b q4_k_m none 512x256 512 --requests 512 --bare
-measure llama3-8b f16 none 1,16 512 0
+measure llama3-8b f16 none 1,16,64 512 0
+measure llama3-8b f16 none 1,16,64 512 0 --not-reproducible
 measure llama3-8b f16 fp8 1,16,64 512 0
 load llama3-8b f16 fp8 128x128 256 --requests 512
 load llama3-8b f16 fp8 1000x1000 64 --requests 64

@@ -437,7 +437,8 @@ static int run_bench(const mr_args *a) {
                              .kv_type = mr_args_get(a, "kv-type"),
                              .repack_cache = mr_args_get(a, "repack-cache"),
                              .host_sampling = mr_args_flag(a, "host-sampling"),
-                             .no_graphs = mr_args_flag(a, "no-graphs")};
+                             .no_graphs = mr_args_flag(a, "no-graphs"),
+                             .not_reproducible = mr_args_flag(a, "not-reproducible")};
     if (mr_args_get(a, "workload")) return mr_bench_workload(a, &opt);
     if (b.shared >= b.pp)
         return mr_cli_usage(a, "--shared-prefix must be below --pp: the last token is its own");
@@ -491,6 +492,8 @@ static const mr_opt options[] = {
      "a prompt of N tokens more that comes while --seats sequences generate", NULL},
     {"host-sampling", 0, NULL, NULL, "draw tokens here from a GPU's logits", NULL},
     {"no-graphs", 0, NULL, NULL, "a GPU's decode steps go to it kernel by kernel", NULL},
+    {"not-reproducible", 0, NULL, NULL,
+     "a GPU's F16 and BF16 products: cuBLASLt where it is faster", NULL},
     {"no-overlap", 0, NULL, NULL, "no step goes to a GPU before the one before is back", NULL},
     {"repack-cache", 0, "DIR", NULL, "keep packed weights there for the next start", NULL},
     {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",

@@ -9,6 +9,8 @@
 #                compiles the PTX of the first one for those that are not listed, at the first start.
 # MR_NCCL        ON: GPUs can share the layers of a model (tensor_parallel); needs MR_CUDA and NCCL, whose
 #                nccl.h and libnccl are looked for in the usual places and in MR_NCCL_ROOT
+# MR_CUBLAS_DIR  where to look for include/cublasLt.h, beside nvcc's own. Only the header is needed: the library is
+#                loaded by programs that are told to use it (engine/cuda/library.c).
 set(MR_CUDA AUTO CACHE STRING "CUDA backend: AUTO, ON or OFF")
 set_property(CACHE MR_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(MR_CUDA_ARCHS "80;89;90;100;120" CACHE STRING "Compute capabilities, without the dot")
@@ -100,6 +102,14 @@ if(MR_CUDA)
   if(NOT why)
     set(MR_CUDA_FOUND ON)
     message(STATUS "CUDA kernels: ${MR_NVCC}, for ${MR_CUDA_ARCHS}")
+    find_path(MR_CUBLASLT_INCLUDE cublasLt.h HINTS ${MR_CUBLAS_DIR} ${MR_CUDA_INCLUDE} PATH_SUFFIXES include)
+    if(MR_CUBLASLT_INCLUDE)
+      set(MR_HAVE_CUBLASLT ON)
+      message(STATUS "cuBLASLt: ${MR_CUBLASLT_INCLUDE}")
+    else()
+      set(MR_HAVE_CUBLASLT OFF)
+      message(STATUS "cuBLASLt is not used: cublasLt.h is not found")
+    endif()
   elseif(MR_CUDA STREQUAL "AUTO")
     message(STATUS "CUDA kernels are not built: ${why}")
   else()

@@ -58,6 +58,7 @@ typedef struct mr_room { /* what a backend makes room for */
     const int32_t *eog;  /* [n_eog]: what ban_eog bans; borrowed for good */
     size_t n_eog;
     bool no_recording; /* a pass is put in line step by step, each time */
+    bool not_reproducible; /* sums of products may depend on what else is in the pass */
 } mr_room;
 
 typedef struct mr_steps {

@@ -60,6 +60,7 @@ static mr_status set_limits(mr_engine *e, const mr_engine_options *opt, mr_err *
     e->keeps_prefixes = !opt->no_prefix_cache;
     e->host_sampling = opt->host_sampling;
     e->no_graphs = opt->no_graphs;
+    e->not_reproducible = opt->not_reproducible;
     if (opt->kv_type && !mr_kv_type_parse(opt->kv_type, &e->kv_type))
         return mr_fail(err, MR_EINVAL, "kv_type: \"%s\" is neither f16 nor q8_0", opt->kv_type);
 
@@ -79,7 +80,8 @@ static mr_room room_of(const mr_engine *e) {
                      .kv_type = e->kv_type,
                      .eog = e->eog,
                      .n_eog = e->n_eog,
-                     .no_recording = e->no_graphs};
+                     .no_recording = e->no_graphs,
+                     .not_reproducible = e->not_reproducible};
 }
 
 /* Would it fit? Said before anything is reserved, with the numbers to change. */

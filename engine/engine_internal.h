@@ -69,7 +69,7 @@ struct mr_engine {
     size_t n_eog;
     uint32_t n_ctx, n_vocab, kv_tokens, max_seqs, max_step_tokens;
     mr_kv_type kv_type;
-    bool keeps_prefixes, host_sampling, no_graphs;
+    bool keeps_prefixes, host_sampling, no_graphs, not_reproducible;
 
     mr_seq *seqs; /* [max_seqs] */
     int32_t *tokens, *tables;

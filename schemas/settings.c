@@ -335,6 +335,8 @@ const mr_setting mr_setting_rows[] = {
     BOOL(gpu_sampling, WRK, "true",
          "a GPU draws the tokens itself, and has the next step before this one is read"),
     BOOL(gpu_graphs, WRK, "true", "a GPU's decode steps are recorded, and started as a whole"),
+    BOOL(reproducible, WRK, "true",
+         "a job's tokens do not depend on its company; false: cuBLASLt where it is faster, on a GPU"),
 };
 const size_t mr_n_settings = MR_COUNT(mr_setting_rows);
 

@@ -105,7 +105,7 @@ typedef struct mr_settings {
     const char *gpu_quant;     /* "none" */
     int64_t gpu_swap_mb;       /* 1024 */
     int64_t gpu_memory_percent; /* 90, of what is free at start */
-    bool gpu_sampling, gpu_graphs; /* true */
+    bool gpu_sampling, gpu_graphs, reproducible; /* true */
 } mr_settings;
 
 /* argv: the program's own, from argv[0]; understands --config FILE, --help, --version, --<name>

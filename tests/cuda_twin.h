@@ -29,7 +29,10 @@ typedef struct twin {
     bool records_not;        /* a recording comes to nothing */
     bool late;
     bool strict; /* kernels are put in line only while it is the one chosen last */
-    size_t n_replays;
+    size_t n_replays, n_matmuls;
+    bool no_library;              /* it cannot be opened */
+    double product_ms, matmul_ms; /* what each takes; 0: not said, and all times are 1 */
+    double clock_ms, marked_ms[MR_DEV_MARKS];
     struct twin_recording *recording; /* under way; NULL: none */
     struct twin_call *line;           /* late: what is to be done */
     size_t n_line, line_room;
@@ -46,6 +49,7 @@ typedef enum twin_kind {
     TWIN_TOTAL,
     TWIN_TURN,
     TWIN_PRODUCT,
+    TWIN_MATMUL,
     TWIN_ATTEND,
     TWIN_DRAW,
     TWIN_MOVE,
@@ -239,7 +243,39 @@ static inline void twin_product_cut(const mr_product *a, mr_cut cut) {
 
 static inline void twin_product(mr_device *d, const mr_product *a) {
     TWIN_KEEP(d, TWIN_PRODUCT, a);
+    MR_CHECK(!a->w.in_rows);
+    ((twin *)d)->clock_ms += ((twin *)d)->product_ms;
     if (a->n_tok > 0) twin_product_cut(a, mr_cut_of(&a->w, a->n_tok, d->n_units));
+}
+
+static inline float twin_half(uint16_t h, mr_type type) {
+    return type == MR_TYPE_F16 ? mr_of_half(h) : mr_float_of((uint32_t)h << 16);
+}
+
+/* f32 sums of the numbers as rounded, columns in order. */
+static inline void twin_matmul(mr_device *d, const mr_product *a) {
+    const mr_dev_mat *w = &a->w;
+    const uint16_t *rows = (const uint16_t *)(const void *)w->tiles;
+
+    TWIN_KEEP(d, TWIN_MATMUL, a);
+    MR_CHECK(w->in_rows && a->halves && (!a->bias || a->scale == 1));
+    ((twin *)d)->clock_ms += ((twin *)d)->matmul_ms;
+    ((twin *)d)->n_matmuls++;
+    for (uint32_t tok = 0; tok < a->n_tok; tok++)
+        for (uint32_t row = 0; row < w->rows; row++) {
+            float sum = 0;
+            for (uint32_t i = 0; i < w->cols; i++)
+                sum += twin_half(rows[(size_t)row * w->cols + i], w->type) *
+                       twin_half(a->halves[(size_t)tok * w->cols + i], w->type);
+            mr_product_store(a, row, tok, sum);
+        }
+}
+
+static inline mr_status twin_open_library(mr_device *d, void *workspace, size_t bytes,
+                                          mr_err *err) {
+    MR_CHECK(workspace && bytes > 0);
+    if (!((twin *)d)->no_library) return MR_OK;
+    return mr_fail(err, MR_EUNSUPPORTED, "twin: without cuBLASLt");
 }
 
 static inline void twin_attend(mr_device *d, const mr_attention *a) {
@@ -274,6 +310,7 @@ static inline void twin_draw(mr_device *d, const mr_draws *a) {
 static inline void twin_mark(mr_device *d, uint32_t mark) {
     MR_CHECK(mark < MR_DEV_MARKS);
     TWIN_KEEP(d, TWIN_MARK, &mark);
+    ((twin *)d)->marked_ms[mark] = ((twin *)d)->clock_ms;
 }
 static inline mr_status twin_reach(mr_device *d, uint32_t mark, mr_err *err) {
     twin *t = (twin *)d;
@@ -285,7 +322,10 @@ static inline mr_status twin_reach(mr_device *d, uint32_t mark, mr_err *err) {
     return twin_say(t, err);
 }
 static inline float twin_between(mr_device *d, uint32_t from, uint32_t to) {
-    return (void)d, from == to ? 0 : 1;
+    const twin *t = (const twin *)d;
+
+    if (t->product_ms > 0) return (float)(t->marked_ms[to] - t->marked_ms[from]);
+    return from == to ? 0 : 1;
 }
 
 static inline void twin_record(mr_device *d) {
@@ -332,6 +372,9 @@ static inline void twin_call_again(mr_device *d, const twin_call *c) {
     case TWIN_PRODUCT:
         twin_product(d, &c->a.product);
         return;
+    case TWIN_MATMUL:
+        twin_matmul(d, &c->a.product);
+        return;
     case TWIN_ATTEND:
         twin_attend(d, &c->a.attend);
         return;
@@ -348,6 +391,7 @@ static inline void twin_call_again(mr_device *d, const twin_call *c) {
         twin_rows_out(d, m->to, m->from, m->bytes, m->pitch, m->n);
         return;
     case TWIN_MARK:
+        twin_mark(d, c->a.mark);
         return;
     case TWIN_REPLAY:
         twin_replay(d, c->a.recording);
@@ -402,11 +446,13 @@ static const mr_device_calls twin_calls = {
     .embed = twin_embed,
     .feed = twin_feed,
     .product = twin_product,
+    .matmul = twin_matmul,
     .turn = twin_turn,
     .attend = twin_attend,
     .gather = twin_gather,
     .total = twin_total,
     .draw = twin_draw,
+    .open_library = twin_open_library,
     .close = twin_close,
 };
 

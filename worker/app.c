@@ -360,6 +360,7 @@ static mr_status open_runner(app *a, mr_err *err) {
                                  .gpu_memory = (float)s->gpu_memory_percent / 100,
                                  .host_sampling = !s->gpu_sampling,
                                  .no_graphs = !s->gpu_graphs,
+                                 .not_reproducible = !s->reproducible,
                                  .n_threads = (int)s->threads,
                                  .n_ctx = (uint32_t)s->n_ctx,
                                  .kv_tokens = (uint32_t)s->kv_tokens,

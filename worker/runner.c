@@ -236,6 +236,7 @@ mr_status mr_runner_open(mr_runner **out, uv_loop_t *loop, const mr_runner_conf 
         .gpu_memory = conf->gpu_memory,
         .host_sampling = conf->host_sampling,
         .no_graphs = conf->no_graphs,
+        .not_reproducible = conf->not_reproducible,
         .chat_template = or_null(conf->chat_template),
     };
     mr_histogram_init(&r->histograms.tokens, &mr_buckets_step);

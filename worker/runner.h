@@ -95,7 +95,7 @@ typedef struct mr_runner_conf {
     const char *gpu_quant;     /* "none" */
     const char *repack_cache;  /* NULL or "": none */
     float gpu_memory;          /* part of the GPU's free memory to take */
-    bool host_sampling, no_graphs; /* as in mr_engine_options */
+    bool host_sampling, no_graphs, not_reproducible; /* as in mr_engine_options */
     int n_threads;
     uint32_t n_ctx, kv_tokens, max_jobs, max_step_tokens;
     uint32_t max_preemptions; /* times that one job may be displaced */

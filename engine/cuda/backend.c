@@ -16,6 +16,7 @@
 #define MAX_PASS_ROWS  2048u
 #define FP8_CAPABILITY 89
 #define PLACE_BYTES    256u
+#define LIBRARY_BYTES  ((size_t)32 << 20) /* NVIDIA's advice for Hopper; others need less */
 
 static bool is_last(const mr_gpu *g) {
     return g->layers.end == g->m->hp.n_layer;
@@ -180,6 +181,11 @@ static void place_all(mr_gpu *g, layout *l) {
     g->narrow = place(l, eight * (n_narrow / 32));
     g->wide = place(l, eight * (hp->n_ff / 32));
     if (g->n_ranks > 1) g->parts = place(l, g->n_ranks * row * hp->n_embd);
+    if (g->has_library) {
+        const size_t n_wide = hp->n_ff > n_narrow ? hp->n_ff : n_narrow;
+        g->halves = place(l, n * n_wide * sizeof *g->halves);
+        g->workspace = place(l, LIBRARY_BYTES);
+    }
     g->records = place(l, mr_plan_record_bytes(&g->plan));
     g->plan_device = place(l, mr_plan_bytes(&g->plan));
     g->drawn = place(l, g->max_head * sizeof *g->drawn);
@@ -190,19 +196,64 @@ static uint64_t block_bytes(const mr_hparams *hp, mr_kv_type type) { /* of the c
     return 2ull * hp->n_kv_head * mr_cache_half(type, mr_pitch_of(hp->d_head));
 }
 
+/* Which products of the range's first layer the library is faster at, measured on a matrix of zeros
+ * with the activations that the steps will use. One type of weights: inputs are rounded to that. */
+static mr_status measure(mr_gpu *g, mr_choice *choice, const uint8_t *zeros, mr_err *err) {
+    const mr_layer *y = &g->m->layers[g->layers.first];
+    const float scale = g->m->hp.residual_scale;
+    const struct {
+        const mr_mat *w;
+        mr_product like;
+    } products[] = {{&y->wq, {.x = g->h, .y = g->q, .scale = 1}},
+                    {&y->wk, {.x = g->h, .y = g->k, .scale = 1}},
+                    {&y->wo, {.x = g->att, .y = g->x, .scale = scale, .adds = true}},
+                    {&y->gate, {.x = g->h, .y = g->gate, .scale = 1}},
+                    {&y->down, {.x = g->gate, .y = g->x, .scale = scale, .adds = true}}};
+    const uint32_t max_rows = g->base.max_rows;
+    const uint32_t n_toks[] = {1, g->max_head < max_rows ? g->max_head : max_rows, max_rows};
+    mr_status st = MR_OK;
+
+    for (size_t i = 0; i < MR_COUNT(products) && st == MR_OK; i++) {
+        mr_product a = products[i].like;
+        if (products[i].w->type != g->half_type) continue;
+        a.w = mr_dev_weights_form(products[i].w);
+        a.w.tiles = zeros;
+        a.halves = g->halves;
+        st = mr_choice_measure(choice, g->d, &a, n_toks, err);
+    }
+    return st;
+}
+
+static mr_status choose(mr_gpu *g, mr_choice *choice, mr_err *err) {
+    const mr_device_calls *calls = g->d->calls;
+    const mr_hparams *hp = &g->m->hp;
+    const size_t d_q = (size_t)hp->n_head * hp->d_head;
+    const size_t wide = hp->n_ff > d_q ? hp->n_ff : d_q; /* every matrix has n_embd on one side */
+    const size_t bytes = (wide + MR_TILE) * (hp->n_embd + MR_TILE) * sizeof(uint16_t);
+    void *zeros = NULL;
+    mr_status st = calls->open_library(g->d, g->workspace, LIBRARY_BYTES, err);
+
+    if (st == MR_OK) st = calls->reserve(g->d, &zeros, bytes, "a matrix to measure with", err);
+    if (st == MR_OK) st = measure(g, choice, zeros, err);
+    calls->release(g->d, zeros);
+    return st;
+}
+
 static mr_status reserve(mr_gpu *g, mr_pool *pool, mr_err *err) {
     const mr_device_calls *calls = g->d->calls;
     const uint64_t cache = g->n_blocks * block_bytes(&g->m->hp, g->kv_type) * mr_gpu_n_layers(g);
+    mr_choice choice = {0};
     layout l = {0};
     mr_status st;
 
-    st = mr_dev_weights_init(&g->weights, g->d, g->m, g->layers, g->quant, pool, err);
-    if (st != MR_OK) return st;
     place_all(g, &l); /* counts */
     if ((st = calls->reserve(g->d, &g->work, l.bytes, "work memory", err)) != MR_OK) return st;
-    if ((st = calls->reserve(g->d, &g->cache, cache, "KV cache", err)) != MR_OK) return st;
     l = (layout){.base = g->work};
     place_all(g, &l);
+    if (g->has_library && (st = choose(g, &choice, err)) != MR_OK) return st;
+    st = mr_dev_weights_init(&g->weights, g->d, g->m, g->layers, g->quant, &choice, pool, err);
+    if (st != MR_OK) return st;
+    if ((st = calls->reserve(g->d, &g->cache, cache, "KV cache", err)) != MR_OK) return st;
     g->plan.device = mr_plan_lists_in(&g->plan, g->plan_device);
     for (uint32_t i = 0; i < MR_GPU_STAGES && st == MR_OK; i++)
         st = calls->pin(g->d, &g->stages[i], mr_plan_bytes(&g->plan), "lists of a pass", err);
@@ -215,7 +266,8 @@ static mr_status reserve(mr_gpu *g, mr_pool *pool, mr_err *err) {
                       "tokens", err);
 }
 
-static void init(mr_gpu *g, mr_device *d, const mr_model *m, const mr_room *room) {
+static void init(mr_gpu *g, mr_device *d, const mr_model *m, const mr_room *room,
+                 mr_gpu_quant quant) {
     const uint32_t max_rows = room->max_rows < MAX_PASS_ROWS ? room->max_rows : MAX_PASS_ROWS;
     const uint32_t n = room->layers.end - room->layers.first;
 
@@ -226,10 +278,15 @@ static void init(mr_gpu *g, mr_device *d, const mr_model *m, const mr_room *room
                   .d = d,
                   .m = m,
                   .layers = room->layers,
+                  .quant = quant,
                   .kv_type = room->kv_type,
                   .max_head = room->max_head,
                   .rank = room->rank,
-                  .n_ranks = room->n_ranks};
+                  .n_ranks = room->n_ranks,
+                  .half_type = m->layers[0].wq.type};
+    /* Slices that ranks have are not whole rows of the file, so they are kept in tiles. */
+    g->has_library = room->not_reproducible && quant == MR_GPU_QUANT_NONE && room->n_ranks <= 1 &&
+                     (g->half_type == MR_TYPE_F16 || g->half_type == MR_TYPE_BF16);
     mr_plan_init(&g->plan, &m->hp, max_rows, room->max_head, room->max_len, d->n_units);
 }
 
@@ -247,7 +304,7 @@ void mr_cuda_backend_sizes(mr_split_place *p, uint64_t *layer_bytes, mr_device *
     layout l = {0};
     mr_gpu g;
 
-    init(&g, d, m, room);
+    init(&g, d, m, room, quant);
     place_all(&g, &l);
     p->work = l.bytes + g.base.block_bytes + /* the spare block */
               mr_dev_weights_sizes(m, quant, layer_bytes, &p->first_bytes, &p->last_bytes);
@@ -266,8 +323,7 @@ mr_status mr_cuda_backend_open(mr_backend **out, mr_device *d, const mr_model *m
     if (st == MR_OK && quant == MR_GPU_QUANT_FP8) st = check_fp8(d, m, err);
     if (st != MR_OK) return st;
     if (!(g = malloc(sizeof *g))) return mr_fail(err, MR_ENOMEM, "engine: out of memory");
-    init(g, d, m, room);
-    g->quant = quant;
+    init(g, d, m, room, quant);
     g->spare = (int32_t)n_blocks;
     g->n_blocks = n_blocks + 1;
     st = is_whole(g) ? prepare_draws(g, room, err) : MR_OK;

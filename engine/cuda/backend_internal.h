@@ -38,6 +38,10 @@ typedef struct mr_gpu {
     float *x, *h, *q, *att, *k, *v, *gate, *up, *cos, *sin, *top, *logits, *records;
     float *parts;                 /* [n_ranks, rows, n_embd]: of a sum for x; alone: NULL */
     mr_dev_xblock *narrow, *wide; /* inputs rounded for quantized weights; wide: [n_ff] */
+    uint16_t *halves;             /* inputs rounded to half_type; NULL: no library */
+    void *workspace;              /* the library's */
+    mr_type half_type;
+    bool has_library;
     void *plan_device;
     mr_drawn *drawn; /* [max_head] */
     int32_t *latest; /* [max_head + 1]: of each sequence; of padding rows */

@@ -55,12 +55,19 @@ typedef struct mr_device_calls {
     /* n, n_tok or n_items of 0: nothing is done. */
     void (*embed)(mr_device *d, const mr_embed *a);
     void (*feed)(mr_device *d, const mr_feed *a);
-    void (*product)(mr_device *d, const mr_product *a);
+    void (*product)(mr_device *d, const mr_product *a); /* of tiles */
+    /* A product of rows, w.in_rows, by the vendor's library: which sums it adds up in which order
+     * is its choice, for each n_tok another one. A bias with scale 1 only. Behind open_library. */
+    void (*matmul)(mr_device *d, const mr_product *a);
     void (*turn)(mr_device *d, const mr_turn *a);
     void (*attend)(mr_device *d, const mr_attention *a);
     void (*gather)(mr_device *d, const mr_gather *a);
     void (*total)(mr_device *d, const mr_total *a);
     void (*draw)(mr_device *d, const mr_draws *a);
+
+    /* Once, before the first matmul. workspace: the library's, until the device is closed; at least
+     * 256-byte aligned. MR_EUNSUPPORTED: there is no library, and why. */
+    mr_status (*open_library)(mr_device *d, void *workspace, size_t bytes, mr_err *err);
 
     void (*close)(mr_device *d);
 } mr_device_calls;

@@ -31,8 +31,9 @@ typedef struct mr_dev_xblock {
 
 typedef struct mr_product {
     mr_dev_mat w;
-    const float *x;              /* [n_tok, w.cols], if the weights are floats */
-    const mr_dev_xblock *blocks; /* [n_tok / 8, w.cols / 32], if they are not */
+    const float *x;              /* [n_tok, w.cols], if the weights are tiles of floats */
+    const mr_dev_xblock *blocks; /* [n_tok / 8, w.cols / 32], if they are tiles of anything else */
+    const uint16_t *halves;      /* [n_tok, w.cols] of w.type, if they are in rows */
     float *y;                    /* [n_tok, w.rows] */
     const float *bias;           /* [w.rows], or NULL */
     float scale;                 /* of y, after the bias */

@@ -10,7 +10,8 @@
 #include "engine/cuda/e4m3.h"
 #include "engine/cuda/product.h"
 
-#define MR_ROW 256 /* threads */
+#define MR_ROW       256 /* threads */
+#define MR_HALF_MOST 65504.0f
 
 /* ---- embeddings and angles ---- */
 
@@ -55,6 +56,8 @@ typedef struct mr_feed {
     float *y;              /* [n, cols], may be x; NULL: nobody wants it */
     mr_dev_xblock *blocks; /* [n / 8, cols / 32]; NULL: nobody wants it */
     bool e4m3;             /* blocks: for FP8 weights; else as ops.h says */
+    uint16_t *halves;      /* [n, cols] of half_type, F16 or BF16; NULL: nobody wants it */
+    mr_type half_type;
     float eps;
     uint32_t cols, n;
 } mr_feed;
@@ -145,6 +148,12 @@ MR_BODY float mr_feed_value(const mr_feed *a, const mr_feed_own *o, uint32_t row
     return x;
 }
 
+/* To nearest. Inputs of a model may be larger than F16 can hold: those are cut to its largest. */
+MR_BODY uint16_t mr_half_from(float v, mr_type type) {
+    if (type == MR_TYPE_BF16) return (uint16_t)(mr_pack_bf16(v, 0) & 0xffff);
+    return mr_to_half(v > MR_HALF_MOST ? MR_HALF_MOST : v < -MR_HALF_MOST ? -MR_HALF_MOST : v);
+}
+
 MR_BODY void mr_feed_row(const mr_feed *a, mr_feed_shared *sh, mr_coord block) {
     const uint32_t row = block.x;
     mr_feed_own th[MR_PRIVATE(MR_ROW)];
@@ -156,6 +165,8 @@ MR_BODY void mr_feed_row(const mr_feed *a, mr_feed_shared *sh, mr_coord block) {
             const uint32_t col = col0 + t;
             o->v = col < a->cols ? mr_feed_value(a, o, row, col) : 0;
             if (a->y && col < a->cols) a->y[(size_t)row * a->cols + col] = o->v;
+            if (a->halves && col < a->cols)
+                a->halves[(size_t)row * a->cols + col] = mr_half_from(o->v, a->half_type);
         }
         if (a->blocks && a->e4m3)
             mr_round_e4m3(th, a, sh, row, col0);

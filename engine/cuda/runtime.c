@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "engine/cuda/launch.h"
+#include "engine/cuda/library.h"
 
 #define LEAST_MAJOR 8 /* compute capability 8.0: tensor cores for tf32 and bytes, cp.async */
 
@@ -22,6 +23,7 @@ typedef struct gpu {
     cudaStream_t stream;
     int ordinal;
     cudaEvent_t marks[MR_DEV_MARKS];
+    mr_library *library; /* NULL: nobody has asked for it */
     bool recording, record_failed;
     cudaError_t failed; /* cudaSuccess: nothing yet */
     const char *while_doing;
@@ -234,6 +236,20 @@ static void gpu_product(mr_device *d, const mr_product *a) {
     if (a->n_tok > 0) keep(of(d), launch_product(of(d), a), "products");
 }
 
+static mr_status gpu_open_library(mr_device *d, void *workspace, size_t bytes, mr_err *err) {
+    gpu *g = of(d);
+
+    MR_CHECK(!g->library);
+    choose(g);
+    return mr_library_open(&g->library, workspace, bytes, err);
+}
+
+static void gpu_matmul(mr_device *d, const mr_product *a) {
+    gpu *g = of(d);
+
+    if (a->n_tok > 0) keep(g, mr_library_product(g->library, g->stream, a), "products of cuBLASLt");
+}
+
 static void gpu_turn(mr_device *d, const mr_turn *a) {
     if (a->n > 0) keep(of(d), mr_launch_turn(of(d)->stream, a), "rotations");
 }
@@ -262,6 +278,7 @@ static void gpu_close(mr_device *d) {
     gpu *g = of(d);
 
     choose(g);
+    mr_library_close(g->library);
     for (int i = 0; i < MR_DEV_MARKS; i++)
         if (g->marks[i]) (void)cudaEventDestroy(g->marks[i]);
     if (g->stream) (void)cudaStreamDestroy(g->stream); /* nobody is left to be told */
@@ -290,11 +307,13 @@ static const mr_device_calls gpu_calls = {
     .embed = gpu_embed,
     .feed = gpu_feed,
     .product = gpu_product,
+    .matmul = gpu_matmul,
     .turn = gpu_turn,
     .attend = gpu_attend,
     .gather = gpu_gather,
     .total = gpu_total,
     .draw = gpu_draw,
+    .open_library = gpu_open_library,
     .close = gpu_close,
 };
 

@@ -1,7 +1,8 @@
 /* steps.c - the steps of a layer, and the head: what goes into which kernel.
  *
  * Everything here is put in line and runs on its own; nobody waits but the head for its logits.
- * Weights say what they want their inputs as: floats, or rounded to bytes or e4m3. */
+ * Weights say what they want their inputs as: floats, or rounded to bytes, to e4m3 or to their own
+ * type. */
 #include "engine/cuda/backend_internal.h"
 
 static bool is_e4m3(const mr_dev_mat *w) {
@@ -12,10 +13,48 @@ static bool is_rounded(const mr_dev_mat *w) { /* its input, that is */
     return is_e4m3(w) || mr_type_block(w->type) > 1;
 }
 
-/* y[n, rows] = x W^T; x and its rounded form: whichever the weights want. */
+/* What matrices want of the input that they share. Of a layer's all are FP8, or none is. */
+typedef struct wants {
+    bool floats, blocks, e4m3, halves;
+} wants;
+
+static void want(wants *a, const mr_dev_mat *w) {
+    if (w->in_rows)
+        a->halves = true;
+    else if (is_rounded(w))
+        a->blocks = true;
+    else
+        a->floats = true;
+    a->e4m3 = is_e4m3(w);
+}
+
+/* a: all but where it goes to. */
+static void feed(const mr_gpu *g, mr_feed a, wants to, float *y, mr_dev_xblock *blocks) {
+    a.y = to.floats ? y : NULL;
+    a.blocks = to.blocks ? blocks : NULL;
+    a.e4m3 = to.e4m3;
+    a.halves = to.halves ? g->halves : NULL;
+    a.half_type = g->half_type;
+    a.n = g->n;
+    g->d->calls->feed(g->d, &a);
+}
+
+/* h = norm(x), in all forms that are wanted. */
+static void norm(const mr_gpu *g, const float *w, wants to) {
+    const mr_feed a = {
+        .kind = MR_FEED_NORM, .x = g->x, .w = w, .eps = g->m->hp.rms_eps, .cols = g->m->hp.n_embd};
+    feed(g, a, to, g->h, g->narrow);
+}
+
+/* y[n, rows] = x W^T; x and its other forms: whichever the weights want. */
 static mr_product product_of(const mr_gpu *g, const mr_dev_mat *w, float *y, const float *x,
                              const mr_dev_xblock *blocks) {
-    return (mr_product){.w = *w, .x = x, .blocks = blocks, .y = y, .scale = 1, .n_tok = g->n};
+    return (mr_product){
+        .w = *w, .x = x, .blocks = blocks, .halves = g->halves, .y = y, .scale = 1, .n_tok = g->n};
+}
+
+static void multiply(const mr_gpu *g, const mr_product *p) {
+    (p->w.in_rows ? g->d->calls->matmul : g->d->calls->product)(g->d, p);
 }
 
 static void project(const mr_gpu *g, const mr_dev_mat *w, const float *bias, float *y,
@@ -23,7 +62,7 @@ static void project(const mr_gpu *g, const mr_dev_mat *w, const float *bias, flo
     mr_product p = product_of(g, w, y, x, blocks);
 
     p.bias = bias;
-    g->d->calls->product(g->d, &p);
+    multiply(g, &p);
 }
 
 /* The same, added to the residual stream, or as a part of what will be. */
@@ -35,21 +74,7 @@ static void project_back(const mr_gpu *g, const mr_dev_mat *w, const float *bias
     p.scale = g->m->hp.residual_scale;
     p.adds = !g->parts;
     if (g->parts) p.y = mr_gpu_part(g);
-    g->d->calls->product(g->d, &p);
-}
-
-/* h = norm(x), as floats, rounded, or both. Of a layer's matrices all are FP8, or none is. */
-static void norm(const mr_gpu *g, const float *w, bool floats, bool rounded, bool e4m3) {
-    const mr_feed a = {.kind = MR_FEED_NORM,
-                       .x = g->x,
-                       .w = w,
-                       .y = floats ? g->h : NULL,
-                       .blocks = rounded ? g->narrow : NULL,
-                       .e4m3 = e4m3,
-                       .eps = g->m->hp.rms_eps,
-                       .cols = g->m->hp.n_embd,
-                       .n = g->n};
-    g->d->calls->feed(g->d, &a);
+    multiply(g, &p);
 }
 
 void mr_gpu_embed(const mr_gpu *g) {
@@ -72,10 +97,12 @@ void mr_gpu_embed(const mr_gpu *g) {
 void mr_gpu_qkv(mr_backend *b, uint32_t layer) {
     const mr_gpu *g = mr_gpu_of(b);
     const mr_dev_layer *l = &g->weights.layers[layer];
-    const int n_rounded = is_rounded(&l->wq) + is_rounded(&l->wk) + is_rounded(&l->wv);
-    const bool any = n_rounded > 0, all = n_rounded == 3;
+    wants in = {0};
 
-    norm(g, l->attn_norm, !all, any, is_e4m3(&l->wq));
+    want(&in, &l->wq);
+    want(&in, &l->wk);
+    want(&in, &l->wv);
+    norm(g, l->attn_norm, in);
     project(g, &l->wq, l->bq, g->q, g->h, g->narrow);
     project(g, &l->wk, l->bk, g->k, g->h, g->narrow);
     project(g, &l->wv, l->bv, g->v, g->h, g->narrow);
@@ -157,37 +184,27 @@ void mr_gpu_attend(mr_backend *b, uint32_t layer) {
 void mr_gpu_attn_out(mr_backend *b, uint32_t layer) {
     const mr_gpu *g = mr_gpu_of(b);
     const mr_dev_layer *l = &g->weights.layers[layer];
+    const mr_feed a = {.kind = MR_FEED_SAME, .x = g->att, .cols = l->wo.cols};
+    wants in = {0};
 
-    if (is_rounded(&l->wo)) {
-        const mr_feed a = {.kind = MR_FEED_SAME,
-                           .x = g->att,
-                           .blocks = g->narrow,
-                           .e4m3 = is_e4m3(&l->wo),
-                           .cols = l->wo.cols,
-                           .n = g->n};
-        g->d->calls->feed(g->d, &a);
-    }
+    want(&in, &l->wo);
+    if (!in.floats) feed(g, a, in, NULL, g->narrow); /* those it has */
     project_back(g, &l->wo, l->bo, g->att, g->narrow);
 }
 
 void mr_gpu_gate_up(mr_backend *b, uint32_t layer) {
     const mr_gpu *g = mr_gpu_of(b);
     const mr_dev_layer *l = &g->weights.layers[layer];
-    const bool gate = is_rounded(&l->gate), up = is_rounded(&l->up);
-    const bool down = is_rounded(&l->down);
+    const mr_feed a = {.kind = MR_FEED_GATE, .x = g->gate, .w = g->up, .cols = g->m->hp.n_ff};
+    wants in = {0}, out = {0};
 
-    norm(g, l->ffn_norm, !gate || !up, gate || up, is_e4m3(&l->gate));
+    want(&in, &l->gate);
+    want(&in, &l->up);
+    want(&out, &l->down);
+    norm(g, l->ffn_norm, in);
     project(g, &l->gate, NULL, g->gate, g->h, g->narrow);
     project(g, &l->up, NULL, g->up, g->h, g->narrow);
-    const mr_feed a = {.kind = MR_FEED_GATE,
-                       .x = g->gate,
-                       .w = g->up,
-                       .y = down ? NULL : g->gate,
-                       .blocks = down ? g->wide : NULL,
-                       .e4m3 = is_e4m3(&l->down),
-                       .cols = g->m->hp.n_ff,
-                       .n = g->n};
-    g->d->calls->feed(g->d, &a);
+    feed(g, a, out, g->gate, g->wide);
 }
 
 void mr_gpu_down(mr_backend *b, uint32_t layer) {

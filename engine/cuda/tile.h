@@ -10,10 +10,11 @@
 #include "engine/cuda/machine.h"
 
 typedef struct mr_dev_mat { /* of mr_mat; data in device memory */
-    const uint8_t *tiles;   /* NULL: the model has none */
+    const uint8_t *tiles;   /* NULL: the model has none; in_rows: its rows */
     mr_type type;
     uint32_t rows, cols;
     size_t tile_bytes, scales_at; /* of pack.h */
+    bool in_rows; /* F16, BF16: not in tiles but row by row, as in the file: for matmul, device.h */
 } mr_dev_mat;
 
 /* A type of matrix that no file has: e4m3.h. Else mr_dev_mat.type is the file's. */

@@ -23,7 +23,8 @@ typedef struct loader {
     mr_pool *pool;
     const mr_model *m;
     mr_gpu_quant quant;
-    uint8_t *memory; /* NULL: only count */
+    const mr_choice *choice; /* NULL: only tiles */
+    uint8_t *memory;         /* NULL: only count */
     size_t used;
     void *stage[2];
     int at;    /* the buffer to fill */
@@ -66,8 +67,16 @@ typedef struct packing {
     uint8_t *out;
     uint32_t first; /* tile */
     size_t tile_bytes;
-    bool e4m3;
+    bool e4m3, in_rows;
 } packing;
+
+/* In place of the tile's 16 rows, which take as many bytes. */
+static void copy_rows(uint8_t *out, const mr_mat *w, uint32_t tile) {
+    const uint32_t first = tile * MR_TILE, left = w->rows - first;
+    const size_t n = left < MR_TILE ? left : MR_TILE;
+
+    memcpy(out, (const uint8_t *)w->data + first * w->row_bytes, n * w->row_bytes);
+}
 
 static void on_tile(void *arg, uint32_t piece, int ith) {
     const packing *p = arg;
@@ -75,24 +84,17 @@ static void on_tile(void *arg, uint32_t piece, int ith) {
 
     (void)ith;
     memset(out, 0, p->tile_bytes);
-    (p->e4m3 ? mr_pack_e4m3 : mr_pack_tile)(out, p->w, p->first + piece);
+    (p->in_rows ? copy_rows : p->e4m3 ? mr_pack_e4m3 : mr_pack_tile)(out, p->w, p->first + piece);
 }
 
-/* As it will be, but for its place. */
-static mr_dev_mat form_of(const loader *l, const mr_mat *w) {
-    if (l->e4m3)
-        return (mr_dev_mat){NULL,
-                            MR_DEV_E4M3,
-                            w->rows,
-                            w->cols,
-                            mr_e4m3_tile_bytes(w->cols),
-                            mr_e4m3_scales_at(w->cols)};
+mr_dev_mat mr_dev_weights_form(const mr_mat *w) {
     return (mr_dev_mat){NULL,
                         w->type,
                         w->rows,
                         w->cols,
                         mr_tile_bytes(w->type, w->cols),
-                        mr_tile_scales_at(w->type, w->cols)};
+                        mr_tile_scales_at(w->type, w->cols),
+                        false};
 }
 
 /* From its first number to its last; rows may lie further apart than they are long (shard.h). */
@@ -100,7 +102,18 @@ static size_t bytes_from(const mr_mat *w) {
     return (w->rows - 1) * w->row_bytes + mr_type_row_bytes(w->type, w->cols);
 }
 
-static mr_dev_mat place_mat(loader *l, const mr_mat *w) {
+static mr_dev_mat form_of(const loader *l, const mr_mat *w) {
+    if (!l->e4m3) return mr_dev_weights_form(w);
+    return (mr_dev_mat){NULL,
+                        MR_DEV_E4M3,
+                        w->rows,
+                        w->cols,
+                        mr_e4m3_tile_bytes(w->cols),
+                        mr_e4m3_scales_at(w->cols),
+                        false};
+}
+
+static mr_dev_mat place_as(loader *l, const mr_mat *w, bool in_rows) {
     mr_dev_mat m = form_of(l, w);
     const size_t tile_bytes = m.tile_bytes;
     const uint32_t n_tiles = (w->rows + MR_TILE - 1) / MR_TILE;
@@ -109,13 +122,26 @@ static mr_dev_mat place_mat(loader *l, const mr_mat *w) {
 
     for (uint32_t i = 0, n; to && i < n_tiles && l->status == MR_OK; i += n) {
         n = n_tiles - i < most ? n_tiles - i : most;
-        packing p = {w, l->stage[l->at], i, tile_bytes, l->e4m3};
+        packing p = {w, l->stage[l->at], i, tile_bytes, l->e4m3, in_rows};
         mr_pool_run(l->pool, n, on_tile, &p);
         send(l, to + i * tile_bytes, n * tile_bytes);
     }
     if (to) mr_gguf_give_back(l->m->gguf, w->data, bytes_from(w));
     m.tiles = to;
+    m.in_rows = in_rows;
     return m;
+}
+
+static mr_dev_mat place_mat(loader *l, const mr_mat *w) {
+    return place_as(l, w, false);
+}
+
+/* One of a layer. bias: of its product, which is multiplied by scale afterwards; the library can
+ * have only one of the two. */
+static mr_dev_mat place_chosen(loader *l, const mr_mat *w, const float *bias, float scale) {
+    const bool may = l->choice && !(bias && scale != 1);
+
+    return place_as(l, w, may && mr_choice_is_library(l->choice, w));
 }
 
 static mr_dev_layer place_layer(loader *l, const mr_layer *y) {
@@ -124,13 +150,13 @@ static mr_dev_layer place_layer(loader *l, const mr_layer *y) {
 
     l->e4m3 = l->quant == MR_GPU_QUANT_FP8;
     const mr_dev_layer placed = {
-        .wq = place_mat(l, &y->wq),
-        .wk = place_mat(l, &y->wk),
-        .wv = place_mat(l, &y->wv),
-        .wo = place_mat(l, &y->wo),
-        .gate = place_mat(l, &y->gate),
-        .up = place_mat(l, &y->up),
-        .down = place_mat(l, &y->down),
+        .wq = place_chosen(l, &y->wq, y->bq, 1),
+        .wk = place_chosen(l, &y->wk, y->bk, 1),
+        .wv = place_chosen(l, &y->wv, y->bv, 1),
+        .wo = place_chosen(l, &y->wo, y->bo, hp->residual_scale),
+        .gate = place_chosen(l, &y->gate, NULL, 1),
+        .up = place_chosen(l, &y->up, NULL, 1),
+        .down = place_chosen(l, &y->down, NULL, hp->residual_scale),
         .attn_norm = place_floats(l, y->attn_norm, hp->n_embd),
         .ffn_norm = place_floats(l, y->ffn_norm, hp->n_embd),
         .q_norm = place_floats(l, y->q_norm, hp->d_head),
@@ -210,8 +236,9 @@ static mr_status load(mr_dev_weights *w, loader *l, mr_layers range, const doubl
 }
 
 mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m, mr_layers range,
-                              mr_gpu_quant quant, mr_pool *pool, mr_err *err) {
-    loader l = {.d = d, .pool = pool, .m = m, .quant = quant, .err = err};
+                              mr_gpu_quant quant, const mr_choice *choice, mr_pool *pool,
+                              mr_err *err) {
+    loader l = {.d = d, .pool = pool, .m = m, .quant = quant, .choice = choice, .err = err};
     double *speed = calloc(m->hp.n_rot / 2 + 1, sizeof *speed); /* + 1: never a calloc of 0 */
     mr_status st;
 

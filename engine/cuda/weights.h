@@ -1,11 +1,12 @@
-/* weights.h - a model's weights in the memory of a device, in the tiles that its kernels read.
+/* weights.h - a model's weights in the memory of a device, in the tiles that its kernels read, or
+ * row by row for the vendor's library.
  *
  * Owner: caller, init to deinit. */
 #ifndef MR_ENGINE_CUDA_WEIGHTS_H
 #define MR_ENGINE_CUDA_WEIGHTS_H
 
 #include "engine/backend.h"
-#include "engine/cuda/device.h"
+#include "engine/cuda/choice.h"
 #include "engine/model.h"
 
 typedef enum mr_gpu_quant { /* what becomes of the layers' matrices; never of embeddings and head */
@@ -37,9 +38,12 @@ typedef struct mr_dev_weights { /* of a range of layers */
 size_t mr_dev_weights_sizes(const mr_model *m, mr_gpu_quant quant, uint64_t *layers,
                             uint64_t *first, uint64_t *last);
 /* Packs on the pool's threads while the device takes what is packed; the file's pages are given
- * back as it goes. */
+ * back as it goes. choice: which matrices of the layers stay in rows. */
 mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m, mr_layers range,
-                              mr_gpu_quant quant, mr_pool *pool, mr_err *err);
+                              mr_gpu_quant quant, const mr_choice *choice, mr_pool *pool,
+                              mr_err *err);
+/* A matrix as it will be on the device, in tiles, but for its place. */
+mr_dev_mat mr_dev_weights_form(const mr_mat *w);
 void mr_dev_weights_deinit(mr_dev_weights *w); /* zeroed or half-made is allowed */
 
 #endif

@@ -227,7 +227,7 @@ static float *multiply(mr_device *d, problem *p, uint32_t t0, uint32_t n, uint32
     const uint32_t units = d->n_units;
     float *y = malloc(n_y * sizeof *y);
     mr_product a = {.w = {put(d, p->tiles, p->n_tiles * p->tile_bytes), MR_DEV_E4M3, p->w.rows,
-                          p->w.cols, p->tile_bytes, mr_e4m3_scales_at(p->w.cols)},
+                          p->w.cols, p->tile_bytes, mr_e4m3_scales_at(p->w.cols), false},
                     .blocks = round_on(d, p, t0, n),
                     .scale = 1,
                     .n_tok = n};

@@ -115,7 +115,7 @@ static mr_dev_mat put_mat(mr_device *d, const mr_mat *w) {
     for (uint32_t i = 0; i < n_tiles; i++) mr_pack_tile(tiles + i * tile_bytes, w, i);
     const mr_dev_mat m = {
         put(d, tiles, n_tiles * tile_bytes), w->type, w->rows, w->cols, tile_bytes,
-        mr_tile_scales_at(w->type, w->cols)};
+        mr_tile_scales_at(w->type, w->cols), false};
     free(tiles);
     return m;
 }
