@@ -6,7 +6,7 @@
  * body as plain C (cuda_twin.h); where this machine has a GPU, through that too. Ties, equal rows,
  * banned ones, NaN and infinity are mixed in; vocabularies from one token to 151,936. The table of
  * ops is not ref: that one has better sums (sample.h). */
-#include "tests/cuda_twin.h"
+#include "tests/cuda_devices.h"
 
 #include "engine/cuda/draws.h"
 #include "engine/sample.h"
@@ -36,15 +36,7 @@ typedef struct bench { /* a vocabulary, here and on a device */
 static twin twins = {.base = {&twin_calls, "twin", 4, "", 90}, .free_bytes = 1u << 30};
 
 static mr_device *device_at(size_t i) {
-    static mr_device *gpu;
-    static bool tried;
-    mr_err err;
-
-    if (i == 0) return &twins.base;
-    if (!tried && mr_device_pick(&gpu, "cuda", &err) != MR_OK)
-        print_message("not tested on a GPU: %s\n", err.text);
-    tried = true;
-    return gpu;
+    return i == 0 ? &twins.base : the_gpu();
 }
 
 static void open_bench(bench *b, mr_device *d, uint32_t n_vocab) {

@@ -2,7 +2,7 @@
  * numbers under their scales; and products of them are right, and the same bits in any cut.
  * Method: all codes and all borders between them; then the kernels' bodies as plain C
  * (cuda_twin.h), and on a GPU if there is one, against sums in f64 of the numbers as decoded. */
-#include "tests/cuda_twin.h"
+#include "tests/cuda_devices.h"
 
 #include "engine/cuda/pack_e4m3.h"
 #include "engine/quant.h"
@@ -164,35 +164,8 @@ static twin twins = {.base = {.calls = &twin_calls, .name = "twin", .n_units = 1
 
 /* The twin, then a GPU that can do it, if there is one. */
 static mr_device *device_at(size_t i) {
-    static mr_device *gpu;
-    static bool tried;
-    mr_err err;
-
     if (i == 0) return &twins.base;
-    if (!tried && mr_device_pick(&gpu, "cuda", &err) != MR_OK)
-        print_message("not tested on a GPU: %s\n", err.text);
-    tried = true;
-    return gpu && gpu->capability >= 89 ? gpu : NULL;
-}
-#define FOR_EACH_DEVICE(d)                                                                         \
-    for (size_t mr_d = 0; mr_d < 2; mr_d++)                                                        \
-        for (mr_device *d = device_at(mr_d); d; d = NULL)
-
-static void *put(mr_device *d, const void *from, size_t bytes) {
-    void *p;
-    mr_err err;
-
-    CHECK_OK(d->calls->reserve(d, &p, bytes, "a test", &err), err);
-    if (from) d->calls->copy_in(d, p, from, bytes);
-    CHECK_OK(d->calls->wait(d, &err), err);
-    return p;
-}
-
-static void get(mr_device *d, void *to, const void *from, size_t bytes) {
-    mr_err err;
-
-    d->calls->copy_out(d, to, from, bytes);
-    CHECK_OK(d->calls->wait(d, &err), err);
+    return the_gpu() && the_gpu()->capability >= 89 ? the_gpu() : NULL;
 }
 
 static size_t n_padded(uint32_t n) {

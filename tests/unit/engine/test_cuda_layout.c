@@ -5,7 +5,7 @@
  * Method: every kernel's body runs as plain C (cuda_twin.h) over odd shapes, against ops_ref or
  * sums in f64. Inputs are allocated to the byte, so that ASan sees what reads too far. Where this
  * machine has a GPU, the same checks run there too. */
-#include "tests/cuda_twin.h"
+#include "tests/cuda_devices.h"
 
 #include "engine/cuda/plan.h"
 #include "engine/kv.h"
@@ -24,40 +24,7 @@ static twin twins = {.base = {.calls = &twin_calls, .name = "twin", .n_units = 1
 
 /* The twin, then the GPU if there is one. */
 static mr_device *device_at(size_t i) {
-    static mr_device *gpu;
-    static bool tried;
-    mr_err err;
-
-    if (i == 0) return &twins.base;
-    if (!tried && mr_device_pick(&gpu, "cuda", &err) != MR_OK)
-        print_message("not tested on a GPU: %s\n", err.text);
-    tried = true;
-    return gpu;
-}
-#define FOR_EACH_DEVICE(d)                                                                         \
-    for (size_t mr_d = 0; mr_d < 2; mr_d++)                                                        \
-        for (mr_device *d = device_at(mr_d); d; d = NULL)
-
-/* A copy of bytes on the device. */
-static void *put(mr_device *d, const void *from, size_t bytes) {
-    void *p;
-    mr_err err;
-
-    CHECK_OK(d->calls->reserve(d, &p, bytes, "a test", &err), err);
-    if (from) d->calls->copy_in(d, p, from, bytes);
-    CHECK_OK(d->calls->wait(d, &err), err);
-    return p;
-}
-
-static void get(mr_device *d, void *to, const void *from, size_t bytes) {
-    mr_err err;
-
-    d->calls->copy_out(d, to, from, bytes);
-    CHECK_OK(d->calls->wait(d, &err), err);
-}
-
-static void drop(mr_device *d, const void *p) {
-    d->calls->release(d, (void *)p);
+    return i == 0 ? &twins.base : the_gpu();
 }
 
 /* ---- weights ---- */

@@ -3,7 +3,7 @@
  * Method: times in, decision out; the measuring on the device that is plain C (cuda_twin.h), whose
  * products take as long as the test says; products of that device and, where this machine has them,
  * of a GPU and cuBLASLt, against sums in f64 of the numbers as rounded. */
-#include "tests/cuda_twin.h"
+#include "tests/cuda_devices.h"
 
 #include "engine/cuda/choice.h"
 #include "tests/ops/ops_test.h"
@@ -38,41 +38,19 @@ static char workspace[1 << 20] __attribute__((aligned(256)));
 
 /* The twin, then a GPU with the library, if there is one. */
 static mr_device *device_at(size_t i) {
-    static mr_device *gpu;
-    static bool tried;
+    static bool tried, has_library;
+    mr_device *gpu = i == 0 ? &twins.base : the_gpu();
     void *room;
     mr_err err;
 
-    if (i == 0) return &twins.base;
-    if (!tried && (mr_device_pick(&gpu, "cuda", &err) != MR_OK ||
-                   gpu->calls->reserve(gpu, &room, sizeof workspace, "a test", &err) != MR_OK ||
-                   gpu->calls->open_library(gpu, room, sizeof workspace, &err) != MR_OK)) {
-        print_message("not tested on a GPU: %s\n", err.text);
-        mr_device_close(gpu);
-        gpu = NULL;
+    if (i == 0 || !gpu) return gpu;
+    if (!tried) {
+        CHECK_OK(gpu->calls->reserve(gpu, &room, sizeof workspace, "a test", &err), err);
+        has_library = gpu->calls->open_library(gpu, room, sizeof workspace, &err) == MR_OK;
+        if (!has_library) print_message("not tested on a GPU: %s\n", err.text);
     }
     tried = true;
-    return gpu;
-}
-#define FOR_EACH_DEVICE(d)                                                                         \
-    for (size_t mr_d = 0; mr_d < 2; mr_d++)                                                        \
-        for (mr_device *d = device_at(mr_d); d; d = NULL)
-
-static void *put(mr_device *d, const void *from, size_t bytes) {
-    void *p;
-    mr_err err;
-
-    CHECK_OK(d->calls->reserve(d, &p, bytes, "a test", &err), err);
-    if (from) d->calls->copy_in(d, p, from, bytes);
-    CHECK_OK(d->calls->wait(d, &err), err);
-    return p;
-}
-
-static void get(mr_device *d, void *to, const void *from, size_t bytes) {
-    mr_err err;
-
-    d->calls->copy_out(d, to, from, bytes);
-    CHECK_OK(d->calls->wait(d, &err), err);
+    return has_library ? gpu : NULL;
 }
 
 /* ---- measuring ---- */
