@@ -5,9 +5,12 @@
  * by element (bias, silu, residual) is done by the piece that made the slice: it is in cache, and a
  * join is saved. A phase too small to be worth a join runs on the caller alone.
  *
- * Bit-identity. A piece covers PIECE_ROWS outputs, whatever the batch and the number of threads; an
- * op's result for one (row, token) depends on that row and token alone (ops.h); attention reads the
- * positions of its own sequence in order.
+ * Pieces of a product are as large as still lets all threads end together: where few tokens share
+ * the weights, these come from memory, and kernels ask for those of the rows behind theirs; at the
+ * end of a piece that is another thread's.
+ *
+ * Bit-identity. An op's result for one (row, token) depends on that row and token alone (ops.h),
+ * not on the piece it is in; attention reads the positions of its own sequence in order.
  *
  * Memory. Activations of a pass are bounded by MAX_ACTIVATION_BYTES: the engine makes several
  * passes of a step with more rows. */
@@ -21,7 +24,9 @@
 #include "engine/quant.h"
 #include "engine/rope.h"
 
-#define PIECE_ROWS           64 /* outputs of a matrix per piece: some 100 KiB of weights */
+#define PIECE_ROWS           64u  /* outputs of a matrix per piece, and */
+#define MAX_PIECE_ROWS       256u /* for up to FEW_TOKENS, if each thread still has two pieces */
+#define FEW_TOKENS           64u
 #define MAX_ACTIVATION_BYTES (16u << 20)
 #define MIN_PASS_ROWS        16u
 #define ALIGN_BYTES          64u
@@ -67,6 +72,7 @@ typedef struct cpu {
     const mr_row *rows;
     uint32_t n, n_top; /* live rows; rows of the head */
     uint32_t first;    /* of the head */
+    uint32_t piece_rows;
     const mr_layer *layer;
     uint32_t layer_no;
     const float *norm; /* weights of this norm */
@@ -97,8 +103,20 @@ static void share(cpu *f, piece_fn *fn, uint32_t n_pieces, uint64_t work) {
     for (uint32_t i = 0; i < n_pieces; i++) fn(f, i, f->scratch);
 }
 
-static uint32_t n_pieces(const mr_mat *w) {
-    return (w->rows + PIECE_ROWS - 1) / PIECE_ROWS;
+static uint32_t piece_rows_for(const cpu *f, uint32_t n_tok) {
+    const uint32_t each = f->m->hp.n_embd / (2 * (uint32_t)mr_pool_size(f->pool));
+
+    if (n_tok > FEW_TOKENS || each < 2 * PIECE_ROWS) return PIECE_ROWS;
+    return each > MAX_PIECE_ROWS ? MAX_PIECE_ROWS : each / PIECE_ROWS * PIECE_ROWS;
+}
+static uint32_t n_pieces(const cpu *f, const mr_mat *w) {
+    return (w->rows + f->piece_rows - 1) / f->piece_rows;
+}
+/* Of w, that are in a piece. */
+static uint32_t rows_in(const cpu *f, const mr_mat *w, uint32_t piece) {
+    const uint32_t left = w->rows - piece * f->piece_rows;
+
+    return left < f->piece_rows ? left : f->piece_rows;
 }
 static uint64_t n_products(const mr_mat *w) {
     return (uint64_t)w->rows * w->cols;
@@ -132,8 +150,7 @@ static void prepare_tile(const cpu *f, unsigned forms, const prepared *to, const
 /* One piece of y[n, rows] = x[n, cols] W^T (+ bias); in: x in the form that w wants. */
 static void project(const cpu *f, uint32_t n, const mr_mat *w, const float *bias, float *y,
                     const float *x, const prepared *in, uint32_t piece, void *scratch) {
-    const uint32_t r0 = piece * PIECE_ROWS;
-    const uint32_t r1 = r0 + PIECE_ROWS < w->rows ? r0 + PIECE_ROWS : w->rows;
+    const uint32_t r0 = piece * f->piece_rows, r1 = r0 + rows_in(f, w, piece);
 
     f->ops->matmul(y, w->rows, w, r0, r1,
                    &(mr_input){x, w->cols, in->blocks, in->split, in->shorts, n_blocks(w->cols)}, n,
@@ -145,8 +162,7 @@ static void project(const cpu *f, uint32_t n, const mr_mat *w, const float *bias
 /* The same, then x[n, rows] += that slice. */
 static void project_back(const cpu *f, const mr_mat *w, const float *bias, const float *x,
                          const prepared *in, uint32_t piece, void *scratch) {
-    const uint32_t r0 = piece * PIECE_ROWS;
-    const uint32_t n = r0 + PIECE_ROWS < w->rows ? PIECE_ROWS : w->rows - r0;
+    const uint32_t r0 = piece * f->piece_rows, n = rows_in(f, w, piece);
     const float scale = f->m->hp.residual_scale;
 
     project(f, f->n, w, bias, f->h, x, in, piece, scratch);
@@ -188,7 +204,7 @@ static void on_norm(cpu *f, uint32_t tile, void *scratch) {
 
 static void on_qkv(cpu *f, uint32_t piece, void *scratch) {
     const mr_layer *l = f->layer;
-    const uint32_t n_q = n_pieces(&l->wq), n_k = n_pieces(&l->wk);
+    const uint32_t n_q = n_pieces(f, &l->wq), n_k = n_pieces(f, &l->wk);
 
     if (piece < n_q)
         project(f, f->n, &l->wq, l->bq, f->q, f->h, &f->narrow, piece, scratch);
@@ -240,8 +256,7 @@ static void on_attn_out(cpu *f, uint32_t piece, void *scratch) {
 
 static void on_gate_up(cpu *f, uint32_t piece, void *scratch) {
     const mr_mat *w = &f->layer->gate;
-    const uint32_t r0 = piece * PIECE_ROWS;
-    const uint32_t n = r0 + PIECE_ROWS < w->rows ? PIECE_ROWS : w->rows - r0;
+    const uint32_t r0 = piece * f->piece_rows, n = rows_in(f, w, piece);
 
     project(f, f->n, w, NULL, f->gate, f->h, &f->narrow, piece, scratch);
     project(f, f->n, &f->layer->up, NULL, f->up, f->h, &f->narrow, piece, scratch);
@@ -274,9 +289,9 @@ static void on_head(cpu *f, uint32_t piece, void *scratch) {
 
     project(f, f->n_top, w, NULL, f->logits, f->top, &f->narrow, piece, scratch);
     if (scale == 1) return;
+    const uint32_t r0 = piece * f->piece_rows, n = rows_in(f, w, piece);
     for (uint32_t t = 0; t < f->n_top; t++)
-        for (uint32_t r = piece * PIECE_ROWS; r < w->rows && r < (piece + 1) * PIECE_ROWS; r++)
-            f->logits[(size_t)t * w->rows + r] *= scale;
+        for (uint32_t r = r0; r < r0 + n; r++) f->logits[(size_t)t * w->rows + r] *= scale;
 }
 
 /* ---- the steps ---- */
@@ -292,6 +307,7 @@ static mr_status step_begin(mr_backend *b, const mr_row *rows, uint32_t n, mr_er
     (void)err;
     f->rows = rows;
     f->n = n;
+    f->piece_rows = piece_rows_for(f, n);
     for (uint32_t i = 0; i < n; i++) f->live[i] = i;
     mr_attend_plan(&f->attend, rows, f->live, n);
     share(f, on_embed, n, (uint64_t)n * (hp->n_embd + 32 * hp->n_rot)); /* a sine costs some 30 */
@@ -316,7 +332,7 @@ static void step_qkv(mr_backend *b, uint32_t layer) {
     f->norm = l->attn_norm;
     f->forms = form_for(f, &l->wq) | form_for(f, &l->wk) | form_for(f, &l->wv);
     share(f, on_norm, n_tiles(f->n), (uint64_t)f->n * hp->n_embd);
-    share(f, on_qkv, n_pieces(&l->wq) + n_pieces(&l->wk) + n_pieces(&l->wv),
+    share(f, on_qkv, n_pieces(f, &l->wq) + n_pieces(f, &l->wk) + n_pieces(f, &l->wv),
           f->n * d_qkv(hp) * hp->n_embd);
 }
 
@@ -363,7 +379,7 @@ static void step_attn_out(mr_backend *b, uint32_t layer) {
     set_layer(f, layer);
     const mr_mat *w = &f->layer->wo;
     if (form_for(f, w)) share(f, on_prepare_att, n_tiles(f->n), (uint64_t)f->n * w->cols);
-    share(f, on_attn_out, n_pieces(w), f->n * n_products(w));
+    share(f, on_attn_out, n_pieces(f, w), f->n * n_products(w));
 }
 
 static void step_gate_up(mr_backend *b, uint32_t layer) {
@@ -374,14 +390,14 @@ static void step_gate_up(mr_backend *b, uint32_t layer) {
     f->norm = l->ffn_norm;
     f->forms = form_for(f, &l->gate) | form_for(f, &l->up);
     share(f, on_norm, n_tiles(f->n), (uint64_t)f->n * f->m->hp.n_embd);
-    share(f, on_gate_up, n_pieces(&l->gate), 2 * f->n * n_products(&l->gate));
+    share(f, on_gate_up, n_pieces(f, &l->gate), 2 * f->n * n_products(&l->gate));
 }
 
 static void step_down(mr_backend *b, uint32_t layer) {
     cpu *f = of(b);
 
     set_layer(f, layer);
-    share(f, on_down, n_pieces(&f->layer->down), f->n * n_products(&f->layer->down));
+    share(f, on_down, n_pieces(f, &f->layer->down), f->n * n_products(&f->layer->down));
 }
 
 static mr_status hand_out(mr_backend *b, const float **x, mr_err *err) {
@@ -400,7 +416,7 @@ static mr_status step_head(mr_backend *b, uint32_t first, uint32_t n, float *log
     f->n_top = n;
     f->logits = logits;
     share(f, on_top_norm, n_tiles(n), (uint64_t)n * w->cols);
-    share(f, on_head, n_pieces(w), n * n_products(w));
+    share(f, on_head, n_pieces(f, w), n * n_products(w));
     return MR_OK;
 }
 
