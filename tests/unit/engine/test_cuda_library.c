@@ -34,7 +34,7 @@ TEST(the_library_is_taken_where_its_mean_is_clearly_below) {
 
 static twin twins = {.base = {.calls = &twin_calls, .name = "twin", .n_units = 1},
                      .free_bytes = 1u << 30};
-static char workspace[1 << 20] __attribute__((aligned(256)));
+enum { WORKSPACE_BYTES = 1 << 20 };
 
 /* The twin, then a GPU with the library, if there is one. */
 static mr_device *device_at(size_t i) {
@@ -45,8 +45,8 @@ static mr_device *device_at(size_t i) {
 
     if (i == 0 || !gpu) return gpu;
     if (!tried) {
-        CHECK_OK(gpu->calls->reserve(gpu, &room, sizeof workspace, "a test", &err), err);
-        has_library = gpu->calls->open_library(gpu, room, sizeof workspace, &err) == MR_OK;
+        CHECK_OK(gpu->calls->reserve(gpu, &room, WORKSPACE_BYTES, "a test", &err), err);
+        has_library = gpu->calls->open_library(gpu, room, WORKSPACE_BYTES, &err) == MR_OK;
         if (!has_library) print_message("not tested on a GPU: %s\n", err.text);
     }
     tried = true;
