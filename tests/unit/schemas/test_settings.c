@@ -93,6 +93,7 @@ TEST(wrong_files_are_told_with_their_line) {
         {"gpu_swap_mb: 1g\n", "gpu_swap_mb: \"1g\" is not a whole number"},
         {"gpu_sampling: 1\n", "gpu_sampling: \"1\" must be true or false"},
         {"gpu_graphs: off\n", "gpu_graphs: \"off\" must be true or false"},
+        {"reproducible: off\n", "reproducible: \"off\" must be true or false"},
         {"kv_type: q4_0\n", "kv_type: \"q4_0\" must be one of f16, q8_0"},
         {"kv_type: ''\n", "kv_type: \"\" must be one of f16, q8_0"},
         {"repack_cache: [a]\n", "line 1: repack_cache is not plain text"},
