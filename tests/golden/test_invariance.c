@@ -121,6 +121,19 @@ TEST(threads_change_nothing) {
     for_each(check_threads);
 }
 
+/* In this model, wider than the others, one thread has larger pieces of a product than two have. */
+TEST(larger_pieces_change_nothing) {
+    static const char model[] = "../../models/demo";
+
+    kv_type = "f16";
+    for (size_t i = 1; i < MR_COUNT(golden_isas); i++) {
+        if (!golden_has(golden_isas[i])) continue;
+        run_alone(&alone, model, (mr_engine_options){.isa = golden_isas[i], .n_threads = 1}, 16);
+        run_alone(&other, model, (mr_engine_options){.isa = golden_isas[i], .n_threads = 2}, 16);
+        check_same(&other, &alone, model, "in larger pieces");
+    }
+}
+
 /* Others start before, with and after the job, have prompts of other lengths, and end meanwhile. */
 static void check_company(const char *model, const char *isa) {
     mr_engine *e = golden_open(
