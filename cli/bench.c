@@ -493,7 +493,7 @@ static const mr_opt options[] = {
     {"host-sampling", 0, NULL, NULL, "draw tokens here from a GPU's logits", NULL},
     {"no-graphs", 0, NULL, NULL, "a GPU's decode steps go to it kernel by kernel", NULL},
     {"not-reproducible", 0, NULL, NULL,
-     "a GPU's F16 and BF16 products: cuBLASLt where it is faster", NULL},
+     "a GPU's F16, BF16 and FP8 products: cuBLASLt where it is faster", NULL},
     {"no-overlap", 0, NULL, NULL, "no step goes to a GPU before the one before is back", NULL},
     {"repack-cache", 0, "DIR", NULL, "keep packed weights there for the next start", NULL},
     {"limits", 0, NULL, NULL, "measure the machine's limits first, and print fractions of them",

@@ -30,7 +30,8 @@ typedef struct twin {
     bool late;
     bool strict; /* kernels are put in line only while it is the one chosen last */
     size_t n_replays, n_matmuls;
-    bool no_library;              /* it cannot be opened */
+    bool no_library;         /* it cannot be opened */
+    uint32_t refuses_tokens; /* products of so many, and more, are not its business; 0: all are */
     double product_ms, matmul_ms; /* what each takes; 0: not said, and all times are 1 */
     double clock_ms, marked_ms[MR_DEV_MARKS];
     struct twin_recording *recording; /* under way; NULL: none */
@@ -253,14 +254,10 @@ static inline float twin_half(uint16_t h, mr_type type) {
 }
 
 /* f32 sums of the numbers as rounded, columns in order. */
-static inline void twin_matmul(mr_device *d, const mr_product *a) {
+static inline void twin_matmul_halves(const mr_product *a) {
     const mr_dev_mat *w = &a->w;
     const uint16_t *rows = (const uint16_t *)(const void *)w->tiles;
 
-    TWIN_KEEP(d, TWIN_MATMUL, a);
-    MR_CHECK(w->in_rows && a->halves && (!a->bias || a->scale == 1));
-    ((twin *)d)->clock_ms += ((twin *)d)->matmul_ms;
-    ((twin *)d)->n_matmuls++;
     for (uint32_t tok = 0; tok < a->n_tok; tok++)
         for (uint32_t row = 0; row < w->rows; row++) {
             float sum = 0;
@@ -269,6 +266,45 @@ static inline void twin_matmul(mr_device *d, const mr_product *a) {
                        twin_half(a->halves[(size_t)tok * w->cols + i], w->type);
             mr_product_store(a, row, tok, sum);
         }
+}
+
+/* Likewise, of all tokens that there are to be; then as where a library knows no scales. */
+static inline void twin_matmul_codes(const mr_product *a) {
+    const mr_dev_mat *w = &a->w;
+    const uint32_t n_tok = (a->n_tok + MR_PAD_CODES - 1) / MR_PAD_CODES * MR_PAD_CODES;
+    float values[256];
+
+    MR_CHECK(w->rows % MR_TILE == 0 && w->cols % MR_TILE == 0 && (!a->adds || a->raw != a->y));
+    for (uint32_t code = 0; code < 256; code++) values[code] = mr_of_e4m3((uint8_t)code);
+    for (uint32_t tok = 0; tok < n_tok; tok++)
+        for (uint32_t row = 0; row < w->rows; row++) {
+            const uint8_t *u = w->tiles + (size_t)row * w->cols,
+                          *v = a->codes + (size_t)tok * w->cols;
+            float sum = 0;
+            for (uint32_t i = 0; i < w->cols; i++) sum += values[u[i]] * values[v[i]];
+            a->raw[(size_t)tok * w->rows + row] = sum;
+        }
+    for (uint32_t y = 0; y < mr_scale_blocks(w); y++)
+        for (uint32_t x = 0; x < a->n_tok; x++) mr_scale_sums(a, (mr_coord){x, y});
+}
+
+static inline void twin_matmul(mr_device *d, const mr_product *a) {
+    TWIN_KEEP(d, TWIN_MATMUL, a);
+    MR_CHECK(a->w.in_rows && (!a->bias || a->scale == 1));
+    ((twin *)d)->clock_ms += ((twin *)d)->matmul_ms;
+    ((twin *)d)->n_matmuls++;
+    if (a->w.type == MR_DEV_E4M3)
+        twin_matmul_codes(a);
+    else
+        twin_matmul_halves(a);
+}
+
+static inline bool twin_try_matmul(mr_device *d, const mr_product *a) {
+    const uint32_t refused = ((twin *)d)->refuses_tokens;
+
+    if (refused > 0 && a->n_tok >= refused) return false;
+    twin_matmul(d, a);
+    return true;
 }
 
 static inline mr_status twin_open_library(mr_device *d, void *workspace, size_t bytes,
@@ -447,6 +483,7 @@ static const mr_device_calls twin_calls = {
     .feed = twin_feed,
     .product = twin_product,
     .matmul = twin_matmul,
+    .try_matmul = twin_try_matmul,
     .turn = twin_turn,
     .attend = twin_attend,
     .gather = twin_gather,

@@ -183,7 +183,12 @@ static void place_all(mr_gpu *g, layout *l) {
     if (g->n_ranks > 1) g->parts = place(l, g->n_ranks * row * hp->n_embd);
     if (g->has_library) {
         const size_t n_wide = hp->n_ff > n_narrow ? hp->n_ff : n_narrow;
-        g->halves = place(l, n * n_wide * sizeof *g->halves);
+        if (g->quant == MR_GPU_QUANT_FP8) {
+            g->codes = place(l, n * n_wide);
+            g->code_scales = place(l, row);
+        } else {
+            g->halves = place(l, n * n_wide * sizeof *g->halves);
+        }
         g->workspace = place(l, LIBRARY_BYTES);
     }
     g->records = place(l, mr_plan_record_bytes(&g->plan));
@@ -196,8 +201,14 @@ static uint64_t block_bytes(const mr_hparams *hp, mr_kv_type type) { /* of the c
     return 2ull * hp->n_kv_head * mr_cache_half(type, mr_pitch_of(hp->d_head));
 }
 
+/* Inputs are rounded to one type for the library: that of the weights, or e4m3. FP8 weights go in
+ * whole 16 rows; columns are whole 32 (check_fp8). */
+static bool may_be_library(const mr_gpu *g, const mr_mat *w) {
+    return g->quant == MR_GPU_QUANT_FP8 ? w->rows % MR_TILE == 0 : w->type == g->half_type;
+}
+
 /* Which products of the range's first layer the library is faster at, measured on a matrix of zeros
- * with the activations that the steps will use. One type of weights: inputs are rounded to that. */
+ * with the activations that the steps will use. */
 static mr_status measure(mr_gpu *g, mr_choice *choice, const uint8_t *zeros, mr_err *err) {
     const mr_layer *y = &g->m->layers[g->layers.first];
     const float scale = g->m->hp.residual_scale;
@@ -209,17 +220,25 @@ static mr_status measure(mr_gpu *g, mr_choice *choice, const uint8_t *zeros, mr_
                     {&y->wo, {.x = g->att, .y = g->x, .scale = scale, .adds = true}},
                     {&y->gate, {.x = g->h, .y = g->gate, .scale = 1}},
                     {&y->down, {.x = g->gate, .y = g->x, .scale = scale, .adds = true}}};
+    const bool fp8 = g->quant == MR_GPU_QUANT_FP8;
     const uint32_t max_rows = g->base.max_rows;
     const uint32_t n_toks[] = {1, g->max_head < max_rows ? g->max_head : max_rows, max_rows};
     mr_status st = MR_OK;
 
     for (size_t i = 0; i < MR_COUNT(products) && st == MR_OK; i++) {
-        mr_product a = products[i].like;
-        if (products[i].w->type != g->half_type) continue;
-        a.w = mr_dev_weights_form(products[i].w);
-        a.w.tiles = zeros;
-        a.halves = g->halves;
-        st = mr_choice_measure(choice, g->d, &a, n_toks, err);
+        mr_product tiles = products[i].like, rows;
+        if (!may_be_library(g, products[i].w)) continue;
+        tiles.w = mr_dev_weights_form(products[i].w, fp8, false);
+        tiles.w.tiles = zeros;
+        tiles.blocks = products[i].w == &y->down ? g->wide : g->narrow;
+        rows = tiles;
+        rows.w = mr_dev_weights_form(products[i].w, fp8, true);
+        rows.w.tiles = zeros;
+        rows.halves = g->halves;
+        rows.codes = g->codes;
+        rows.code_scales = g->code_scales;
+        rows.raw = rows.adds ? g->h : rows.y;
+        st = mr_choice_measure(choice, g->d, &tiles, &rows, n_toks, err);
     }
     return st;
 }
@@ -285,8 +304,9 @@ static void init(mr_gpu *g, mr_device *d, const mr_model *m, const mr_room *room
                   .n_ranks = room->n_ranks,
                   .half_type = m->layers[0].wq.type};
     /* Slices that ranks have are not whole rows of the file, so they are kept in tiles. */
-    g->has_library = room->not_reproducible && quant == MR_GPU_QUANT_NONE && room->n_ranks <= 1 &&
-                     (g->half_type == MR_TYPE_F16 || g->half_type == MR_TYPE_BF16);
+    g->has_library =
+        room->not_reproducible && room->n_ranks <= 1 &&
+        (quant == MR_GPU_QUANT_FP8 || g->half_type == MR_TYPE_F16 || g->half_type == MR_TYPE_BF16);
     mr_plan_init(&g->plan, &m->hp, max_rows, room->max_head, room->max_len, d->n_units);
 }
 

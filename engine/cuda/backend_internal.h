@@ -38,7 +38,9 @@ typedef struct mr_gpu {
     float *x, *h, *q, *att, *k, *v, *gate, *up, *cos, *sin, *top, *logits, *records;
     float *parts;                 /* [n_ranks, rows, n_embd]: of a sum for x; alone: NULL */
     mr_dev_xblock *narrow, *wide; /* inputs rounded for quantized weights; wide: [n_ff] */
-    uint16_t *halves;             /* inputs rounded to half_type; NULL: no library */
+    uint16_t *halves;             /* inputs rounded to half_type, for the library */
+    uint8_t *codes;               /* inputs rounded to e4m3, likewise */
+    float *code_scales;           /* [max_rows] */
     void *workspace;              /* the library's */
     mr_type half_type;
     bool has_library;

@@ -49,43 +49,75 @@ static int find(const mr_choice *c, mr_type type, uint32_t rows, uint32_t cols) 
     return -1;
 }
 
+static const char *name_of(mr_type type) {
+    return type == MR_DEV_E4M3 ? "E4M3" : mr_type_name(type);
+}
+
 static void tell(const mr_dev_mat *w, const uint32_t *n_toks, const mr_choice_times *t,
                  bool library) {
     _Static_assert(MR_CHOICE_COUNTS == 3, "the line below has three");
     mr_log(MR_LOG_INFO, "engine", "products measured",
-           "rows=%u cols=%u tokens=%u,%u,%u ours_ms=%.4f,%.4f,%.4f cublaslt_ms=%.4f,%.4f,%.4f "
-           "taken=%s",
-           w->rows, w->cols, n_toks[0], n_toks[1], n_toks[2], t->ours_ms[0], t->ours_ms[1],
-           t->ours_ms[2], t->library_ms[0], t->library_ms[1], t->library_ms[2],
+           "type=%s rows=%u cols=%u tokens=%u,%u,%u ours_ms=%.4f,%.4f,%.4f "
+           "cublaslt_ms=%.4f,%.4f,%.4f taken=%s",
+           name_of(w->type), w->rows, w->cols, n_toks[0], n_toks[1], n_toks[2], t->ours_ms[0],
+           t->ours_ms[1], t->ours_ms[2], t->library_ms[0], t->library_ms[1], t->library_ms[2],
            library ? "cublaslt" : "ours");
 }
 
-mr_status mr_choice_measure(mr_choice *c, mr_device *d, const mr_product *a,
-                            const uint32_t n_toks[MR_CHOICE_COUNTS], mr_err *err) {
-    mr_product p = *a;
-    mr_choice_times t;
+/* With each number of tokens, before anything depends on it. */
+static bool takes_all(mr_device *d, const mr_product *rows,
+                      const uint32_t n_toks[MR_CHOICE_COUNTS]) {
+    mr_product p = *rows;
+
+    for (int i = 0; i < MR_CHOICE_COUNTS; i++) {
+        p.n_tok = n_toks[i];
+        if (d->calls->try_matmul(d, &p)) continue;
+        mr_log(MR_LOG_WARN, "engine", "cuBLASLt has no such product",
+               "type=%s rows=%u cols=%u tokens=%u taken=ours", name_of(p.w.type), p.w.rows,
+               p.w.cols, p.n_tok);
+        return false;
+    }
+    return true;
+}
+
+static mr_status measure_both(mr_choice_times *t, mr_device *d, const mr_product *tiles,
+                              const mr_product *rows, const uint32_t n_toks[MR_CHOICE_COUNTS],
+                              mr_err *err) {
+    mr_product ours = *tiles, theirs = *rows;
     mr_status st = MR_OK;
 
-    if (find(c, p.w.type, p.w.rows, p.w.cols) >= 0) return MR_OK;
-    MR_CHECK(c->n < MR_CHOICE_SHAPES);
     for (int i = 0; i < MR_CHOICE_COUNTS && st == MR_OK; i++) {
-        p.n_tok = n_toks[i];
-        p.w.in_rows = false;
-        st = measure(d, &p, d->calls->product, &t.ours_ms[i], err);
-        p.w.in_rows = true;
-        if (st == MR_OK) st = measure(d, &p, d->calls->matmul, &t.library_ms[i], err);
+        ours.n_tok = theirs.n_tok = n_toks[i];
+        st = measure(d, &ours, d->calls->product, &t->ours_ms[i], err);
+        if (st == MR_OK) st = measure(d, &theirs, d->calls->matmul, &t->library_ms[i], err);
     }
-    if (st != MR_OK) return st;
-    c->shapes[c->n].type = p.w.type;
-    c->shapes[c->n].rows = p.w.rows;
-    c->shapes[c->n].cols = p.w.cols;
-    c->shapes[c->n].library = mr_choice_of(&t);
-    tell(&p.w, n_toks, &t, c->shapes[c->n].library);
+    return st;
+}
+
+mr_status mr_choice_measure(mr_choice *c, mr_device *d, const mr_product *tiles,
+                            const mr_product *rows, const uint32_t n_toks[MR_CHOICE_COUNTS],
+                            mr_err *err) {
+    const mr_dev_mat *w = &rows->w;
+    bool library = false;
+    mr_choice_times t;
+    mr_status st;
+
+    if (find(c, w->type, w->rows, w->cols) >= 0) return MR_OK;
+    MR_CHECK(c->n < MR_CHOICE_SHAPES);
+    if (takes_all(d, rows, n_toks)) {
+        if ((st = measure_both(&t, d, tiles, rows, n_toks, err)) != MR_OK) return st;
+        library = mr_choice_of(&t);
+        tell(w, n_toks, &t, library);
+    }
+    c->shapes[c->n].type = w->type;
+    c->shapes[c->n].rows = w->rows;
+    c->shapes[c->n].cols = w->cols;
+    c->shapes[c->n].library = library;
     c->n++;
     return MR_OK;
 }
 
-bool mr_choice_is_library(const mr_choice *c, const mr_mat *w) {
-    const int i = find(c, w->type, w->rows, w->cols);
+bool mr_choice_is_library(const mr_choice *c, mr_type type, uint32_t rows, uint32_t cols) {
+    const int i = find(c, type, rows, cols);
     return i >= 0 && c->shapes[i].library;
 }

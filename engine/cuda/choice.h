@@ -29,12 +29,13 @@ typedef struct mr_choice {
  * is clearly below 1. A time that was too short to be measured decides nothing. */
 bool mr_choice_of(const mr_choice_times *t);
 
-/* Runs a, a product of rows and of tiles alike as far as its memory goes, both ways, with each of
- * so many tokens, decides and logs it. A shape that is known already is not measured again. The
- * device's marks are used. What is in a->y is of no use afterwards. */
-mr_status mr_choice_measure(mr_choice *c, mr_device *d, const mr_product *a,
-                            const uint32_t n_toks[MR_CHOICE_COUNTS], mr_err *err);
-/* False for shapes that were never measured, too. */
-bool mr_choice_is_library(const mr_choice *c, const mr_mat *w);
+/* Runs a product of tiles and the same one of rows, with each of so many tokens, decides and logs
+ * it; what the library refuses with one of them is ours. A shape that is known already is not
+ * measured again. The device's marks are used. What is in y is of no use afterwards. */
+mr_status mr_choice_measure(mr_choice *c, mr_device *d, const mr_product *tiles,
+                            const mr_product *rows, const uint32_t n_toks[MR_CHOICE_COUNTS],
+                            mr_err *err);
+/* type: of mr_dev_mat. False for shapes that were never measured, too. */
+bool mr_choice_is_library(const mr_choice *c, mr_type type, uint32_t rows, uint32_t cols);
 
 #endif

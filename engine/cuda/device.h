@@ -59,6 +59,8 @@ typedef struct mr_device_calls {
     /* A product of rows, w.in_rows, by the vendor's library: which sums it adds up in which order
      * is its choice, for each n_tok another one. A bias with scale 1 only. Behind open_library. */
     void (*matmul)(mr_device *d, const mr_product *a);
+    /* The same; false: the library refuses it, and nothing is in line. */
+    bool (*try_matmul)(mr_device *d, const mr_product *a);
     void (*turn)(mr_device *d, const mr_turn *a);
     void (*attend)(mr_device *d, const mr_attention *a);
     void (*gather)(mr_device *d, const mr_gather *a);

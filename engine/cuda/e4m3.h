@@ -6,7 +6,10 @@
  *
  * Weights of any type become such numbers times a scale for each row and MR_E4M3_BLOCK columns, the
  * largest of which is 448. A tile has the 16 rows' bytes in the places of Q8_0's (pack.h), then for
- * each block of columns the scales of its rows, f32. */
+ * each block of columns the scales of its rows, f32.
+ *
+ * The vendor's library knows no scales of blocks: for it, numbers of 16 rows at a time lie row by
+ * row, and behind those of the whole matrix the rows' scales, f32, one for all columns. */
 #ifndef MR_ENGINE_CUDA_E4M3_H
 #define MR_ENGINE_CUDA_E4M3_H
 
@@ -58,6 +61,14 @@ MR_BODY size_t mr_e4m3_scales_at(size_t cols) {
 MR_BODY size_t mr_e4m3_tile_bytes(size_t cols) {
     const size_t n_blocks = (cols + MR_E4M3_BLOCK - 1) / MR_E4M3_BLOCK;
     return mr_e4m3_scales_at(cols) + n_blocks * MR_TILE * sizeof(float);
+}
+
+/* ---- rows; together no larger than tiles ---- */
+
+#define MR_E4M3_ROW_SCALES (MR_TILE * sizeof(float)) /* bytes: of 16 rows */
+
+MR_BODY size_t mr_e4m3_rows_bytes(size_t cols) { /* 16 of them, without scales */
+    return MR_TILE * cols;
 }
 
 #endif

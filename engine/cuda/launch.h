@@ -23,8 +23,9 @@ cudaError_t mr_launch_draw(cudaStream_t stream, const mr_draws *a);
 /* Weights with blocks, and floats. */
 cudaError_t mr_launch_product_q(cudaStream_t stream, const mr_product *a, uint32_t n_units);
 cudaError_t mr_launch_product_f(cudaStream_t stream, const mr_product *a, uint32_t n_units);
-/* FP8 weights. */
+/* FP8 weights; and the scales of sums that are raw. */
 cudaError_t mr_launch_product_e(cudaStream_t stream, const mr_product *a, uint32_t n_units);
+cudaError_t mr_launch_scale_e(cudaStream_t stream, const mr_product *a);
 /* Of the kernels that this build has, one that a device needs before any other; cudaSuccess: the
  * device can run them. */
 cudaError_t mr_launch_prepare(void);

@@ -1,5 +1,5 @@
-/* pack_e4m3.c - from the rows of the file, of any type, to tiles of FP8 numbers; e4m3.h has them.
- */
+/* pack_e4m3.c - from the rows of the file, of any type, to FP8 numbers in tiles or in rows; e4m3.h
+ * has both. */
 #include "engine/cuda/pack_e4m3.h"
 
 #include "engine/cuda/e4m3.h"
@@ -23,17 +23,45 @@ static void pack_block(uint8_t *tile, const float *w, uint32_t first, uint32_t n
     }
 }
 
+#define STRETCH (2 * MR_E4M3_BLOCK) /* columns at a time: whole blocks of every type */
+
+/* Columns `first` .. of row r, as numbers, STRETCH or those that are left; returns how many. */
+static uint32_t open_stretch(float v[STRETCH], const mr_mat *w, uint32_t r, uint32_t first) {
+    const uint32_t n = mr_least(STRETCH, w->cols - first);
+    const char *row = (const char *)w->data + r * w->row_bytes;
+
+    mr_dequantize_row(v, row + mr_type_row_bytes(w->type, first), w->type, n);
+    return n;
+}
+
 void mr_pack_e4m3(uint8_t *out, const mr_mat *w, uint32_t i) {
-    const uint32_t block = 2 * MR_E4M3_BLOCK; /* columns at a time: whole blocks of every type */
-    float v[2 * MR_E4M3_BLOCK];
+    float v[STRETCH];
 
     for (uint32_t r = 0; r < MR_TILE && i * MR_TILE + r < w->rows; r++) {
-        const char *row = (const char *)w->data + (i * MR_TILE + r) * w->row_bytes;
-        for (uint32_t c = 0; c < w->cols; c += block) {
-            const uint32_t n = mr_least(block, w->cols - c), half = mr_least(MR_E4M3_BLOCK, n);
-            mr_dequantize_row(v, row + mr_type_row_bytes(w->type, c), w->type, n);
+        for (uint32_t c = 0; c < w->cols; c += STRETCH) {
+            const uint32_t n = open_stretch(v, w, i * MR_TILE + r, c);
+            const uint32_t half = mr_least(MR_E4M3_BLOCK, n);
             pack_block(out, v, c, half, w->cols, r);
             if (n > half) pack_block(out, v + half, c + half, n - half, w->cols, r);
+        }
+    }
+}
+
+void mr_pack_e4m3_rows(uint8_t *codes, float *scales, const mr_mat *w, uint32_t i) {
+    float v[STRETCH];
+
+    for (uint32_t r = 0; r < MR_TILE && i * MR_TILE + r < w->rows; r++) {
+        float most = 0;
+        for (uint32_t c = 0; c < w->cols; c += STRETCH) {
+            const uint32_t n = open_stretch(v, w, i * MR_TILE + r, c);
+            for (uint32_t k = 0; k < n; k++) most = mr_larger(fabsf(v[k]), most);
+        }
+        const mr_e4m3_scale s = mr_e4m3_scale_of(most);
+        scales[r] = s.scale;
+        for (uint32_t c = 0; c < w->cols && s.inv > 0; c += STRETCH) {
+            const uint32_t n = open_stretch(v, w, i * MR_TILE + r, c);
+            for (uint32_t k = 0; k < n; k++)
+                codes[(size_t)r * w->cols + c + k] = mr_to_e4m3(v[k] * s.inv);
         }
     }
 }

@@ -19,6 +19,7 @@
 #define MR_FEW_WARPS 8
 #define MR_FEW       (MR_FEW_WARPS * MR_WARP) /* threads */
 #define MR_MANY      128
+#define MR_PAD_CODES 16 /* of e4m3 in rows inputs, raw and y are there up to a multiple of this */
 
 /* 32 columns of 8 tokens, rounded to 8 bits as ops.h says; the right matrix of an mma. Column k of
  * a token is at MR_PLACE(k), so that the 8 bytes of lane 4 g + c of the mma are side by side. */
@@ -33,11 +34,14 @@ typedef struct mr_product {
     mr_dev_mat w;
     const float *x;              /* [n_tok, w.cols], if the weights are tiles of floats */
     const mr_dev_xblock *blocks; /* [n_tok / 8, w.cols / 32], if they are tiles of anything else */
-    const uint16_t *halves;      /* [n_tok, w.cols] of w.type, if they are in rows */
-    float *y;                    /* [n_tok, w.rows] */
-    const float *bias;           /* [w.rows], or NULL */
-    float scale;                 /* of y, after the bias */
-    bool adds;                   /* to what y holds */
+    const uint16_t *halves;      /* [n_tok, w.cols] of w.type, if they are F16 or BF16 in rows */
+    const uint8_t *codes;        /* [n_tok, w.cols] of e4m3, if they are that, in rows: */
+    const float *code_scales;    /* [n_tok] */
+    float *raw;        /* [n_tok, w.rows]: for sums without scales; y will do unless it adds */
+    float *y;          /* [n_tok, w.rows] */
+    const float *bias; /* [w.rows], or NULL */
+    float scale;       /* of y, after the bias */
+    bool adds;         /* to what y holds */
     uint32_t n_tok;
 } mr_product;
 

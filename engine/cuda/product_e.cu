@@ -1,5 +1,5 @@
-/* product_e.cu - kernels of product_e.h. Code for a GPU without e4m3 in its tensor cores stops with a
- * fault (machine_gpu.h): the backend refuses FP8 before. */
+/* product_e.cu - kernels of product_e.h. Code for a GPU without e4m3 in its tensor cores stops with
+ * a fault (machine_gpu.h), on a newer GPU that runs it, too: the backend refuses FP8 before. */
 #include "engine/cuda/launch.h"
 #include "engine/cuda/product_e.h"
 
@@ -19,6 +19,12 @@ static __global__ void __launch_bounds__(MR_MANY) many(const __grid_constant__ m
     mr_many_e(&p, LARGE ? &large : &small, &sh, block);
 }
 
+static __global__ void __launch_bounds__(MR_SCALED) scale(const __grid_constant__ mr_product p) {
+    const mr_coord block = {blockIdx.x, blockIdx.y};
+
+    mr_scale_sums(&p, block);
+}
+
 cudaError_t mr_launch_product_e(cudaStream_t stream, const mr_product *a, uint32_t n_units) {
     const mr_cut cut = mr_cut_of(&a->w, a->n_tok, n_units);
     const dim3 grid(cut.x, cut.y);
@@ -29,5 +35,10 @@ cudaError_t mr_launch_product_e(cudaStream_t stream, const mr_product *a, uint32
         many<false><<<grid, MR_MANY, 0, stream>>>(*a);
     else
         many<true><<<grid, MR_MANY, 0, stream>>>(*a);
+    return cudaGetLastError();
+}
+
+cudaError_t mr_launch_scale_e(cudaStream_t stream, const mr_product *a) {
+    scale<<<dim3(a->n_tok, mr_scale_blocks(&a->w)), MR_SCALED, 0, stream>>>(*a);
     return cudaGetLastError();
 }

@@ -5,6 +5,9 @@
  * in f32 with one rounding each, y = fma(weight scale * input scale, sum, y), block by block. So,
  * on a given GPU, what a (row, token) gets depends on neither cut nor company.
  *
+ * Of weights in rows the vendor's library makes the sums. If it knows no scales of rows and tokens
+ * it leaves them raw, and a kernel of ours multiplies them.
+ *
  * Compute capability 8.9 on: mma of e4m3. */
 #ifndef MR_ENGINE_CUDA_PRODUCT_E_H
 #define MR_ENGINE_CUDA_PRODUCT_E_H
@@ -213,6 +216,32 @@ MR_BODY void mr_many_e(const mr_product *p, const mr_shape *s, mr_many_q_shared 
         MR_BARRIER();
     }
     MR_THREADS (t, MR_MANY) mr_many_e_store(&th[MR_OWN(t)], p, s, block, t);
+}
+
+/* ---- rows: scales of raw sums ---- */
+
+#define MR_SCALED      256 /* threads */
+#define MR_SCALED_EACH 4   /* sums of each */
+
+/* Block: a token, MR_SCALED * MR_SCALED_EACH rows. */
+MR_BODY void mr_scale_sums(const mr_product *p, mr_coord block) {
+    const float *scales = (const float *)(const void *)(p->w.tiles + p->w.scales_at);
+    const float scale = p->code_scales[block.x];
+
+    MR_THREADS (t, MR_SCALED) {
+        MR_UNROLL
+        for (uint32_t i = 0; i < MR_SCALED_EACH; i++) {
+            const uint32_t row = (block.y * MR_SCALED_EACH + i) * MR_SCALED + t;
+            if (row < p->w.rows)
+                mr_product_store(p, row, block.x,
+                                 scales[row] * scale * p->raw[(size_t)block.x * p->w.rows + row]);
+        }
+    }
+}
+
+/* Blocks of rows; host. */
+static inline uint32_t mr_scale_blocks(const mr_dev_mat *w) {
+    return (w->rows + MR_SCALED * MR_SCALED_EACH - 1) / (MR_SCALED * MR_SCALED_EACH);
 }
 
 #endif

@@ -58,12 +58,14 @@ typedef struct mr_feed {
     bool e4m3;             /* blocks: for FP8 weights; else as ops.h says */
     uint16_t *halves;      /* [n, cols] of half_type, F16 or BF16; NULL: nobody wants it */
     mr_type half_type;
+    uint8_t *codes;     /* [n, cols] of e4m3, for FP8 weights in rows; NULL: nobody wants it */
+    float *code_scales; /* [n]: theirs */
     float eps;
     uint32_t cols, n;
 } mr_feed;
 
 typedef struct mr_feed_own {
-    float sum, v, most;
+    float sum, v, most, inv;
     int32_t total;
 } mr_feed_own;
 
@@ -154,11 +156,35 @@ MR_BODY uint16_t mr_half_from(float v, mr_type type) {
     return mr_to_half(v > MR_HALF_MOST ? MR_HALF_MOST : v < -MR_HALF_MOST ? -MR_HALF_MOST : v);
 }
 
+/* What the row's codes are multiples of; inv for all threads. The row is computed twice: it may be
+ * longer than shared memory, and y may be x until this has been found. */
+MR_BODY void mr_code_scale(mr_feed_own *th, const mr_feed *a, mr_feed_shared *sh, uint32_t row) {
+    MR_THREADS (t, MR_ROW) {
+        mr_feed_own *o = &th[MR_OWN(t)];
+        o->most = 0;
+        for (uint32_t i = t; i < a->cols; i += MR_ROW)
+            o->most = mr_larger(fabsf(mr_feed_value(a, o, row, i)), o->most);
+    }
+    MR_WARP_MAX(th, MR_ROW, most);
+    MR_THREADS (t, MR_ROW)
+        if (t % MR_WARP == 0) sh->most[t / MR_WARP] = th[MR_OWN(t)].most;
+    MR_BARRIER();
+    MR_THREADS (t, MR_ROW) {
+        float most = 0;
+        for (uint32_t i = 0; i < MR_ROW / MR_WARP; i++) most = mr_larger(sh->most[i], most);
+        const mr_e4m3_scale s = mr_e4m3_scale_of(most);
+        th[MR_OWN(t)].inv = s.inv;
+        if (t == 0) a->code_scales[row] = s.scale;
+    }
+    MR_BARRIER();
+}
+
 MR_BODY void mr_feed_row(const mr_feed *a, mr_feed_shared *sh, mr_coord block) {
     const uint32_t row = block.x;
     mr_feed_own th[MR_PRIVATE(MR_ROW)];
 
     if (a->kind == MR_FEED_NORM) mr_norm_factor(th, a, sh, row);
+    if (a->codes) mr_code_scale(th, a, sh, row);
     for (uint32_t col0 = 0; col0 < a->cols; col0 += MR_ROW) {
         MR_THREADS (t, MR_ROW) {
             mr_feed_own *o = &th[MR_OWN(t)];
@@ -167,6 +193,8 @@ MR_BODY void mr_feed_row(const mr_feed *a, mr_feed_shared *sh, mr_coord block) {
             if (a->y && col < a->cols) a->y[(size_t)row * a->cols + col] = o->v;
             if (a->halves && col < a->cols)
                 a->halves[(size_t)row * a->cols + col] = mr_half_from(o->v, a->half_type);
+            if (a->codes && col < a->cols)
+                a->codes[(size_t)row * a->cols + col] = o->inv > 0 ? mr_to_e4m3(o->v * o->inv) : 0;
         }
         if (a->blocks && a->e4m3)
             mr_round_e4m3(th, a, sh, row, col0);

@@ -250,6 +250,15 @@ static void gpu_matmul(mr_device *d, const mr_product *a) {
     if (a->n_tok > 0) keep(g, mr_library_product(g->library, g->stream, a), "products of cuBLASLt");
 }
 
+static bool gpu_try_matmul(mr_device *d, const mr_product *a) {
+    gpu *g = of(d);
+
+    choose(g);
+    if (mr_library_product(g->library, g->stream, a) == cudaSuccess) return true;
+    (void)cudaGetLastError(); /* it is no fault, and must not be found by the next launch */
+    return false;
+}
+
 static void gpu_turn(mr_device *d, const mr_turn *a) {
     if (a->n > 0) keep(of(d), mr_launch_turn(of(d)->stream, a), "rotations");
 }
@@ -308,6 +317,7 @@ static const mr_device_calls gpu_calls = {
     .feed = gpu_feed,
     .product = gpu_product,
     .matmul = gpu_matmul,
+    .try_matmul = gpu_try_matmul,
     .turn = gpu_turn,
     .attend = gpu_attend,
     .gather = gpu_gather,

@@ -15,11 +15,13 @@ static bool is_rounded(const mr_dev_mat *w) { /* its input, that is */
 
 /* What matrices want of the input that they share. Of a layer's all are FP8, or none is. */
 typedef struct wants {
-    bool floats, blocks, e4m3, halves;
+    bool floats, blocks, e4m3, halves, codes;
 } wants;
 
 static void want(wants *a, const mr_dev_mat *w) {
-    if (w->in_rows)
+    if (w->in_rows && is_e4m3(w))
+        a->codes = true;
+    else if (w->in_rows)
         a->halves = true;
     else if (is_rounded(w))
         a->blocks = true;
@@ -35,6 +37,8 @@ static void feed(const mr_gpu *g, mr_feed a, wants to, float *y, mr_dev_xblock *
     a.e4m3 = to.e4m3;
     a.halves = to.halves ? g->halves : NULL;
     a.half_type = g->half_type;
+    a.codes = to.codes ? g->codes : NULL;
+    a.code_scales = g->code_scales;
     a.n = g->n;
     g->d->calls->feed(g->d, &a);
 }
@@ -49,8 +53,16 @@ static void norm(const mr_gpu *g, const float *w, wants to) {
 /* y[n, rows] = x W^T; x and its other forms: whichever the weights want. */
 static mr_product product_of(const mr_gpu *g, const mr_dev_mat *w, float *y, const float *x,
                              const mr_dev_xblock *blocks) {
-    return (mr_product){
-        .w = *w, .x = x, .blocks = blocks, .halves = g->halves, .y = y, .scale = 1, .n_tok = g->n};
+    return (mr_product){.w = *w,
+                        .x = x,
+                        .blocks = blocks,
+                        .halves = g->halves,
+                        .codes = g->codes,
+                        .code_scales = g->code_scales,
+                        .raw = y,
+                        .y = y,
+                        .scale = 1,
+                        .n_tok = g->n};
 }
 
 static void multiply(const mr_gpu *g, const mr_product *p) {
@@ -73,6 +85,7 @@ static void project_back(const mr_gpu *g, const mr_dev_mat *w, const float *bias
     p.bias = bias;
     p.scale = g->m->hp.residual_scale;
     p.adds = !g->parts;
+    p.raw = g->h; /* of no use any more, and as wide */
     if (g->parts) p.y = mr_gpu_part(g);
     multiply(g, &p);
 }

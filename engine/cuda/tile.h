@@ -14,7 +14,8 @@ typedef struct mr_dev_mat { /* of mr_mat; data in device memory */
     mr_type type;
     uint32_t rows, cols;
     size_t tile_bytes, scales_at; /* of pack.h */
-    bool in_rows; /* F16, BF16: not in tiles but row by row, as in the file: for matmul, device.h */
+    bool in_rows; /* F16, BF16: not in tiles but row by row, as in the file: for matmul, device.h;
+                     e4m3.h: likewise, and the rows' scales at scales_at */
 } mr_dev_mat;
 
 /* A type of matrix that no file has: e4m3.h. Else mr_dev_mat.type is the file's. */

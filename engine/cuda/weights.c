@@ -40,11 +40,19 @@ static uint8_t *place(loader *l, size_t bytes) {
     return p;
 }
 
-/* The filled buffer is on its way, and the other one, whose copy was before it, is free. */
-static void send(loader *l, void *to, size_t bytes) {
+/* The filled buffer is on its way, and the other one, whose copy was before it, is free. more: of
+ * what lies behind `bytes` in the buffer, and goes elsewhere. */
+static void send_both(loader *l, void *to, size_t bytes, void *to_more, size_t more) {
+    const char *from = l->stage[l->at];
+
     l->status = l->d->calls->wait(l->d, l->err);
-    l->d->calls->copy_in(l->d, to, l->stage[l->at], bytes);
+    l->d->calls->copy_in(l->d, to, from, bytes);
+    if (more > 0) l->d->calls->copy_in(l->d, to_more, from + bytes, more);
     l->at = !l->at;
+}
+
+static void send(loader *l, void *to, size_t bytes) {
+    send_both(l, to, bytes, NULL, 0);
 }
 
 static const void *place_bytes(loader *l, const void *from, size_t bytes) {
@@ -64,11 +72,15 @@ static const float *place_floats(loader *l, const float *from, size_t n) {
 
 typedef struct packing {
     const mr_mat *w;
+    const mr_dev_mat *to; /* its form */
     uint8_t *out;
-    uint32_t first; /* tile */
-    size_t tile_bytes;
-    bool e4m3, in_rows;
+    uint32_t first, n; /* tiles */
 } packing;
+
+/* Bytes that 16 rows have behind those of all rows. */
+static size_t scale_bytes(const mr_dev_mat *m) {
+    return m->in_rows && m->type == MR_DEV_E4M3 ? MR_E4M3_ROW_SCALES : 0;
+}
 
 /* In place of the tile's 16 rows, which take as many bytes. */
 static void copy_rows(uint8_t *out, const mr_mat *w, uint32_t tile) {
@@ -80,21 +92,36 @@ static void copy_rows(uint8_t *out, const mr_mat *w, uint32_t tile) {
 
 static void on_tile(void *arg, uint32_t piece, int ith) {
     const packing *p = arg;
-    uint8_t *out = p->out + piece * p->tile_bytes;
+    const size_t bytes = p->to->tile_bytes, more = scale_bytes(p->to);
+    uint8_t *out = p->out + piece * bytes, *scales = p->out + p->n * bytes + piece * more;
+    const bool e4m3 = p->to->type == MR_DEV_E4M3;
 
     (void)ith;
-    memset(out, 0, p->tile_bytes);
-    (p->in_rows ? copy_rows : p->e4m3 ? mr_pack_e4m3 : mr_pack_tile)(out, p->w, p->first + piece);
+    memset(out, 0, bytes);
+    memset(scales, 0, more);
+    if (e4m3 && p->to->in_rows)
+        mr_pack_e4m3_rows(out, (float *)(void *)scales, p->w, p->first + piece);
+    else
+        (p->to->in_rows ? copy_rows
+         : e4m3         ? mr_pack_e4m3
+                        : mr_pack_tile)(out, p->w, p->first + piece);
 }
 
-mr_dev_mat mr_dev_weights_form(const mr_mat *w) {
-    return (mr_dev_mat){NULL,
-                        w->type,
-                        w->rows,
-                        w->cols,
-                        mr_tile_bytes(w->type, w->cols),
-                        mr_tile_scales_at(w->type, w->cols),
-                        false};
+static uint32_t n_tiles(const mr_mat *w) {
+    return (w->rows + MR_TILE - 1) / MR_TILE;
+}
+
+mr_dev_mat mr_dev_weights_form(const mr_mat *w, bool e4m3, bool in_rows) {
+    mr_dev_mat m = {
+        .type = e4m3 ? MR_DEV_E4M3 : w->type, .rows = w->rows, .cols = w->cols, .in_rows = in_rows};
+
+    m.tile_bytes = !e4m3     ? mr_tile_bytes(w->type, w->cols)
+                   : in_rows ? mr_e4m3_rows_bytes(w->cols)
+                             : mr_e4m3_tile_bytes(w->cols);
+    m.scales_at = !e4m3     ? mr_tile_scales_at(w->type, w->cols)
+                  : in_rows ? n_tiles(w) * m.tile_bytes
+                            : mr_e4m3_scales_at(w->cols);
+    return m;
 }
 
 /* From its first number to its last; rows may lie further apart than they are long (shard.h). */
@@ -102,33 +129,20 @@ static size_t bytes_from(const mr_mat *w) {
     return (w->rows - 1) * w->row_bytes + mr_type_row_bytes(w->type, w->cols);
 }
 
-static mr_dev_mat form_of(const loader *l, const mr_mat *w) {
-    if (!l->e4m3) return mr_dev_weights_form(w);
-    return (mr_dev_mat){NULL,
-                        MR_DEV_E4M3,
-                        w->rows,
-                        w->cols,
-                        mr_e4m3_tile_bytes(w->cols),
-                        mr_e4m3_scales_at(w->cols),
-                        false};
-}
-
 static mr_dev_mat place_as(loader *l, const mr_mat *w, bool in_rows) {
-    mr_dev_mat m = form_of(l, w);
-    const size_t tile_bytes = m.tile_bytes;
-    const uint32_t n_tiles = (w->rows + MR_TILE - 1) / MR_TILE;
-    const uint32_t most = (uint32_t)(STAGE_BYTES / tile_bytes);
-    uint8_t *to = place(l, n_tiles * tile_bytes);
+    mr_dev_mat m = mr_dev_weights_form(w, l->e4m3, in_rows);
+    const size_t bytes = m.tile_bytes, more = scale_bytes(&m);
+    const uint32_t n_all = n_tiles(w), most = (uint32_t)(STAGE_BYTES / (bytes + more));
+    uint8_t *to = place(l, n_all * (bytes + more));
 
-    for (uint32_t i = 0, n; to && i < n_tiles && l->status == MR_OK; i += n) {
-        n = n_tiles - i < most ? n_tiles - i : most;
-        packing p = {w, l->stage[l->at], i, tile_bytes, l->e4m3, in_rows};
+    for (uint32_t i = 0, n; to && i < n_all && l->status == MR_OK; i += n) {
+        n = n_all - i < most ? n_all - i : most;
+        packing p = {w, &m, l->stage[l->at], i, n};
         mr_pool_run(l->pool, n, on_tile, &p);
-        send(l, to + i * tile_bytes, n * tile_bytes);
+        send_both(l, to + i * bytes, n * bytes, to + m.scales_at + i * more, n * more);
     }
     if (to) mr_gguf_give_back(l->m->gguf, w->data, bytes_from(w));
     m.tiles = to;
-    m.in_rows = in_rows;
     return m;
 }
 
@@ -140,8 +154,9 @@ static mr_dev_mat place_mat(loader *l, const mr_mat *w) {
  * have only one of the two. */
 static mr_dev_mat place_chosen(loader *l, const mr_mat *w, const float *bias, float scale) {
     const bool may = l->choice && !(bias && scale != 1);
+    const mr_type type = l->e4m3 ? MR_DEV_E4M3 : w->type;
 
-    return place_as(l, w, may && mr_choice_is_library(l->choice, w));
+    return place_as(l, w, may && mr_choice_is_library(l->choice, type, w->rows, w->cols));
 }
 
 static mr_dev_layer place_layer(loader *l, const mr_layer *y) {

@@ -42,8 +42,9 @@ size_t mr_dev_weights_sizes(const mr_model *m, mr_gpu_quant quant, uint64_t *lay
 mr_status mr_dev_weights_init(mr_dev_weights *w, mr_device *d, const mr_model *m, mr_layers range,
                               mr_gpu_quant quant, const mr_choice *choice, mr_pool *pool,
                               mr_err *err);
-/* A matrix as it will be on the device, in tiles, but for its place. */
-mr_dev_mat mr_dev_weights_form(const mr_mat *w);
+/* A matrix as it will be on the device, but for its place. e4m3: it becomes that; in_rows: F16,
+ * BF16 and e4m3 only. */
+mr_dev_mat mr_dev_weights_form(const mr_mat *w, bool e4m3, bool in_rows);
 void mr_dev_weights_deinit(mr_dev_weights *w); /* zeroed or half-made is allowed */
 
 #endif

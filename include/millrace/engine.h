@@ -51,8 +51,8 @@ typedef struct mr_engine_options {
     bool no_prefix_cache;  /* keep nothing of what ended sequences have computed */
     bool host_sampling;    /* a GPU's logits come back, and tokens are drawn here: the same ones */
     bool no_graphs;        /* a GPU's decode steps go to it kernel by kernel */
-    bool not_reproducible; /* on a GPU, F16 and BF16 products go to cuBLASLt where that is measured to be
-                            * faster: a sequence's tokens then depend on its company */
+    bool not_reproducible; /* on a GPU, F16, BF16 and FP8 products go to cuBLASLt where that is measured
+                            * to be faster: a sequence's tokens then depend on its company */
 } mr_engine_options;
 
 typedef struct mr_logit_bias { int32_t token; float bias; } mr_logit_bias;

@@ -210,7 +210,7 @@ static twin twin_with_library(double of_ours) {
 
 enum { STEP = 48 }; /* as much is measured at open */
 
-static void check_library(const char *name, double tol) {
+static void check_library(const char *name, const char *quant, double tol) {
     const mr_sampling greedy = {.ban_eog = true};
     expect x = read_expect(name);
 
@@ -219,6 +219,7 @@ static void check_library(const char *name, double tol) {
     mr_engine *e = golden_open(name, (mr_engine_options){.device = "cuda",
                                                          .max_seqs = 2,
                                                          .max_step_tokens = STEP,
+                                                         .gpu_quant = quant,
                                                          .not_reproducible = true});
     mr_engine_watch_rows(e, compare_row, &x);
     const uint32_t seq = golden_add(e, x.prompt, (size_t)x.n_prompt, 0, 8, &greedy);
@@ -226,7 +227,8 @@ static void check_library(const char *name, double tol) {
     golden_step(e, seq, (uint32_t)x.n_prompt);
     const uint32_t n_layer = mr_engine_model(e)->hp.n_layer;
     CHECK_I64(gpu.n_matmuls - n_measured, 7 * n_layer);
-    print_message("%s, rounded inputs: %.2g of max |logit|\n", name, x.worst_exact);
+    print_message("%s, %s in rows: %.2g of max |logit|\n", name, quant ? quant : "inputs rounded",
+                  x.worst_exact);
     CHECK(x.worst_exact > 3e-4 && x.worst_exact < tol);
     mr_engine_drop(e, seq);
     mr_engine_close(e);
@@ -235,30 +237,38 @@ static void check_library(const char *name, double tol) {
 }
 
 TEST(products_of_the_library_give_logits_that_are_near) {
-    check_library("qwen2_f16", TOL_F16);
-    check_library("llama3_bf16", TOL_BF16);
+    check_library("qwen2_f16", NULL, TOL_F16);
+    check_library("llama3_bf16", NULL, TOL_BF16);
+    check_library("qwen2_f16", "fp8", TOL_FP8);
+    check_library("llama3_bf16", "fp8", TOL_FP8);
 }
 
-/* The tokens behind a prompt, and how many products the library had in them. */
-static size_t decode(const char *name, double of_ours, bool reproducible, bool no_graphs,
-                     int32_t tokens[8]) {
+/* The tokens behind a prompt, on the device as it is, and how many products its library had in
+ * them. */
+static size_t decode_with(const char *name, const mr_engine_options *opt, int32_t tokens[8]) {
     static const int32_t prompt[] = {3, 40, 77, 114};
     const mr_sampling greedy = {.ban_eog = true};
-
-    gpu = twin_with_library(of_ours);
-    mr_engine *e = golden_open(name, (mr_engine_options){.device = "cuda",
-                                                         .max_seqs = 2,
-                                                         .max_step_tokens = STEP,
-                                                         .no_graphs = no_graphs,
-                                                         .not_reproducible = !reproducible});
+    mr_engine *e = golden_open(name, *opt);
     const size_t n_measured = gpu.n_matmuls;
     const uint32_t seq = golden_add(e, prompt, MR_COUNT(prompt), 0, 8, &greedy);
     for (int i = 0; i < 8; i++) tokens[i] = golden_step(e, seq, mr_engine_pending(e, seq));
     mr_engine_drop(e, seq);
     mr_engine_close(e);
-    CHECK(no_graphs == (gpu.n_replays == 0));
+    CHECK(opt->no_graphs == (gpu.n_replays == 0));
     CHECK_I64(gpu.n_reserved, 0);
     return gpu.n_matmuls - n_measured;
+}
+
+static size_t decode(const char *name, double of_ours, bool reproducible, bool no_graphs,
+                     int32_t tokens[8]) {
+    const mr_engine_options opt = {.device = "cuda",
+                                   .max_seqs = 2,
+                                   .max_step_tokens = STEP,
+                                   .no_graphs = no_graphs,
+                                   .not_reproducible = !reproducible};
+
+    gpu = twin_with_library(of_ours);
+    return decode_with(name, &opt, tokens);
 }
 
 TEST(the_library_is_used_where_it_may_be_and_is_faster) {
@@ -272,6 +282,23 @@ TEST(the_library_is_used_where_it_may_be_and_is_faster) {
     CHECK(decode("llama3_bf16", 0.5, false, true, again) > 0);
     assert_memory_equal(library, again, sizeof again);           /* a graph changes nothing */
     CHECK_I64(decode("qwen3_q8_0", 0.1, false, false, ours), 0); /* nothing for it to do */
+}
+
+TEST(fp8_goes_to_the_library_where_that_takes_it) {
+    mr_engine_options opt = {
+        .device = "cuda", .max_seqs = 2, .max_step_tokens = STEP, .gpu_quant = "fp8"};
+    int32_t ours[8], refused[8], library[8];
+
+    gpu = twin_with_library(0.5);
+    CHECK_I64(decode_with("llama3_bf16", &opt, ours), 0);
+    CHECK_I64(gpu.n_matmuls, 0);
+    opt.not_reproducible = true;
+    gpu = twin_with_library(0.5);
+    gpu.refuses_tokens = 1;
+    CHECK_I64(decode_with("llama3_bf16", &opt, refused), 0);
+    assert_memory_equal(refused, ours, sizeof ours);
+    gpu = twin_with_library(0.5);
+    CHECK(decode_with("llama3_bf16", &opt, library) > 0);
 }
 
 TEST(a_library_that_is_missing_is_missed_where_it_is_of_use) {

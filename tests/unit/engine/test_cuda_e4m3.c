@@ -157,6 +157,34 @@ TEST(weights_of_any_type_become_the_nearest_numbers) {
     }
 }
 
+/* The same with one scale for a row: what is small beside its largest has fewer bits left. */
+TEST(weights_in_rows_are_the_nearest_under_the_scale_of_their_row) {
+    for (size_t k = 0; k < MR_COUNT(shapes); k++) {
+        const uint32_t cols = shapes[k].cols;
+        float *row = malloc(cols * sizeof *row), scales[MR_TILE];
+        double *got = malloc(cols * sizeof *got);
+        uint8_t *codes = malloc(mr_e4m3_rows_bytes(cols));
+        problem p;
+
+        problem_init(&p, &shapes[k], 7 * k);
+        for (uint32_t r = 0; r < p.w.rows; r++) {
+            if (r % MR_TILE == 0) {
+                memset(codes, 0, mr_e4m3_rows_bytes(cols));
+                mr_pack_e4m3_rows(codes, scales, &p.w, r / MR_TILE);
+            }
+            mr_dequantize_row(row, p.data + r * p.w.row_bytes, p.w.type, cols);
+            for (uint32_t c = 0; c < cols; c++)
+                got[c] = (double)mr_of_e4m3(codes[(size_t)(r % MR_TILE) * cols + c]) *
+                         (double)scales[r % MR_TILE];
+            check_near(row, got, cols, "weight in a row");
+        }
+        problem_deinit(&p);
+        free(codes);
+        free(got);
+        free(row);
+    }
+}
+
 /* ---- products ---- */
 
 static twin twins = {.base = {.calls = &twin_calls, .name = "twin", .n_units = 1},
