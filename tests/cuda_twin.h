@@ -27,6 +27,7 @@ typedef struct twin {
     size_t n_waits, lost_at; /* from which wait or mark reached on it is lost; 0: none */
     _Atomic bool lost;       /* as a GPU behind a fault; any thread may say so */
     bool records_not;        /* a recording comes to nothing */
+    bool never_records;      /* ... does not even begin */
     bool late;
     bool strict; /* kernels are put in line only while it is the one chosen last */
     size_t n_replays, n_matmuls;
@@ -364,12 +365,14 @@ static inline float twin_between(mr_device *d, uint32_t from, uint32_t to) {
     return from == to ? 0 : 1;
 }
 
-static inline void twin_record(mr_device *d) {
+static inline bool twin_record(mr_device *d) {
     twin *t = (twin *)d;
 
     MR_CHECK(!t->recording);
+    if (t->never_records) return false;
     t->recording = calloc(1, sizeof *t->recording);
     MR_CHECK(t->recording);
+    return true;
 }
 static inline void *twin_recorded(mr_device *d) {
     twin *t = (twin *)d;
@@ -494,7 +497,7 @@ static const mr_device_calls twin_calls = {
 };
 
 static inline twin twin_of(uint32_t n_units) {
-    return (twin){.base = {&twin_calls, "twin", n_units, "", 90}, .free_bytes = 1u << 30};
+    return (twin){.base = {&twin_calls, "twin", n_units, "", 90, 90}, .free_bytes = 1u << 30};
 }
 
 #endif

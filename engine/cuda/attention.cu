@@ -47,11 +47,14 @@ template <typename SHARED, int D> static cudaError_t prepare(void) {
     return cudaFuncSetAttribute(attend<SHARED, D, MR_KV_Q8_0>, most, bytes);
 }
 
-cudaError_t mr_launch_prepare(void) {
+cudaError_t mr_launch_prepare(uint32_t *code) {
+    cudaFuncAttributes of_one = {};
     cudaError_t rc = prepare<mr_attend_shared_64, 64>();
 
     if (rc == cudaSuccess) rc = prepare<mr_attend_shared_128, 128>();
     if (rc == cudaSuccess) rc = prepare<mr_attend_shared_256, 256>();
+    if (rc == cudaSuccess) rc = cudaFuncGetAttributes(&of_one, collect);
+    *code = (uint32_t)of_one.ptxVersion;
     return rc;
 }
 

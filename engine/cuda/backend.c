@@ -136,6 +136,11 @@ static mr_status check_fp8(const mr_device *d, const mr_model *m, mr_err *err) {
         return mr_fail(err, MR_EUNSUPPORTED,
                        "gpu_quant: fp8 needs compute capability 8.9, and %.60s has %u.%u", d->name,
                        d->capability / 10, d->capability % 10);
+    if (d->code < FP8_CAPABILITY) /* the driver made it from older code, which cannot do it */
+        return mr_fail(err, MR_EUNSUPPORTED,
+                       "gpu_quant: fp8 needs code for compute capability %u.%u, which %.60s has; "
+                       "this build has %u.%u for it (MR_CUDA_ARCHS)",
+                       d->capability / 10, d->capability % 10, d->name, d->code / 10, d->code % 10);
     for (size_t i = 0; i < MR_COUNT(widths); i++)
         if (widths[i] % 32)
             return mr_fail(err, MR_EUNSUPPORTED,

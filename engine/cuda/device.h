@@ -44,8 +44,9 @@ typedef struct mr_device_calls {
 
     /* What is put in line behind record is not done but kept, until recorded gives it back: to be
      * put in line as a whole by replay, as often as wanted, reading what memory then holds. NULL:
-     * it could not be kept. No copies, marks or waits on the way. */
-    void (*record)(mr_device *d);
+     * it could not be kept. No copies, marks or waits on the way. record says false: nothing will
+     * be kept, and what follows is done as ever. */
+    bool (*record)(mr_device *d);
     void *(*recorded)(mr_device *d);
     void (*replay)(mr_device *d, void *recording);
     void (*forget)(mr_device *d, void *recording); /* behind a wait; NULL is allowed */
@@ -80,6 +81,7 @@ struct mr_device { /* first member of each kind */
     uint32_t n_units;    /* multiprocessors */
     char pci[24];        /* "00000000:1b:00.0": its place in the machine; "": none */
     uint32_t capability; /* 89: compute capability 8.9 */
+    uint32_t code; /* that which the kernels that it runs were compiled for; at most so much */
 };
 
 #define MR_DEVICES_MAX 8

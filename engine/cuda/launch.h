@@ -27,8 +27,8 @@ cudaError_t mr_launch_product_f(cudaStream_t stream, const mr_product *a, uint32
 cudaError_t mr_launch_product_e(cudaStream_t stream, const mr_product *a, uint32_t n_units);
 cudaError_t mr_launch_scale_e(cudaStream_t stream, const mr_product *a);
 /* Of the kernels that this build has, one that a device needs before any other; cudaSuccess: the
- * device can run them. */
-cudaError_t mr_launch_prepare(void);
+ * device can run them, compiled for compute capability *code (90: 9.0). */
+cudaError_t mr_launch_prepare(uint32_t *code);
 
 #ifdef __cplusplus
 }

@@ -128,7 +128,7 @@ bool mr_gpu_replay(mr_backend *b) {
         g->d->calls->replay(g->d, g->kind->made);
         return answer(g);
     }
-    if (g->recording) g->d->calls->record(g->d);
+    if (g->recording && !g->d->calls->record(g->d)) g->recording = g->may_record = false;
     mr_gpu_embed(g);
     return false;
 }

@@ -22,6 +22,7 @@ typedef struct gpu {
     mr_device base;
     cudaStream_t stream;
     int ordinal;
+    size_t max_pitch;
     cudaEvent_t marks[MR_DEV_MARKS];
     mr_library *library; /* NULL: nobody has asked for it */
     bool recording, record_failed;
@@ -132,20 +133,30 @@ static void gpu_copy_out(mr_device *d, void *to, const void *from, size_t bytes)
          "copying from the device");
 }
 
+/* One copy, unless rows are further apart than CUDA lets them be: a cache of 100 GB has halves of
+ * more than 2. */
+static void copy_rows(gpu *g, char *to, size_t to_pitch, const char *from, size_t from_pitch,
+                      size_t bytes, size_t n, enum cudaMemcpyKind kind) {
+    const char *what =
+        kind == cudaMemcpyHostToDevice ? "copying to the device" : "copying from the device";
+    choose(g);
+    if (to_pitch <= g->max_pitch && from_pitch <= g->max_pitch) {
+        keep(g, cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, bytes, n, kind, g->stream), what);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        keep(g, cudaMemcpyAsync(to + i * to_pitch, from + i * from_pitch, bytes, kind, g->stream),
+             what);
+}
+
 static void gpu_rows_in(mr_device *d, void *to, const void *from, size_t bytes, size_t pitch,
                         size_t n) {
-    choose(of(d));
-    keep(of(d),
-         cudaMemcpy2DAsync(to, pitch, from, bytes, bytes, n, cudaMemcpyHostToDevice, of(d)->stream),
-         "copying to the device");
+    copy_rows(of(d), to, pitch, from, bytes, bytes, n, cudaMemcpyHostToDevice);
 }
 
 static void gpu_rows_out(mr_device *d, void *to, const void *from, size_t bytes, size_t pitch,
                          size_t n) {
-    choose(of(d));
-    keep(of(d),
-         cudaMemcpy2DAsync(to, bytes, from, pitch, bytes, n, cudaMemcpyDeviceToHost, of(d)->stream),
-         "copying from the device");
+    copy_rows(of(d), to, bytes, from, pitch, bytes, n, cudaMemcpyDeviceToHost);
 }
 
 /* ---- marks and recordings ---- */
@@ -170,11 +181,12 @@ static float gpu_between(mr_device *d, uint32_t from, uint32_t to) {
     return 0;
 }
 
-static void gpu_record(mr_device *d) {
-    of(d)->recording = true;
+static bool gpu_record(mr_device *d) {
     of(d)->record_failed = false;
-    keep(of(d), cudaStreamBeginCapture(of(d)->stream, cudaStreamCaptureModeThreadLocal),
-         "recording");
+    of(d)->recording =
+        cudaStreamBeginCapture(of(d)->stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess;
+    if (!of(d)->recording) (void)cudaGetLastError(); /* the device itself has not failed */
+    return of(d)->recording;
 }
 
 /* A graph that cannot be made is no fault of the device: the pass is then done kernel by kernel. */
@@ -374,11 +386,12 @@ mr_status mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
     g->ordinal = ordinal;
     g->base.n_units = (uint32_t)prop.multiProcessorCount;
     g->base.capability = (uint32_t)(10 * prop.major + prop.minor);
+    g->max_pitch = prop.memPitch;
     snprintf(g->base.name, sizeof g->base.name, "cuda:%d %.100s", ordinal, prop.name);
     snprintf(g->base.pci, sizeof g->base.pci, "%08x:%02x:%02x.0", (unsigned)prop.pciDomainID,
              (unsigned)prop.pciBusID, (unsigned)prop.pciDeviceID);
     cudaError_t rc = cudaSetDevice(ordinal);
-    if (rc == cudaSuccess) rc = mr_launch_prepare();
+    if (rc == cudaSuccess) rc = mr_launch_prepare(&g->base.code);
     if (rc == cudaSuccess) rc = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
     for (int i = 0; i < MR_DEV_MARKS && rc == cudaSuccess; i++) rc = cudaEventCreate(&g->marks[i]);
     if (rc == cudaSuccess) {

@@ -173,7 +173,7 @@ TEST(fp8_is_nearer_for_a_model_that_is_trained) {
     CHECK(off > 0 && off < TOL_FP8_DEMO);
 }
 
-static void check_quant_refused(const char *quant, uint32_t capability, mr_status st,
+static void check_quant_refused(const char *quant, uint32_t capability, uint32_t code, mr_status st,
                                 const char *text) {
     const mr_engine_options opt = {
         .model_path = GOLDEN_DIR "qwen2_f16.gguf", .device = "cuda", .gpu_quant = quant};
@@ -182,14 +182,16 @@ static void check_quant_refused(const char *quant, uint32_t capability, mr_statu
 
     gpu = twin_of(4);
     gpu.base.capability = capability;
+    gpu.base.code = code;
     CHECK_I64(mr_engine_open(&e, &opt, &err), st);
     CHECK_ERR(err, text);
     CHECK_I64(gpu.n_reserved, 0);
 }
 
 TEST(fp8_is_refused_where_it_cannot_be) {
-    check_quant_refused("fp8", 86, MR_EUNSUPPORTED, "8.9, and twin has 8.6");
-    check_quant_refused("int4", 90, MR_EINVAL, "\"int4\" is not none or fp8");
+    check_quant_refused("fp8", 86, 86, MR_EUNSUPPORTED, "8.9, and twin has 8.6");
+    check_quant_refused("fp8", 90, 80, MR_EUNSUPPORTED, "9.0, which twin has; this build has 8.0");
+    check_quant_refused("int4", 90, 90, MR_EINVAL, "\"int4\" is not none or fp8");
 }
 
 /* ---- products of the library ---- */

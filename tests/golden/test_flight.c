@@ -198,15 +198,21 @@ TEST(tokens_are_the_same_when_steps_overlap) {
     check_crowd(false, false, run_overlapped, "recorded and overlapped");
 }
 
-TEST(what_cannot_be_recorded_is_done_kernel_by_kernel) {
+static void check_not_recorded(bool begins) {
     crowd c = {.e = open_engine(false, false)};
 
-    gpu.records_not = true;
+    gpu.records_not = begins;
+    gpu.never_records = !begins;
     for (size_t i = 0; i < N_JOBS; i++) add_job(c.e, &c.jobs[i], i);
     run_together(&c);
     for (size_t i = 0; i < N_JOBS; i++) check_job(&c.jobs[i], &expected[i], i, "not recorded");
     CHECK_I64(gpu.n_replays, 0);
     mr_engine_close(c.e);
+}
+
+TEST(what_cannot_be_recorded_is_done_kernel_by_kernel) {
+    check_not_recorded(true);
+    check_not_recorded(false);
 }
 
 /* ---- steps under way ---- */

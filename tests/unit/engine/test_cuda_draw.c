@@ -33,7 +33,9 @@ typedef struct bench { /* a vocabulary, here and on a device */
     void *draw_dev, *edits_dev, *logits_dev, *latest_dev, *out_dev;
 } bench;
 
-static twin twins = {.base = {&twin_calls, "twin", 4, "", 90}, .free_bytes = 1u << 30};
+static twin twins = {
+    .base = {.calls = &twin_calls, .name = "twin", .n_units = 4, .capability = 90, .code = 90},
+    .free_bytes = 1u << 30};
 
 static mr_device *device_at(size_t i) {
     return i == 0 ? &twins.base : the_gpu();
