@@ -193,7 +193,7 @@ static twin twins = {.base = {.calls = &twin_calls, .name = "twin", .n_units = 1
 /* The twin, then a GPU that can do it, if there is one. */
 static mr_device *device_at(size_t i) {
     if (i == 0) return &twins.base;
-    return the_gpu() && the_gpu()->capability >= 89 ? the_gpu() : NULL;
+    return the_gpu() && the_gpu()->code >= 89 ? the_gpu() : NULL;
 }
 
 static size_t n_padded(uint32_t n) {

@@ -34,7 +34,7 @@ TEST(the_library_is_taken_where_its_mean_is_clearly_below) {
 
 /* ---- devices ---- */
 
-static twin twins = {.base = {.calls = &twin_calls, .name = "twin", .n_units = 1, .capability = 90},
+static twin twins = {.base = {.calls = &twin_calls, .name = "twin", .n_units = 1, .code = 90},
                      .free_bytes = 1u << 30};
 enum { WORKSPACE_BYTES = 1 << 20 };
 
@@ -371,7 +371,7 @@ TEST(a_product_of_fp8_rows_is_the_product_and_near_that_of_tiles) {
     static const uint32_t n_toks[] = {1, 3, 16, MOST_TOKENS};
 
     FOR_EACH_DEVICE(d) {
-        if (d->capability < 89) continue;
+        if (d->code < 89) continue;
         fp8 f = fp8_put(d);
         for (size_t i = 0; i < MR_COUNT(n_toks); i++)
             for (int how = 0; how < 4; how++) check_fp8(d, &f, n_toks[i], how & 1, how & 2);
