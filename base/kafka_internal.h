@@ -31,7 +31,7 @@ mr_status mr_kafka_fail_error(rd_kafka_error_t *error, const char *what, mr_err 
 mr_status mr_kafka_headers_new(rd_kafka_headers_t **out, const mr_kafka_header *headers, size_t n,
                                mr_err *err);
 
-/* ---- kafka_consumer.c, for the committer ---- */
+/* ---- kafka_offsets.c and kafka_assign.c, for the committer ---- */
 
 /* A copy with offsets and metadata; to be destroyed. NULL: no memory for metadata. */
 rd_kafka_topic_partition_list_t *mr_kafka_list_of(const mr_kafka_tp *tp, size_t n);

@@ -1,5 +1,5 @@
-/* engine_internal.h - what the two files of the engine share: engine.c, its life, its sequences and
- * a step at a time, and flight.c, steps under way. */
+/* engine_internal.h - what the files of the engine share: engine.c, its life; sequences.c; step.c, a
+ * step at a time; flight.c, steps under way. */
 #ifndef MR_ENGINE_INTERNAL_H
 #define MR_ENGINE_INTERNAL_H
 
@@ -91,19 +91,31 @@ struct mr_engine {
     void *on_row_owner;
 };
 
+/* ---- engine.c ---- */
+
+/* What the device said when it was lost answers every call that needs it. */
 mr_status mr_engine_check_lost(const mr_engine *e, mr_err *err);
+
+/* ---- sequences.c ---- */
+
+uint32_t mr_engine_pending_of(const mr_seq *s);
+/* Blocks that are full behind n_done tokens, and were not at n_before, become known. */
+void mr_engine_know(mr_engine *e, mr_seq *s, uint32_t n_before, uint32_t n_done);
+
+/* ---- step.c ---- */
+
 mr_status mr_engine_check_items(mr_engine *e, const mr_engine_item *items, size_t n,
                                 uint64_t *total, mr_err *err);
-uint32_t mr_engine_pending_of(const mr_seq *s);
+/* For the swap: a step that began then is done, if it was waited for. */
+void mr_engine_note_time(mr_engine *e, uint32_t n_rows, uint64_t began_us, bool waited);
+
+/* ---- flight.c ---- */
+
 /* A token is drawn behind the item's rows. */
 bool mr_engine_draws(const mr_engine *e, const mr_engine_item *it);
 /* All rows of the items, in passes; tokens that they draw are on their way to the answers of this
  * ticket. MR_ELIMIT: not here, see backend.h; another error is in e->lost. */
 mr_status mr_engine_ask(mr_engine *e, const mr_engine_item *items, size_t n, uint32_t ticket,
                         mr_err *err);
-/* For the swap: a step that began then is done, if it was waited for. */
-void mr_engine_note_time(mr_engine *e, uint32_t n_rows, uint64_t began_us, bool waited);
-/* Blocks that are full behind n_done tokens, and were not at n_before, become known. */
-void mr_engine_know(mr_engine *e, mr_seq *s, uint32_t n_before, uint32_t n_done);
 
 #endif
