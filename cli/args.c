@@ -14,6 +14,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "cli/when.h"
+
 typedef struct given {
     const mr_opt *opt;
     const char *value;
@@ -306,6 +308,20 @@ bool mr_args_num(const mr_args *a, const char *name, double lo, double hi, doubl
     }
     *out = v;
     return true;
+}
+
+bool mr_args_span(const mr_args *a, const char *name, uint64_t lo_ms, uint64_t hi_ms,
+                  uint64_t *out_ms) {
+    const char *text = mr_args_get(a, name);
+    char lo[MR_CLI_SPAN_LEN], hi[MR_CLI_SPAN_LEN];
+
+    MR_CHECK(text != NULL);
+    if (mr_cli_span(text, out_ms) && *out_ms >= lo_ms && *out_ms <= hi_ms) return true;
+    mr_cli_span_text(lo, lo_ms);
+    mr_cli_span_text(hi, hi_ms);
+    mr_cli_usage(a, "--%s is \"%s\", must be from %s to %s: seconds, or such as 90s, 10m, 2h, 1d",
+                 name, text, lo, hi);
+    return false;
 }
 
 int mr_cli_fail(const mr_args *a, const mr_err *err) {

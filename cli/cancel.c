@@ -12,11 +12,11 @@
 #include "cli/net.h"
 #include "cli/when.h"
 
-enum { POLL_MS = 200 };
+enum { POLL_MS = 200, MAX_TIMEOUT_MS = 7 * 24 * 3600 * 1000 };
 
 static const mr_opt opts[] = {
     {"wait", 'w', NULL, NULL, "wait for the terminal records", NULL},
-    {"timeout", 0, "SECONDS", "60", "longest wait", NULL},
+    {"timeout", 0, "SPAN", "60s", "longest wait", NULL},
     {"json", 0, NULL, NULL, "one JSON object per job", NULL},
     MR_CLI_CONNECT_OPTS,
     {0},
@@ -119,17 +119,17 @@ static int cancel_all(cancelling *k, uint64_t timeout_ms) {
 
 static int run(const mr_args *a) {
     cancelling k = {.a = a, .n = mr_args_n(a)};
-    int64_t timeout_s;
+    uint64_t timeout_ms;
     mr_err err;
 
-    if (!mr_args_int(a, "timeout", 1, 7 * 86400, &timeout_s)) return EX_USAGE;
+    if (!mr_args_span(a, "timeout", 1000, MAX_TIMEOUT_MS, &timeout_ms)) return EX_USAGE;
     if (!(k.list = calloc(k.n, sizeof *k.list))) return EX_OSERR;
     if (mr_cli_connect(a, &k.c, &err) != MR_OK) {
         free(k.list);
         return mr_cli_fail(a, &err);
     }
     mr_cli_catch_interrupt(k.c);
-    const int rc = cancel_all(&k, (uint64_t)timeout_s * 1000);
+    const int rc = cancel_all(&k, timeout_ms);
     mr_cli_catch_interrupt(NULL);
     mr_client_close(k.c);
     free(k.list);

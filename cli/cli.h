@@ -41,6 +41,9 @@ const char *mr_args_at(const mr_args *a, size_t i); /* operand i */
 /* Checked number; false after a message on stderr that names option, limits and value (exit 64). */
 bool mr_args_int(const mr_args *a, const char *name, int64_t lo, int64_t hi, int64_t *out);
 bool mr_args_num(const mr_args *a, const char *name, double lo, double hi, double *out);
+/* A span of time, as when.h reads it. */
+bool mr_args_span(const mr_args *a, const char *name, uint64_t lo_ms, uint64_t hi_ms,
+                  uint64_t *out_ms);
 
 /* "millrace <cmd>: text" on stderr; returns the exit code of err->status (or 64 for usage). */
 int mr_cli_fail(const mr_args *a, const mr_err *err);

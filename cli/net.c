@@ -173,8 +173,8 @@ bool mr_cli_apply_job_options(const mr_args *a, mr_job_spec *j, mr_arena *arena)
     for (int l = 0; mr_args_get(a, "priority") && l < MR_PRIORITY_N; l++)
         if (strcmp(mr_args_get(a, "priority"), mr_priority_name((mr_priority)l)) == 0)
             j->priority = (mr_priority)l;
-    if (given_int(a, "deadline", 1, MR_JOB_MAX_DEADLINE_MS / 1000, &v, &ok))
-        j->deadline_ms = (uint64_t)v * 1000;
+    if (mr_args_get(a, "deadline"))
+        ok = mr_args_span(a, "deadline", 1000, MR_JOB_MAX_DEADLINE_MS, &j->deadline_ms);
     if (given_int(a, "max-attempts", 1, MR_JOB_MAX_ATTEMPTS, &v, &ok))
         j->max_attempts = (uint32_t)v;
     ok = ok && apply_not_before(a, j);

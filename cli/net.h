@@ -17,7 +17,7 @@
     {"model", 'm', "NAME", NULL, "model; not needed when workers serve only one", NULL},          \
     {"tenant", 0, "NAME", NULL, "whom the job is for", NULL},                                      \
     {"priority", 0, "LANE", NULL, "lane of the job", mr_cli_priorities},                           \
-    {"deadline", 0, "SECONDS", NULL, "end the job when it is not through by then", NULL},          \
+    {"deadline", 0, "SPAN", NULL, "end a job that is not through within 90s, 10m, 2h, 1d", NULL},  \
     {"not-before", 0, "TIME", NULL, "start no earlier: RFC 3339, or +90s, +10m, +2h, +1d", NULL}, \
     {"max-attempts", 0, "N", NULL, "attempts when the engine fails, then it is dead", NULL}, \
     {"max-tokens", 'n', "N", NULL, "longest answer in tokens", NULL},                              \

@@ -8,7 +8,7 @@
 #include "cli/read.h"
 #include "cli/stream.h"
 
-enum { SUBMIT_MS = 30000 };
+enum { SUBMIT_MS = 30000, MAX_TIMEOUT_MS = 7 * 24 * 3600 * 1000 };
 
 static const mr_opt opts[] = {
     {"chat", 0, NULL, NULL,
@@ -20,7 +20,7 @@ static const mr_opt opts[] = {
     {"idempotency-key", 0, "KEY", NULL, "another job of the tenant with it is a duplicate", NULL},
     {"stream", 0, NULL, NULL, "print the tokens as they come", NULL},
     {"wait", 'w', NULL, NULL, "wait for the result and print its text", NULL},
-    {"timeout", 0, "SECONDS", "600", "longest wait", NULL},
+    {"timeout", 0, "SPAN", "10m", "longest wait", NULL},
     {"json", 0, NULL, NULL, "print {\"job_id\"}, frames or the result as JSON lines", NULL},
     MR_CLI_CONNECT_OPTS,
     {0},
@@ -142,10 +142,10 @@ static int run(const mr_args *a) {
     char *owned = NULL;
     const char *text = "";
     size_t len = 0;
-    int64_t timeout_s;
+    uint64_t timeout_ms;
     int rc;
 
-    if (!mr_args_int(a, "timeout", 1, 7 * 86400, &timeout_s)) return EX_USAGE;
+    if (!mr_args_span(a, "timeout", 1000, MAX_TIMEOUT_MS, &timeout_ms)) return EX_USAGE;
     if (mr_args_flag(a, "prompt") && (mr_args_get(a, "system") || mr_args_flag(a, "chat")))
         return mr_cli_usage(a, "--prompt does not go with --system or --chat");
     mr_arena_init(&arena, 1 << 20);
@@ -158,7 +158,7 @@ static int run(const mr_args *a) {
         rc = mr_cli_fail(a, &err);
     } else {
         mr_cli_catch_interrupt(c);
-        rc = run_job(a, c, &j, (int)timeout_s * 1000, &streamed);
+        rc = run_job(a, c, &j, (int)timeout_ms, &streamed);
         mr_cli_streamed_free(&streamed);
         mr_cli_catch_interrupt(NULL);
     }

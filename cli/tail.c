@@ -7,13 +7,13 @@
 
 static const mr_opt opts[] = {
     {"from", 0, "N", "0", "first token index; 0: all that Redis still has", NULL},
-    {"timeout", 0, "SECONDS", "600", "give up after this long without a token", NULL},
+    {"timeout", 0, "SPAN", "10m", "give up after this long without a token", NULL},
     {"json", 0, NULL, NULL, "print frames as JSON lines", NULL},
     MR_CLI_CONNECT_OPTS,
     {0},
 };
 
-enum { WAIT_MS = 5000 };
+enum { WAIT_MS = 5000, MAX_TIMEOUT_MS = 24 * 3600 * 1000 };
 
 /* Redis has lost a part of it: the result has the whole text. */
 static void complete(mr_client *c, const char *job_id, bool from_start, mr_cli_streamed *end) {
@@ -37,16 +37,17 @@ static int report(const char *job_id, const mr_cli_streamed *end) {
 static int run(const mr_args *a) {
     mr_client *c = NULL;
     mr_cli_streamed end;
-    int64_t from, timeout_s;
+    int64_t from;
+    uint64_t timeout_ms;
     mr_err err;
 
     if (!mr_args_int(a, "from", 0, INT64_MAX, &from) ||
-        !mr_args_int(a, "timeout", 1, 86400, &timeout_s))
+        !mr_args_span(a, "timeout", 1000, MAX_TIMEOUT_MS, &timeout_ms))
         return EX_USAGE;
     if (mr_cli_connect(a, &c, &err) != MR_OK) return mr_cli_fail(a, &err);
     mr_cli_catch_interrupt(c);
     const char *job_id = mr_args_at(a, 0);
-    const mr_status st = mr_cli_stream(c, job_id, (uint64_t)from, (int)timeout_s * 1000,
+    const mr_status st = mr_cli_stream(c, job_id, (uint64_t)from, (int)timeout_ms,
                                        mr_args_flag(a, "json"), &end, &err);
     if (st == MR_OK && end.done && !end.whole && !mr_args_flag(a, "json"))
         complete(c, job_id, from == 0, &end);

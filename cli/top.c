@@ -15,11 +15,11 @@
 #include "cli/top_view.h"
 #include "client/pulse.h"
 
-enum { CATCH_UP_MS = 10000, NO_LIMIT = 1 << 20 };
+enum { CATCH_UP_MS = 10000, NO_LIMIT = 1 << 20, MAX_INTERVAL_MS = 3600 * 1000 };
 
 static const mr_opt opts[] = {
     {"once", '1', NULL, NULL, "print once and end", NULL},
-    {"interval", 'i', "SECONDS", "1", "time between two tables", NULL},
+    {"interval", 'i', "SPAN", "1s", "time between two tables", NULL},
     {"json", 0, NULL, NULL, "one JSON object per line instead of a table", NULL},
     MR_CLI_CONNECT_OPTS,
     {0},
@@ -112,17 +112,17 @@ static int run(const mr_args *a) {
     static const mr_pulse_conf conf = {.dispatchers = true, .workers = true};
     static top t; /* large */
     mr_client *c = NULL;
-    double interval_s;
+    uint64_t interval_ms;
     mr_err err;
 
-    if (!mr_args_num(a, "interval", 0.1, 3600, &interval_s)) return EX_USAGE;
+    if (!mr_args_span(a, "interval", 100, MAX_INTERVAL_MS, &interval_ms)) return EX_USAGE;
     if (mr_cli_connect(a, &c, &err) != MR_OK) return mr_cli_fail(a, &err);
     t = (top){.a = a,
               .in_place =
                   isatty(STDOUT_FILENO) && !mr_args_flag(a, "once") && !mr_args_flag(a, "json")};
     mr_cli_catch_interrupt(c);
     const mr_status st = mr_pulse_open(&t.pulse, c, &conf, &err);
-    const int rc = st == MR_OK ? watch(&t, (int)(interval_s * 1000)) : mr_cli_fail(a, &err);
+    const int rc = st == MR_OK ? watch(&t, (int)interval_ms) : mr_cli_fail(a, &err);
     mr_pulse_close(t.pulse);
     mr_cli_catch_interrupt(NULL);
     mr_client_close(c);

@@ -5,7 +5,13 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_AHEAD_DIGITS 9 /* of a time from now */
+#define MAX_SPAN_DIGITS 9 /* before the point */
+
+static const struct {
+    char letter;
+    uint64_t ms;
+} units[] = {{'d', 86400000}, {'h', 3600000}, {'m', 60000}, {'s', 1000}};
+enum { N_UNITS = sizeof units / sizeof *units };
 
 /* Exactly n digits; p moves on. */
 static bool number(const char **p, int n, int *out) {
@@ -21,33 +27,39 @@ static bool sign(const char **p, char c) {
     return *(*p)++ == c;
 }
 
-static bool from_now(const char *text, uint64_t now_ms, uint64_t *out_ms) {
-    static const struct {
-        char letter;
-        uint64_t ms;
-    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
-    const size_t n = strspn(text, "0123456789");
+/* ".5", ".123456": thousandths, what is finer is dropped. */
+static bool fraction(const char **p, int *thousandths) {
+    int weight = 100;
+
+    *thousandths = 0;
+    if (**p != '.') return true;
+    if (*++*p < '0' || **p > '9') return false;
+    for (; **p >= '0' && **p <= '9'; (*p)++, weight /= 10) *thousandths += (**p - '0') * weight;
+    return true;
+}
+
+bool mr_cli_span(const char *text, uint64_t *out_ms) {
+    const char *p = text;
+    int digit, thousandths;
     uint64_t amount = 0;
 
-    if (n == 0 || n > MAX_AHEAD_DIGITS || strlen(text) != n + 1) return false;
-    for (size_t i = 0; i < n; i++) amount = amount * 10 + (uint64_t)(text[i] - '0');
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (text[n] != units[i].letter) continue;
-        *out_ms = now_ms + amount * units[i].ms;
+    while (p - text < MAX_SPAN_DIGITS && number(&p, 1, &digit))
+        amount = amount * 10 + (uint64_t)digit;
+    if (p == text || !fraction(&p, &thousandths)) return false;
+    const char letter = *p ? *p++ : 's';
+    for (size_t i = 0; i < N_UNITS && !*p; i++) {
+        if (letter != units[i].letter) continue;
+        *out_ms = amount * units[i].ms + (uint64_t)thousandths * units[i].ms / 1000;
         return true;
     }
     return false;
 }
 
-/* ".5", ".123456": milliseconds, what is finer is dropped. */
-static bool fraction(const char **p, int *ms) {
-    int weight = 100;
+void mr_cli_span_text(char out[MR_CLI_SPAN_LEN], uint64_t ms) {
+    size_t i = 0;
 
-    *ms = 0;
-    if (**p != '.') return true;
-    if (*++*p < '0' || **p > '9') return false;
-    for (; **p >= '0' && **p <= '9'; (*p)++, weight /= 10) *ms += (**p - '0') * weight;
-    return true;
+    while (i + 1 < N_UNITS && ms < units[i].ms) i++;
+    snprintf(out, MR_CLI_SPAN_LEN, "%g%c", (double)ms / (double)units[i].ms, units[i].letter);
 }
 
 /* "Z", "+01:00": seconds ahead of UTC. */
@@ -87,7 +99,10 @@ static bool point(const char *p, uint64_t *out_ms) {
 }
 
 bool mr_cli_when(const char *text, uint64_t now_ms, uint64_t *out_ms) {
-    return text[0] == '+' ? from_now(text + 1, now_ms, out_ms) : point(text, out_ms);
+    if (text[0] != '+') return point(text, out_ms);
+    if (!mr_cli_span(text + 1, out_ms)) return false;
+    *out_ms += now_ms;
+    return true;
 }
 
 void mr_cli_when_text(char out[MR_CLI_WHEN_LEN], uint64_t ms) {
