@@ -161,10 +161,6 @@ mr_status mr_kafka_drop_topics(const mr_kafka_conf *conf, const char *prefix, in
 /* *n_out partitions of a topic. MR_ENOTFOUND: no such topic. MR_EUNAVAIL: no broker answered. */
 mr_status mr_kafka_partitions(const mr_kafka_conf *conf, const char *topic, int timeout_ms,
                               int32_t *n_out, mr_err *err);
-/* First and next offset of one partition. */
-mr_status mr_kafka_watermarks(const mr_kafka_conf *conf, const char *topic, int32_t partition,
-                              int timeout_ms, int64_t *low, int64_t *high, mr_err *err);
-
 /* All partitions of a topic, each with the offset that its next record will get: tp[i] for partition i,
  * *n of them; tp[i].topic is the given pointer. MR_ELIMIT: more than cap partitions. */
 mr_status mr_kafka_ends(const mr_kafka_conf *conf, const char *topic, int timeout_ms, mr_kafka_tp *tp,

@@ -282,24 +282,6 @@ mr_status mr_kafka_partitions(const mr_kafka_conf *conf, const char *topic, int 
     return st;
 }
 
-mr_status mr_kafka_watermarks(const mr_kafka_conf *conf, const char *topic, int32_t partition,
-                              int timeout_ms, int64_t *low, int64_t *high, mr_err *err) {
-    admin a = {0};
-
-    *low = *high = 0;
-    mr_status st = admin_open(&a, conf, timeout_ms, err);
-    if (st != MR_OK) return st;
-    const rd_kafka_resp_err_t e =
-        rd_kafka_query_watermark_offsets(a.rk, topic, partition, low, high, left_ms(&a));
-    if (mr_kafka_status(e) == MR_ENOTFOUND)
-        st = mr_fail(err, MR_ENOTFOUND, "kafka topic %s partition %d: not there", topic,
-                     (int)partition);
-    else if (e)
-        st = no_answer(&a, e, err);
-    admin_close(&a);
-    return st;
-}
-
 /* One request per broker: as a time, -1 is Kafka's word for the end of a partition. Asking partition by
  * partition takes a round trip each, some 40 ms on the embedded broker. */
 static rd_kafka_resp_err_t query_ends_once(const admin *a, const char *topic, int32_t n,
@@ -317,14 +299,18 @@ static rd_kafka_resp_err_t query_ends_once(const admin *a, const char *topic, in
     return e;
 }
 
-/* A topic that was just made, or whose broker just died, has no leader for a moment. */
+/* A topic that was just made, or whose broker just died, has no leader for a moment; until the client
+ * has heard of one it does not know the partition either. */
+static bool is_without_leader(rd_kafka_resp_err_t e) {
+    return e == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+           e == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+           e == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || e == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+}
+
 static mr_status query_ends(const admin *a, const char *topic, int32_t n, mr_kafka_tp *tp, mr_err *err) {
     rd_kafka_resp_err_t e;
-    while ((e = query_ends_once(a, topic, n, tp)) == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
-           e == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) {
-        if (is_late(a)) break;
+    while (is_without_leader(e = query_ends_once(a, topic, n, tp)) && !is_late(a))
         usleep(LOOK_MS * 1000);
-    }
     return e ? no_answer(a, e, err) : MR_OK;
 }
 

@@ -279,7 +279,8 @@ TEST(topics_are_ensured_and_counted) {
     const mr_kafka_conf c = producer_conn();
     const mr_kafka_topic topics[] = {{TOPIC, N_PARTS, NULL}, {"made.by.asking", 4, NULL}};
     int32_t n = 0;
-    int64_t low = -1, high = -1;
+    mr_kafka_tp ends[N_PARTS];
+    size_t n_ends = 0;
     CHECK_I64(mr_kafka_partitions(&c, "made.by.asking", 5000, &n, &err), MR_ENOTFOUND);
     CHECK_I64(mr_kafka_partitions(&c, "made.by.asking", 5000, &n, &err),
               MR_ENOTFOUND); /* not made */
@@ -288,9 +289,9 @@ TEST(topics_are_ensured_and_counted) {
     CHECK_OK(mr_kafka_partitions(&c, "made.by.asking", 5000, &n, &err), err);
     CHECK_I64(n, 4);
     produce(40);
-    CHECK_OK(mr_kafka_watermarks(&c, TOPIC, 2, 5000, &low, &high, &err), err);
-    CHECK_I64(low, 0);
-    CHECK_I64(high, 10);
+    CHECK_OK(mr_kafka_ends(&c, TOPIC, 5000, ends, N_PARTS, &n_ends, &err), err);
+    CHECK_I64(n_ends, N_PARTS);
+    CHECK_I64(ends[2].offset, 10);
 
     mr_kafka_mock_broker_up(mock, false);
     CHECK_I64(mr_kafka_partitions(&c, TOPIC, 300, &n, &err), MR_EUNAVAIL);
