@@ -106,7 +106,8 @@ typedef struct mr_kafka_consumer_conf {
     void (*on_msg)(void *owner, const mr_kafka_msg *m);
     /* Group only; NULL allowed. tp[].offset is the committed offset where consumption starts, or
      * BEGIN/END when there is none; tp[].metadata came with it, borrowed until the return. The
-     * consumer (un)assigns by itself after the callback. */
+     * consumer (un)assigns by itself after the callback. Both also come, revoke as lost, when the
+     * log of a partition begins anew because its topic was deleted and made again. */
     void (*on_assign)(void *owner, const mr_kafka_tp *tp, size_t n);
     void (*on_revoke)(void *owner, const mr_kafka_tp *tp, size_t n, bool lost);
     /* Connection trouble and the like: log it. fatal: nothing more will come; stop. */

@@ -39,7 +39,13 @@ static void tell_partitions(mr_kafka_consumer *c, const rd_kafka_topic_partition
                             bool assigned, bool lost) {
     mr_kafka_tp *tp = calloc((size_t)list->cnt + 1, sizeof *tp);
     MR_CHECK(tp); /* some bytes per partition: as librdkafka, which aborts too */
-    for (int i = 0; i < list->cnt; i++) tp[i] = tp_of(&list->elems[i]);
+    for (int i = 0; i < list->cnt; i++) {
+        tp[i] = tp_of(&list->elems[i]);
+        if (assigned)
+            mr_past_add(&c->past, tp[i].topic, tp[i].partition, tp[i].offset);
+        else
+            mr_past_drop(&c->past, tp[i].topic, tp[i].partition);
+    }
     if (assigned && c->conf.on_assign) c->conf.on_assign(c->conf.owner, tp, (size_t)list->cnt);
     if (!assigned && c->conf.on_revoke)
         c->conf.on_revoke(c->conf.owner, tp, (size_t)list->cnt, lost);
@@ -128,6 +134,13 @@ void mr_kafka_on_rebalance(mr_kafka_consumer *c, rd_kafka_event_t *ev) {
         rd_kafka_assign(c->rk, NULL);
     }
     c->rebalancing = false;
+}
+
+void mr_kafka_begin_anew(mr_kafka_consumer *c, const char *topic, int32_t partition,
+                         int64_t offset) {
+    const mr_kafka_tp tp = {.topic = topic, .partition = partition, .offset = offset};
+    if (c->conf.on_revoke) c->conf.on_revoke(c->conf.owner, &tp, 1, true);
+    if (c->conf.on_assign) c->conf.on_assign(c->conf.owner, &tp, 1);
 }
 
 _Static_assert(MR_KAFKA_OFFSET_TAIL(7) == RD_KAFKA_OFFSET_TAIL(7), "librdkafka's offsets");

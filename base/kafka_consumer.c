@@ -61,6 +61,27 @@ static size_t read_headers(mr_kafka_consumer *c, const rd_kafka_message_t *m) {
     return n;
 }
 
+/* Offsets of a partition grow, or something happened to its log (past.h). */
+static void look_back(mr_kafka_consumer *c, const mr_kafka_msg *m) {
+    int64_t next = -1;
+    switch (mr_past_read(&c->past, m->topic, m->partition, m->offset, m->timestamp_ms, &next)) {
+    case MR_PAST_BACK:
+        mr_log(MR_LOG_ERROR, "kafka", "offsets come again, records below next are taken for known",
+               "topic=%s part=%d off=%lld next=%lld", m->topic, (int)m->partition,
+               (long long)m->offset, (long long)next);
+        break;
+    case MR_PAST_ANEW:
+        mr_log(MR_LOG_WARN, "kafka", "a log begins anew, its topic was made again",
+               "topic=%s part=%d off=%lld next=%lld", m->topic, (int)m->partition,
+               (long long)m->offset, (long long)next);
+        mr_kafka_begin_anew(c, m->topic, m->partition, m->offset);
+        break;
+    case MR_PAST_ON:
+    case MR_PAST_AGAIN:
+        break;
+    }
+}
+
 static void deliver(mr_kafka_consumer *c, const rd_kafka_message_t *m) {
     if (m->err) {
         mr_kafka_tell_error(c, mr_kafka_status(m->err), rd_kafka_message_errstr(m), false);
@@ -80,6 +101,7 @@ static void deliver(mr_kafka_consumer *c, const rd_kafka_message_t *m) {
         .headers = c->headers,
         .n_headers = read_headers(c, m),
     };
+    look_back(c, &msg);
     c->conf.on_msg(c->conf.owner, &msg);
 }
 
@@ -141,6 +163,7 @@ static void free_consumer(mr_kafka_consumer *c) {
     if (c->held) rd_kafka_topic_partition_list_destroy(c->held);
     if (c->paused) rd_kafka_topic_partition_list_destroy(c->paused);
     if (c->waiting) rd_kafka_topic_partition_list_destroy(c->waiting);
+    mr_past_deinit(&c->past);
     free(c);
 }
 

@@ -4,6 +4,7 @@
 #define MR_BASE_KAFKA_CONSUMER_INTERNAL_H
 
 #include "base/kafka_internal.h"
+#include "base/past.h"
 
 #define MR_KAFKA_MAX_HEADERS 128
 
@@ -16,6 +17,7 @@ struct mr_kafka_consumer {
     rd_kafka_topic_partition_list_t *paused;  /* of held */
     rd_kafka_topic_partition_list_t *waiting; /* assigned by the group, committed offset unknown */
     uint64_t retry_ms;                        /* when to ask again for them */
+    mr_past past;                             /* of held, with a group */
     const rd_kafka_topic_partition_list_t *assigning; /* inside on_assign: not yet librdkafka's */
     bool rebalancing;                                 /* inside on_rebalance */
     int depth;                                        /* > 0: inside a callback of ours */
@@ -39,6 +41,10 @@ void mr_kafka_list_drop(rd_kafka_topic_partition_list_t *from,
 /* Takes c->waiting, when their committed offsets are known. */
 void mr_kafka_try_assign(mr_kafka_consumer *c);
 void mr_kafka_on_rebalance(mr_kafka_consumer *c, rd_kafka_event_t *ev);
+/* The log of a held partition is another one, of which `offset` comes next: its owner hears that the
+ * partition is lost and comes again, as what it knows of its offsets is void. */
+void mr_kafka_begin_anew(mr_kafka_consumer *c, const char *topic, int32_t partition,
+                         int64_t offset);
 
 /* ---- kafka_pause.c ---- */
 

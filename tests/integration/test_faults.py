@@ -22,7 +22,8 @@ import urllib.request
 import uuid
 
 import redis
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 import rig as servers
 from jobs import JSON, MSGPACK, Results, Topic, decode, make_job, produce, producer, stream_text
@@ -196,6 +197,24 @@ class Faults(unittest.TestCase):
         self.check_all(ids)
         self.check_all(self.submit(20))
         servers.wait_for("ready again", lambda: self.probe("/readyz")[0] == 200)
+
+    def test_topics_made_again(self) -> None:
+        """What a new topic holds is done, though the old one had jobs under the same offsets."""
+        for topic, reader in (("millrace.jobs.normal", "dispatcher"), (WORK, "worker")):
+            before = self.logged(reader, "a log begins anew")
+            self.check_all(self.submit(80))
+            self.remake(topic)
+            self.check_all(self.submit(40))
+            self.assertGreater(self.logged(reader, "a log begins anew"), before)
+
+    def remake(self, topic: str) -> None:
+        admin = AdminClient({"bootstrap.servers": self.rig.brokers, "log_level": 0})
+        n = len(admin.list_topics(topic, timeout=servers.HANG_S).topics[topic].partitions)
+        for f in admin.delete_topics([topic], operation_timeout=servers.HANG_S).values():
+            f.result(servers.HANG_S)
+        with contextlib.suppress(KafkaException):  # the broker has made it for somebody who asked
+            admin.create_topics([NewTopic(topic, n, 1)])[topic].result(servers.HANG_S)
+        type(self).producer = producer(self.rig.brokers)  # the old one may have heard that it is gone, and give up
 
     def test_one_of_two_killed(self) -> None:
         self.start("dispatcher-b", session_timeout_ms=SHORT_SESSION_MS)
