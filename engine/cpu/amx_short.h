@@ -19,24 +19,30 @@
  * without loss. So bits depend neither on the batch nor on how columns are cut.
  *
  * Few tokens use weights once: 32 columns are made next to the instructions that use them, in two
- * slots that stay in the nearest cache. For many a strip of columns is made ahead, for all. */
+ * slots a tile that stay in the nearest cache. Memory is what they wait for, so tiles of rows are
+ * read side by side: the hardware follows each as a stream of its own. For many tokens a strip of
+ * columns is made ahead, for all. */
 #define SHORT_TILES   2    /* of rows, and of tokens, that share loads: 4 registers of sums */
+#define SHORT_WIDE    4    /* of rows beside one of tokens, at most: the same registers */
 #define SHORT_FEW     32   /* tokens; above, weights are made ahead */
 #define SHORT_CHUNK   512  /* tokens whose sums are in scratch at once */
 #define SHORT_STRIP   8    /* groups of 32 columns made ahead: SHORT_TILES of it fit the L1 cache */
-#define SHORT_AHEAD   2048 /* bytes of quants that memory is asked for ahead of the loads */
+#define SHORT_AHEAD   4096 /* bytes of quants that memory is asked for ahead of the loads, in all */
 #define SHORT_BYTES   1024 /* 32 columns of a tile */
 #define SHORT_RESCALE 56   /* log2 of what weights are too small by and inputs not too large */
 
-/* Registers: sums of rows i and tokens j are number 2 j + i. */
-#define R_X0 4
-#define R_X1 5
-#define R_W0 6
-#define R_W1 7
+/* Registers: sums of rows i and tokens j are number 2 j + i; of SHORT_WIDE rows number i. */
+#define N_SUMS 4
+#define R_X0   4
+#define R_X1   5
+#define R_W0   6
+#define R_W1   7
+
+typedef float short_sums[N_SUMS][MR_TILE][MR_TILE]; /* as in the registers: [token][row] */
 
 typedef struct short_work { /* in scratch */
-    uint8_t rows[SHORT_TILES][SHORT_STRIP][SHORT_BYTES];
-    float sums[SHORT_CHUNK / MR_TILE][SHORT_TILES][MR_TILE][MR_TILE]; /* [token][row] */
+    uint8_t made[SHORT_TILES * SHORT_STRIP][SHORT_BYTES];
+    short_sums sums[SHORT_CHUNK / (SHORT_TILES * MR_TILE)];
 } short_work;
 
 _Static_assert(sizeof(short_work) <= MR_MATMUL_SCRATCH, "as reserved");
@@ -84,8 +90,9 @@ INLINE __m512i twice(__m256i a) {
 typedef struct short_tile { /* 16 rows of weights */
     const uint8_t *quants, *scales;
     size_t n_groups;
-    size_t next; /* bytes to the tile that follows when this one is done */
-    __m512h up;  /* log2 of what scales are multiplied with, [row][2] */
+    size_t ahead; /* groups that are asked for before they are made */
+    size_t next;  /* bytes to the tile that follows when this one is done */
+    __m512h up;   /* log2 of what scales are multiplied with, [row][2] */
 } short_tile;
 
 INLINE vec units_of(const product *p, uint32_t r, const mr_type type) {
@@ -95,13 +102,17 @@ INLINE vec units_of(const product *p, uint32_t r, const mr_type type) {
     return v_load((const float *)(tile + mr_tile_units_at(type, cols)));
 }
 
-INLINE short_tile open_short(const product *p, uint32_t r, const mr_type type) {
+/* One of n_rows that are made side by side. */
+INLINE short_tile open_short(const product *p, uint32_t r, const int n_rows, const mr_type type) {
     const uint8_t *tile = tile_of(p->w, r);
     const vec up =
         v_sub(v_set1(short_log2(type) - quant_log2(type)), _mm512_getexp_ps(units_of(p, r, type)));
 
-    return (short_tile){tile, tile + mr_tile_scales_at(type, p->w->cols), p->w->cols / 32,
-                        SHORT_TILES * mr_tile_bytes(type, p->w->cols),
+    return (short_tile){tile,
+                        tile + mr_tile_scales_at(type, p->w->cols),
+                        p->w->cols / 32,
+                        SHORT_AHEAD / (size_t)n_rows / mr_tile_form_of(type).quant_bytes,
+                        (size_t)n_rows * mr_tile_bytes(type, p->w->cols),
                         _mm512_castsi512_ph(twice(to_f16(up)))};
 }
 
@@ -185,11 +196,11 @@ INLINE __m512i bf16_of(__m512h w) {
     return _mm512_and_si512(eighth, _mm512_set1_epi16((int16_t)0x8fff));
 }
 
-/* What comes SHORT_AHEAD after group g, at the end of a tile in the one that is made after it: for
- * hardware alone, quants and scales of two tiles are too many streams, which end too soon. */
+/* What comes s->ahead after group g, at the end of a tile in the one that is made after it. The
+ * hardware alone follows each stream only to the end of its 4 KiB, and then begins anew. */
 INLINE void fetch_ahead_of(const short_tile *s, size_t g, const mr_type type) {
     const mr_tile_form f = mr_tile_form_of(type);
-    const size_t ahead = g + SHORT_AHEAD / f.quant_bytes;
+    const size_t ahead = g + s->ahead;
     const bool beyond = ahead >= s->n_groups;
     const size_t at = beyond ? ahead - s->n_groups : ahead, jump = beyond ? s->next : 0;
     const char *quants = (const char *)s->quants + jump + at * f.quant_bytes;
@@ -221,8 +232,8 @@ INLINE void make_group(uint8_t *out, const short_tile *s, size_t g, const mr_typ
 /* ---- products ---- */
 
 /* Tiles of rows and of tokens, a constant each, += 32 columns. */
-INLINE void add_columns_of(const uint8_t *const rows[SHORT_TILES],
-                           const mr_xshort *const x[SHORT_TILES], const int n_rows, const int n_x) {
+INLINE void add_columns_of(const uint8_t *const rows[], const mr_xshort *const x[SHORT_TILES],
+                           const int n_rows, const int n_x) {
     _tile_loadd(R_X0, x[0]->v, 64);
     _tile_loadd(R_W0, rows[0], 64);
     _tile_dpbf16ps(0, R_X0, R_W0);
@@ -235,29 +246,38 @@ INLINE void add_columns_of(const uint8_t *const rows[SHORT_TILES],
         _tile_dpbf16ps(1, R_X0, R_W1);
         if (n_x > 1) _tile_dpbf16ps(3, R_X1, R_W1);
     }
+    if (n_rows > SHORT_TILES) {
+        _tile_loadd(R_W0, rows[2], 64);
+        _tile_dpbf16ps(2, R_X0, R_W0);
+        _tile_loadd(R_W1, rows[3], 64);
+        _tile_dpbf16ps(3, R_X0, R_W1);
+    }
+}
+
+/* Whether a register has sums of n_rows by n_x tiles. */
+INLINE bool is_sum(const int reg, const int n_rows, const int n_x) {
+    return n_x > 1 ? reg % 2 < n_rows : reg < n_rows;
 }
 
 INLINE void zero_totals(const int n_rows, const int n_x) {
-    _tile_zero(0);
-    if (n_rows > 1) _tile_zero(1);
-    if (n_x > 1) _tile_zero(2);
-    if (n_rows > 1 && n_x > 1) _tile_zero(3);
+    if (is_sum(0, n_rows, n_x)) _tile_zero(0);
+    if (is_sum(1, n_rows, n_x)) _tile_zero(1);
+    if (is_sum(2, n_rows, n_x)) _tile_zero(2);
+    if (is_sum(3, n_rows, n_x)) _tile_zero(3);
 }
 
-INLINE void load_totals(float sums[][SHORT_TILES][MR_TILE][MR_TILE], const int n_rows,
-                        const int n_x) {
-    _tile_loadd(0, sums[0][0], 64);
-    if (n_rows > 1) _tile_loadd(1, sums[0][1], 64);
-    if (n_x > 1) _tile_loadd(2, sums[1][0], 64);
-    if (n_rows > 1 && n_x > 1) _tile_loadd(3, sums[1][1], 64);
+INLINE void load_totals(short_sums sums, const int n_rows, const int n_x) {
+    if (is_sum(0, n_rows, n_x)) _tile_loadd(0, sums[0], 64);
+    if (is_sum(1, n_rows, n_x)) _tile_loadd(1, sums[1], 64);
+    if (is_sum(2, n_rows, n_x)) _tile_loadd(2, sums[2], 64);
+    if (is_sum(3, n_rows, n_x)) _tile_loadd(3, sums[3], 64);
 }
 
-INLINE void store_totals(float sums[][SHORT_TILES][MR_TILE][MR_TILE], const int n_rows,
-                         const int n_x) {
-    _tile_stored(0, sums[0][0], 64);
-    if (n_rows > 1) _tile_stored(1, sums[0][1], 64);
-    if (n_x > 1) _tile_stored(2, sums[1][0], 64);
-    if (n_rows > 1 && n_x > 1) _tile_stored(3, sums[1][1], 64);
+INLINE void store_totals(short_sums sums, const int n_rows, const int n_x) {
+    if (is_sum(0, n_rows, n_x)) _tile_stored(0, sums[0], 64);
+    if (is_sum(1, n_rows, n_x)) _tile_stored(1, sums[1], 64);
+    if (is_sum(2, n_rows, n_x)) _tile_stored(2, sums[2], 64);
+    if (is_sum(3, n_rows, n_x)) _tile_stored(3, sums[3], 64);
     memory_is_written();
 }
 
@@ -268,9 +288,11 @@ INLINE void store_short(const product *p, const short_work *work, uint32_t r, si
         const uint32_t at = r + MR_TILE * (uint32_t)i;
         const vec back =
             _mm512_scalef_ps(units_of(p, at, type), v_set1(SHORT_RESCALE - short_log2(type)));
-        for (size_t t = 0; t < n_tok; t++)
-            store_tile_row(p, at, t0 + t,
-                           v_mul(v_load(work->sums[t / MR_TILE][i][t % MR_TILE]), back));
+        for (size_t t = 0; t < n_tok; t++) {
+            const size_t tile = t / MR_TILE;
+            const float *y = work->sums[tile / 2][tile % 2 * 2 + (size_t)i][t % MR_TILE];
+            store_tile_row(p, at, t0 + t, v_mul(v_load(y), back));
+        }
     }
 }
 
@@ -278,33 +300,34 @@ INLINE void store_short(const product *p, const short_work *work, uint32_t r, si
 INLINE void short_few(const product *p, uint32_t r, short_work *work, const int n_rows,
                       const int n_x, const mr_type type) {
     const size_t n_blocks = p->in->n_blocks;
-    short_tile w[SHORT_TILES];
+    uint8_t(*const made)[SHORT_BYTES] = work->made; /* of tile i: 2 i and 2 i + 1, in turns */
+    short_tile w[SHORT_WIDE];
 
-    for (int i = 0; i < n_rows; i++) w[i] = open_short(p, r + MR_TILE * (uint32_t)i, type);
+    for (int i = 0; i < n_rows; i++) w[i] = open_short(p, r + MR_TILE * (uint32_t)i, n_rows, type);
     zero_totals(n_rows, n_x);
-    for (int i = 0; i < n_rows; i++) make_group(work->rows[i][0], &w[i], 0, type);
+    for (int i = 0; i < n_rows; i++) make_group(made[2 * i], &w[i], 0, type);
     for (size_t g = 0; g < n_blocks; g++) {
-        const uint8_t *const rows[] = {work->rows[0][g % 2], work->rows[1][g % 2]};
+        const size_t now = g % 2;
+        const uint8_t *const rows[] = {made[now], made[2 + now], made[4 + now], made[6 + now]};
         const mr_xshort *x = p->in->shorts + g;
         for (int i = 0; i < n_rows && g + 1 < n_blocks; i++)
-            make_group(work->rows[i][(g + 1) % 2], &w[i], g + 1, type);
+            make_group(made[2 * (size_t)i + 1 - now], &w[i], g + 1, type);
         memory_is_written();
         add_columns_of(rows, (const mr_xshort *const[]){x, x + (n_x - 1) * n_blocks}, n_rows, n_x);
     }
-    store_totals(work->sums, n_rows, n_x);
+    store_totals(work->sums[0], n_rows, n_x);
     store_short(p, work, r, 0, p->n_tok, n_rows, type);
 }
 
 /* Sums of n_x tiles of tokens += a strip of n groups from g on. */
-INLINE void add_made(float sums[][SHORT_TILES][MR_TILE][MR_TILE], const short_work *work,
-                     const mr_xshort *x, size_t n_blocks, size_t g, size_t n, const int n_rows,
-                     const int n_x) {
+INLINE void add_made(short_sums sums, const short_work *work, const mr_xshort *x, size_t n_blocks,
+                     size_t g, size_t n, const int n_rows, const int n_x) {
     if (g == 0)
         zero_totals(n_rows, n_x);
     else
         load_totals(sums, n_rows, n_x);
     for (size_t k = 0; k < n; k++)
-        add_columns_of((const uint8_t *const[]){work->rows[0][k], work->rows[1][k]},
+        add_columns_of((const uint8_t *const[]){work->made[k], work->made[SHORT_STRIP + k]},
                        (const mr_xshort *const[]){x + k, x + k + (n_x - 1) * n_blocks}, n_rows,
                        n_x);
     store_totals(sums, n_rows, n_x);
@@ -316,20 +339,27 @@ INLINE void short_many(const product *p, uint32_t r, size_t t0, size_t n_tok, sh
     const size_t n_blocks = p->in->n_blocks, n_x = (n_tok + MR_TILE - 1) / MR_TILE;
     short_tile w[SHORT_TILES];
 
-    for (int i = 0; i < n_rows; i++) w[i] = open_short(p, r + MR_TILE * (uint32_t)i, type);
+    for (int i = 0; i < n_rows; i++) w[i] = open_short(p, r + MR_TILE * (uint32_t)i, n_rows, type);
     for (size_t g = 0, n; g < n_blocks; g += n) {
         const mr_xshort *x = p->in->shorts + t0 / MR_TILE * n_blocks + g;
         n = n_blocks - g < SHORT_STRIP ? n_blocks - g : SHORT_STRIP;
         for (size_t k = 0; k < n; k++)
-            for (int i = 0; i < n_rows; i++) make_group(work->rows[i][k], &w[i], g + k, type);
+            for (int i = 0; i < n_rows; i++)
+                make_group(work->made[SHORT_STRIP * (size_t)i + k], &w[i], g + k, type);
         memory_is_written();
         for (size_t j = 0; j < n_x; j += SHORT_TILES)
             if (j + 1 < n_x)
-                add_made(work->sums + j, work, x + j * n_blocks, n_blocks, g, n, n_rows, 2);
+                add_made(work->sums[j / 2], work, x + j * n_blocks, n_blocks, g, n, n_rows, 2);
             else
-                add_made(work->sums + j, work, x + j * n_blocks, n_blocks, g, n, n_rows, 1);
+                add_made(work->sums[j / 2], work, x + j * n_blocks, n_blocks, g, n, n_rows, 1);
     }
     store_short(p, work, r, t0, n_tok, n_rows, type);
+}
+
+/* Tiles of rows beside one of tokens. Of the shortest weights memory could bring the most in a
+ * given time, and more streams help it to; others gain nothing, or lose with one token. */
+INLINE int short_side(const mr_type type) {
+    return type == MR_TYPE_Q4_0 ? SHORT_WIDE : SHORT_TILES;
 }
 
 INLINE void short_rows(const product *p, uint32_t r, short_work *work, const int n_rows,
@@ -357,7 +387,10 @@ INLINE void short_range(const product *p, uint32_t r0, uint32_t r1, short_work *
     uint32_t r = r0;
 
     _tile_loadconfig(&s);
-    for (; r + MR_TILE < r1; r += SHORT_TILES * MR_TILE) short_rows(p, r, work, 2, type);
+    if (p->n_tok <= MR_TILE && short_side(type) == SHORT_WIDE)
+        for (; r + (SHORT_WIDE - 1) * MR_TILE < r1; r += SHORT_WIDE * MR_TILE)
+            short_few(p, r, work, SHORT_WIDE, 1, type);
+    for (; r + MR_TILE < r1; r += SHORT_TILES * MR_TILE) short_rows(p, r, work, SHORT_TILES, type);
     if (r < r1) short_rows(p, r, work, 1, type);
     _tile_release();
 }

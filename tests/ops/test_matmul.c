@@ -27,6 +27,7 @@ static const shape shapes[] = {
     {MR_TYPE_Q4_0, 3, 64},   {MR_TYPE_Q4_0, 23, 544},  {MR_TYPE_Q4_K, 2, 256},
     {MR_TYPE_Q4_K, 83, 768}, {MR_TYPE_Q5_K, 19, 512},  {MR_TYPE_Q6_K, 22, 1280},
     {MR_TYPE_Q6_K, 64, 256}, {MR_TYPE_F16, 16, 8192},  {MR_TYPE_BF16, 65, 2048},
+    {MR_TYPE_Q4_0, 103, 96},
 };
 static float f32_of_bf16(uint16_t h) {
     const uint32_t bits = (uint32_t)h << 16;
