@@ -28,7 +28,7 @@ const char *mr_kv_type_name(mr_kv_type type) {
 static void write_f16(mr_f16 *keys, mr_f16 *values, const mr_ops *ops, const float *k,
                       const float *v, size_t d_head, mr_f16 *scratch) {
     ops->to_f16(scratch, k, d_head);
-    for (size_t d = 0; d < d_head; d++) keys[d * MR_KV_BLOCK_LEN] = scratch[d];
+    for (size_t d = 0; d < d_head; d++) keys[d * MR_KV_RUN] = scratch[d];
     ops->to_f16(values, v, d_head);
 }
 
@@ -74,14 +74,16 @@ static void round_all(int8_t *q, mr_f16 *scales, const float *x, size_t d_head) 
 void mr_kv_write(uint8_t *block, mr_kv_type type, const mr_ops *ops, uint32_t in, const float *k,
                  const float *v, size_t d_head, void *scratch) {
     uint8_t *values = block + mr_kv_half(type, d_head);
-    int8_t *keys = (int8_t *)block + in, *q = scratch;
+    const size_t first = mr_kv_key_at(d_head, in, 0);
+    int8_t *keys = (int8_t *)block + first, *q = scratch;
 
     if (type == MR_KV_F16) {
-        write_f16((mr_f16 *)block + in, (mr_f16 *)values + in * d_head, ops, k, v, d_head, scratch);
+        write_f16((mr_f16 *)block + first, (mr_f16 *)values + in * d_head, ops, k, v, d_head,
+                  scratch);
         return;
     }
     round_all(q, (mr_f16 *)(block + mr_kv_scales_at(d_head)) + in, k, d_head);
-    for (size_t d = 0; d < d_head; d++) keys[d * MR_KV_BLOCK_LEN] = q[d];
+    for (size_t d = 0; d < d_head; d++) keys[d * MR_KV_RUN] = q[d];
     round_all((int8_t *)values + in * d_head, (mr_f16 *)(values + mr_kv_scales_at(d_head)) + in, v,
               d_head);
 }

@@ -114,7 +114,7 @@ static const uint8_t *block_of(const mr_attn_args *a, uint32_t i) {
 
 static double key(const mr_attn_args *a, uint32_t i, uint32_t d) {
     const size_t in = i % MR_KV_BLOCK_LEN;
-    return cached(a, block_of(a, i), d * MR_KV_BLOCK_LEN + in, d, in);
+    return cached(a, block_of(a, i), mr_kv_key_at(a->d_head, in, d), d, in);
 }
 
 static double value(const mr_attn_args *a, uint32_t i, uint32_t d) {

@@ -12,7 +12,8 @@
  *
  * The cache is read in stretches of a few KiB that lie anywhere, and the hardware does not see the
  * next one coming. So it is asked for early, in the order in which it will be read: keys of all
- * blocks of a span, their values, the next span, the next head.
+ * blocks of a span, their values, the next span, the next head. Of a sequence's last block only
+ * what holds its positions is asked for, and read.
  *
  * A cache of bytes is read as if it held the f32 numbers that byte and scale make (kv_form.h): the
  * product is exact, so nothing but the numbers differs. */
@@ -20,6 +21,12 @@
 #define SPAN_BLOCKS (MR_ATTN_SPAN / MR_KV_BLOCK_LEN)
 #define TO_L2       2 /* of __builtin_prefetch: what is asked for waits there */
 _Static_assert(MR_KV_BLOCK_LEN % (ATTN_VECS * LANES) == 0, "a block of keys is whole tiles");
+_Static_assert(MR_KV_RUN == LANES, "keys of a run are a vector");
+
+typedef struct attn_stretch { /* that is read next, for fetching only */
+    const uint8_t *at;
+    size_t last; /* offset of its last line */
+} attn_stretch;
 
 typedef struct attn_tile {
     _Alignas(64) float p[ATTN_TILE][MR_ATTN_SPAN]; /* scores, then e^(score - max) */
@@ -27,7 +34,8 @@ typedef struct attn_tile {
     uint32_t n[ATTN_TILE];          /* positions of the span that the query attends to, ascending */
     const uint8_t *at[SPAN_BLOCKS]; /* the key head in a block */
     uint32_t last;                  /* number of the last block that any query attends to */
-    const uint8_t *next;            /* read behind this span, for fetching only */
+    uint32_t n_in_last;             /* positions of it that any query attends to */
+    attn_stretch next;              /* behind this span */
     size_t half;                    /* bytes from a block's keys to its values */
     const float *q;                 /* [d_head, width] scaled */
     float *sum;                     /* [width, d_head] values of the span */
@@ -38,10 +46,55 @@ static const uint8_t *block_at(const mr_attn_args *a, uint32_t block) {
     return a->kv + (size_t)a->table[block] * a->block_bytes;
 }
 
-/* The key head behind this one, which is likely to be next; the last one has none. */
-static const uint8_t *next_head(const attn_tile *s, const mr_attn_args *a) {
-    const uint8_t *own = block_at(a, a->span0 * SPAN_BLOCKS);
-    return a->kv_head + 1 < a->n_kv_head ? own + 2 * s->half : own;
+/* Positions of a block that any query attends to. */
+static uint32_t n_in(const mr_attn_args *a, uint32_t block) {
+    const uint32_t left = a->pos + a->n_rows - block * MR_KV_BLOCK_LEN;
+    return left < MR_KV_BLOCK_LEN ? left : MR_KV_BLOCK_LEN;
+}
+
+/* Bytes of MR_KV_BLOCK_LEN values: a line of f16, half a line of bytes. */
+INLINE size_t line_of(const mr_kv_type type) {
+    return type == MR_KV_F16 ? 2 * MR_KV_BLOCK_LEN : MR_KV_BLOCK_LEN;
+}
+
+/* Keys, and values, of the first n positions of a block. */
+INLINE attn_stretch keys_of(const attn_tile *s, const uint8_t *at, uint32_t n,
+                            const mr_kv_type type) {
+    const uint32_t n_runs = (n + MR_KV_RUN - 1) / MR_KV_RUN;
+    return (attn_stretch){at, s->d_head * n_runs * line_of(type) * MR_KV_RUN / MR_KV_BLOCK_LEN - 1};
+}
+INLINE attn_stretch values_of(const attn_tile *s, const uint8_t *at, uint32_t n,
+                              const mr_kv_type type) {
+    return (attn_stretch){at + s->half, s->d_head * n * line_of(type) / MR_KV_BLOCK_LEN - 1};
+}
+INLINE void ask_for(attn_stretch next, size_t at) {
+    __builtin_prefetch(next.at + (at < next.last ? at : next.last), 0, TO_L2);
+}
+
+/* What is read behind the keys, and behind the values, of a block of the span. */
+INLINE attn_stretch after_keys(const attn_tile *s, uint32_t block, const mr_kv_type type) {
+    const uint32_t next = block + 1;
+    if (block < s->last)
+        return keys_of(s, s->at[next], next < s->last ? MR_KV_BLOCK_LEN : s->n_in_last, type);
+    return values_of(s, s->at[0], s->last > 0 ? MR_KV_BLOCK_LEN : s->n_in_last, type);
+}
+INLINE attn_stretch after_values(const attn_tile *s, uint32_t block, const mr_kv_type type) {
+    const uint32_t next = block + 1;
+    if (block < s->last)
+        return values_of(s, s->at[next], next < s->last ? MR_KV_BLOCK_LEN : s->n_in_last, type);
+    return s->next;
+}
+
+/* The next span, or the key head behind this one, which is likely to be next; the last one has
+ * none. */
+static attn_stretch next_of(const attn_tile *s, const mr_attn_args *a, uint32_t span) {
+    const uint32_t first = a->span0 * SPAN_BLOCKS, next = (span + 1) * SPAN_BLOCKS;
+    const uint8_t *own = block_at(a, first);
+
+    if (next * MR_KV_BLOCK_LEN < a->pos + a->n_rows)
+        return keys_of(s, block_at(a, next), n_in(a, next), a->kv_type);
+    if (a->kv_head + 1 < a->n_kv_head) own += 2 * s->half;
+    return keys_of(s, own, n_in(a, first), a->kv_type);
 }
 
 static void locate(attn_tile *s, const mr_attn_args *a, uint32_t span) {
@@ -49,21 +102,9 @@ static void locate(attn_tile *s, const mr_attn_args *a, uint32_t span) {
     const uint32_t left = (a->pos + a->n_rows - 1) / MR_KV_BLOCK_LEN - first;
 
     s->last = left < SPAN_BLOCKS ? left : SPAN_BLOCKS - 1;
-    s->next = left < SPAN_BLOCKS ? next_head(s, a) : block_at(a, first + SPAN_BLOCKS);
+    s->n_in_last = n_in(a, first + s->last);
     for (uint32_t b = 0; b <= s->last; b++) s->at[b] = block_at(a, first + b);
-}
-
-/* What is read behind the keys, and behind the values, of a block of the span. */
-INLINE const uint8_t *after_keys(const attn_tile *s, uint32_t block) {
-    return block < s->last ? s->at[block + 1] : s->at[0] + s->half;
-}
-INLINE const uint8_t *after_values(const attn_tile *s, uint32_t block) {
-    return block < s->last ? s->at[block + 1] + s->half : s->next;
-}
-
-/* Bytes of MR_KV_BLOCK_LEN values: a line of f16, half a line of bytes. */
-INLINE size_t line_of(const mr_kv_type type) {
-    return type == MR_KV_F16 ? 2 * MR_KV_BLOCK_LEN : MR_KV_BLOCK_LEN;
+    s->next = next_of(s, a, span);
 }
 
 /* 16 values of a half, number i and those behind it, without their scale. */
@@ -77,51 +118,54 @@ INLINE const mr_f16 *scales_of(const attn_tile *s, const uint8_t *half, uint32_t
            in;
 }
 
-/* Values d0 .. d1 of ATTN_VECS * 16 keys, from position in of the block on, into the scores. */
+/* Values d0 .. d1 of n_vec runs of keys, from position in of the block on, into the scores. */
 INLINE void score_group(const attn_tile *s, uint32_t block, uint32_t in, uint32_t d0, uint32_t d1,
-                        vec sum[ATTN_TILE][ATTN_VECS], const int width, const mr_kv_type type) {
-    const uint8_t *keys = s->at[block], *later = after_keys(s, block);
+                        vec sum[ATTN_TILE][ATTN_VECS], const int width, const int n_vec,
+                        const mr_kv_type type) {
+    const attn_stretch next = after_keys(s, block, type);
+    const uint8_t *keys = s->at[block];
     const float *q = s->q + (size_t)d0 * (size_t)width;
     vec k[ATTN_VECS], scale[ATTN_VECS];
 
-    if (type != MR_KV_F16) __builtin_prefetch(scales_of(s, later, d0, 0), 0, TO_L2);
+    if (type != MR_KV_F16) __builtin_prefetch(scales_of(s, next.at, d0, 0), 0, TO_L2);
     UNROLL
-    for (int j = 0; j < ATTN_VECS; j++)
+    for (int j = 0; j < n_vec; j++)
         scale[j] =
             type == MR_KV_F16 ? v_zero() : v_f16(scales_of(s, keys, d0, in + LANES * (uint32_t)j));
     for (uint32_t d = d0; d < d1; d++, q += width) {
-        __builtin_prefetch(later + d * line_of(type), 0, TO_L2);
+        ask_for(next, d * line_of(type));
         UNROLL
-        for (int j = 0; j < ATTN_VECS; j++) {
-            k[j] = v_cached(keys, d * MR_KV_BLOCK_LEN + in + LANES * (size_t)j, type);
+        for (int j = 0; j < n_vec; j++) {
+            k[j] = v_cached(keys, mr_kv_key_at(s->d_head, in + LANES * (size_t)j, d), type);
             if (type != MR_KV_F16) k[j] = v_mul(k[j], scale[j]);
         }
         UNROLL
         for (int m = 0; m < width; m++) {
             const vec qv = v_set1(q[m]);
             UNROLL
-            for (int j = 0; j < ATTN_VECS; j++) sum[m][j] = v_fma(qv, k[j], sum[m][j]);
+            for (int j = 0; j < n_vec; j++) sum[m][j] = v_fma(qv, k[j], sum[m][j]);
         }
     }
 }
 
-/* Scores of ATTN_VECS * 16 positions from i on. */
-INLINE void score_tile(attn_tile *s, uint32_t i, const int width, const mr_kv_type type) {
+/* Scores of n_vec * 16 positions from i on. */
+INLINE void score_tile(attn_tile *s, uint32_t i, const int width, const int n_vec,
+                       const mr_kv_type type) {
     const uint32_t in = i % MR_KV_BLOCK_LEN, step = type == MR_KV_F16 ? s->d_head : MR_KV_GROUP;
     vec sum[ATTN_TILE][ATTN_VECS];
 
     UNROLL
     for (int m = 0; m < width; m++) {
         UNROLL
-        for (int j = 0; j < ATTN_VECS; j++) sum[m][j] = v_zero();
+        for (int j = 0; j < n_vec; j++) sum[m][j] = v_zero();
     }
     for (uint32_t d = 0; d < s->d_head; d += step)
         score_group(s, i / MR_KV_BLOCK_LEN, in, d, d + step < s->d_head ? d + step : s->d_head, sum,
-                    width, type);
+                    width, n_vec, type);
     UNROLL
     for (int m = 0; m < width; m++) {
         UNROLL
-        for (int j = 0; j < ATTN_VECS; j++) v_store(s->p[m] + i + LANES * j, sum[m][j]);
+        for (int j = 0; j < n_vec; j++) v_store(s->p[m] + i + LANES * j, sum[m][j]);
     }
 }
 
@@ -149,19 +193,22 @@ INLINE void value_tile(const attn_tile *s, uint32_t d, uint32_t i0, uint32_t i1,
                        vec sum[ATTN_TILE][ATTN_VECS], int first, const int width, const int n_vec,
                        size_t n, const mr_kv_type type) {
     const uint32_t block = i0 / MR_KV_BLOCK_LEN, in = i0 % MR_KV_BLOCK_LEN;
-    const uint8_t *v = s->at[block] + s->half, *next = after_values(s, block);
-    const uint8_t *later = next + (d + in) * line_of(type);
+    const attn_stretch next = after_values(s, block, type);
+    const uint8_t *v = s->at[block] + s->half;
+    const uint32_t n_asks = s->d_head * (i1 - i0) / MR_KV_BLOCK_LEN; /* of all d */
+    size_t ask = d * (i1 - i0) / MR_KV_BLOCK_LEN;
     float scale[MR_KV_BLOCK_LEN];
     vec x[ATTN_VECS];
 
     if (type != MR_KV_F16) {
-        __builtin_prefetch(scales_of(s, next, d, 0), 0, TO_L2);
+        __builtin_prefetch(scales_of(s, next.at, d, 0), 0, TO_L2);
         for (uint32_t i = 0; i < MR_KV_BLOCK_LEN; i += LANES)
             v_store(scale + i, v_f16(scales_of(s, v, d, i)));
     }
     size_t from = (size_t)in * s->d_head + d;
-    for (uint32_t i = i0; i < i1; i++, from += s->d_head, later += line_of(type)) {
-        __builtin_prefetch(later, 0, TO_L2);
+    for (uint32_t i = i0; i < i1; i++, from += s->d_head, ask++) {
+        ask_for(next, ask * line_of(type));
+        if (n_asks < s->d_head) ask_for(next, (ask + n_asks) * line_of(type));
         UNROLL
         for (int j = 0; j < n_vec; j++) { /* behind bytes lie scales: 16 may be read, n are used */
             x[j] = type == MR_KV_F16 && n < LANES ? v_f16_n((const mr_f16 *)v + from, n)
@@ -277,7 +324,12 @@ INLINE void attn_span(attn_tile *s, const mr_attn_args *a, uint32_t span, const 
                       const mr_kv_type type) {
     const uint32_t n_most = s->n[width - 1], n_all = s->n[0];
 
-    for (uint32_t i = 0; i < n_most; i += ATTN_VECS * LANES) score_tile(s, i, width, type);
+    for (uint32_t i = 0; i < n_most; i += ATTN_VECS * LANES) {
+        if (n_most - i > LANES)
+            score_tile(s, i, width, ATTN_VECS, type);
+        else
+            score_tile(s, i, width, 1, type);
+    }
     for (int m = 0; m < width; m++) softmax_span(s, m);
     values(s, 0, n_all, 0, width, type);
     for (int m = 1; m < width; m++)

@@ -152,7 +152,8 @@ static double cached(const problem *p, uint32_t kv_head, uint32_t i, uint32_t d,
     const size_t d_head = p->s.d_head, half = mr_kv_half(p->type, d_head);
     const uint8_t *at = p->kv + (size_t)p->table[i / MR_KV_BLOCK_LEN] * p->block_bytes +
                         (2 * kv_head + (key ? 0 : 1)) * half;
-    const size_t in = i % MR_KV_BLOCK_LEN, n = key ? d * MR_KV_BLOCK_LEN + in : in * d_head + d;
+    const size_t in = i % MR_KV_BLOCK_LEN;
+    const size_t n = key ? (in / 16 * d_head + d) * 16 + in % 16 : in * d_head + d;
     const mr_f16 *scales = (const mr_f16 *)(at + mr_kv_scales_at(d_head));
 
     if (p->type == MR_KV_F16) return mr_f16_to_f32(((const mr_f16 *)at)[n]);

@@ -622,7 +622,7 @@ static void put_by_cpu(world *w) {
                     const bool key = d < d_head;
                     const place p = {i, pos, h, d % d_head, key};
                     const uint8_t *from = block + (key ? 0 : half);
-                    const size_t n = key ? d * MR_KV_BLOCK_LEN : d - d_head;
+                    const size_t n = key ? mr_kv_key_at(d_head, 0, d) : d - d_head;
                     const mr_f16 *scales = (const mr_f16 *)(from + mr_kv_scales_at(d_head));
                     if (w->type == MR_KV_F16)
                         set_value(w, &p, ((const mr_f16 *)from)[n], 0, 0);

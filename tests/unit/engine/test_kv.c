@@ -215,7 +215,7 @@ TEST(every_head_position_and_layer_has_its_own_place) {
                 const mr_f16 *values = keys + MR_KV_BLOCK_LEN * D;
                 const size_t in = p % MR_KV_BLOCK_LEN;
                 const float want = (float)((l * LEN + p) * HEADS * D + i);
-                CHECK(mr_f16_to_f32(keys[i % D * MR_KV_BLOCK_LEN + in]) == want);
+                CHECK(mr_f16_to_f32(keys[(in / 16 * D + i % D) * 16 + in % 16]) == want);
                 CHECK(mr_f16_to_f32(values[in * D + i % D]) == -want);
             }
     mr_kv_deinit(&kv);
@@ -224,7 +224,7 @@ TEST(every_head_position_and_layer_has_its_own_place) {
 /* What a half of a block of bytes holds of one position; keys: its values lie apart. */
 static float byte_value(const uint8_t *half, size_t d_head, size_t in, size_t d, bool keys) {
     const mr_f16 *scales = (const mr_f16 *)(half + mr_kv_scales_at(d_head));
-    const size_t at = keys ? d * MR_KV_BLOCK_LEN + in : in * d_head + d;
+    const size_t at = keys ? (in / 16 * d_head + d) * 16 + in % 16 : in * d_head + d;
 
     return (float)((const int8_t *)half)[at] *
            mr_f16_to_f32(scales[d / MR_KV_GROUP * MR_KV_BLOCK_LEN + in]);
