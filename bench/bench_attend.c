@@ -27,7 +27,7 @@ typedef struct world {
     mr_pool *pool;
     int32_t *table;
     uint32_t len, layer;
-    float *q, *out, *row; /* row: keys or values of one position */
+    float *q, *out, *row; /* row: keys or values of one head and position */
     char *scratch;        /* of each thread */
 } world;
 
@@ -59,7 +59,8 @@ static void fill(world *w) {
 
     for (uint32_t layer = 0; layer < hp.n_layer; layer++)
         for (uint32_t pos = 0; pos < w->len; pos++)
-            mr_kv_put(&w->kv, w->ops, layer, w->table, pos, w->row, w->row, scratch);
+            for (uint32_t h = 0; h < hp.n_kv_head; h++)
+                mr_kv_put(&w->kv, w->ops, layer, w->table, pos, h, w->row, w->row, scratch);
 }
 
 static void check(mr_status st, const mr_err *err) {
@@ -78,7 +79,7 @@ static void open_world(world *w, mr_kv_type type, uint32_t len, int n_threads) {
     w->table = checked(malloc(n_blocks * sizeof *w->table));
     check(mr_kv_take(&w->kv, w->table, n_blocks, &err), &err);
     w->q = values(width);
-    w->row = values(hp.n_kv_head * hp.d_head);
+    w->row = values(hp.d_head);
     w->out = checked(malloc(width * sizeof *w->out));
     w->scratch =
         checked(aligned_alloc(64, (mr_attend_scratch(&hp) + 63) / 64 * 64 * (size_t)n_threads));

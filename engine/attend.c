@@ -10,9 +10,13 @@
  * in order. Whole or in spans, the sums are the same bits (ops.h), so the number of threads does
  * not show.
  *
- * Blocks begin at multiples of MR_ATTEND_ROWS, so they never cross a span or a block of the cache,
- * and no more than two threads write keys of one cache line. Pieces are taken from the end: the
- * rows with most to read first, so that threads end together.
+ * A step of many sequences with one row each is all blocks that are alone. A row's keys are
+ * written to hundreds of lines of memory, and the first to read them is its own attention: so a
+ * piece does both, head by head, and lines come once, to the core that needs them.
+ *
+ * Blocks begin at multiples of MR_ATTEND_ROWS, so they never cross a span or a run of keys, and
+ * no two threads write keys of one run. Pieces are taken from the end: the rows with most to read
+ * first, so that threads end together.
  *
  * Limits: PARTS_BYTES of records, or those of one row if that is more; a block whose records find
  * no room stays whole. */
@@ -28,7 +32,7 @@
 #define SPANS_PER_PIECE   4 /* one after the other: the cache of the next is fetched meanwhile */
 #define PARTS_BYTES       ((size_t)4 << 20)
 
-_Static_assert(MR_KV_BLOCK_LEN % MR_ATTEND_ROWS == 0, "a block of rows lies in one of the cache");
+_Static_assert(MR_KV_RUN % MR_ATTEND_ROWS == 0, "a block of rows lies in a run of the cache");
 _Static_assert(MR_ATTN_SPAN % MR_KV_BLOCK_LEN == 0, "a span is whole blocks");
 
 static uint32_t group_of(const mr_hparams *hp) {
@@ -106,6 +110,14 @@ static void make_blocks(mr_attend *a, const mr_row *rows, const uint32_t *live, 
     }
 }
 
+/* Rows of a sequence lie together, so its blocks do. */
+static bool is_alone(const mr_attend *a, uint32_t i) {
+    const mr_attend_block *b = &a->blocks[i];
+
+    return b->n_parts == 1 && (i == 0 || b[-1].table != b->table) &&
+           (i + 1 == a->n_blocks || b[1].table != b->table);
+}
+
 void mr_attend_plan(mr_attend *a, const mr_row *rows, const uint32_t *live, uint32_t n) {
     const uint32_t n_kv = a->hp->n_kv_head;
     size_t n_records = 0;
@@ -113,7 +125,7 @@ void mr_attend_plan(mr_attend *a, const mr_row *rows, const uint32_t *live, uint
     make_blocks(a, rows, live, n);
     const bool split = a->n_blocks * n_kv < a->few;
     a->n_heads = a->n_blocks < a->many ? 1 : n_kv;
-    a->n_pieces = 0;
+    a->n_pieces = a->n_alone = 0;
     for (uint32_t i = 0; i < a->n_blocks; i++) {
         mr_attend_block *b = &a->blocks[i];
         const size_t records = (size_t)n_spans(b) * b->n_rows * a->hp->n_head;
@@ -127,6 +139,7 @@ void mr_attend_plan(mr_attend *a, const mr_row *rows, const uint32_t *live, uint
             n_records += records;
         }
         a->n_pieces += n_pieces(b) * (n_kv / a->n_heads);
+        a->n_alone += b->alone = is_alone(a, i);
     }
 }
 
@@ -212,6 +225,8 @@ void mr_attend_piece(mr_attend *a, uint32_t piece, uint32_t layer, const float *
     const uint32_t n_groups = a->hp->n_kv_head / a->n_heads, i = piece - b->first_piece;
     const uint32_t first = i % n_groups * a->n_heads;
 
-    for (uint32_t h = first; h < first + a->n_heads; h++)
+    for (uint32_t h = first; h < first + a->n_heads; h++) {
+        if (a->due && b->alone) a->due(a->due_arg, b, h, scratch);
         attend_head(a, b, h, i / n_groups * SPANS_PER_PIECE, layer, q, out, scratch);
+    }
 }

@@ -222,10 +222,9 @@ void mr_kv_make_known(mr_kv *kv, uint64_t salt, const int32_t *tokens, int32_t *
 }
 
 void mr_kv_put(const mr_kv *kv, const mr_ops *ops, uint32_t layer, const int32_t *table,
-               uint32_t pos, const float *k, const float *v, void *scratch) {
-    const size_t block = (size_t)table[pos / MR_KV_BLOCK_LEN], d_head = kv->d_head;
+               uint32_t pos, uint32_t head, const float *k, const float *v, void *scratch) {
+    const size_t block = (size_t)table[pos / MR_KV_BLOCK_LEN];
 
-    for (uint32_t h = 0; h < kv->n_kv_head; h++)
-        mr_kv_write(mr_kv_at(kv, layer, block, h), kv->type, ops, pos % MR_KV_BLOCK_LEN,
-                    k + h * d_head, v + h * d_head, d_head, scratch);
+    mr_kv_write(mr_kv_at(kv, layer, block, head), kv->type, ops, pos % MR_KV_BLOCK_LEN, k, v,
+                kv->d_head, scratch);
 }

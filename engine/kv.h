@@ -71,9 +71,9 @@ uint32_t mr_kv_find(mr_kv *kv, uint64_t salt, const int32_t *tokens, uint32_t n,
  * that and its own is given back. */
 void mr_kv_make_known(mr_kv *kv, uint64_t salt, const int32_t *tokens, int32_t *table, uint32_t i);
 
-/* Keys and values [n_kv_head, d_head] of one position. scratch: d_head values of f16. */
+/* Keys and values [d_head] of one head and position. scratch: d_head values of f16. */
 void mr_kv_put(const mr_kv *kv, const mr_ops *ops, uint32_t layer, const int32_t *table,
-               uint32_t pos, const float *k, const float *v, void *scratch);
+               uint32_t pos, uint32_t head, const float *k, const float *v, void *scratch);
 
 /* One head of a block. */
 static inline uint8_t *mr_kv_at(const mr_kv *kv, uint32_t layer, size_t block, uint32_t head) {

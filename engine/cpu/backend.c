@@ -225,18 +225,27 @@ static void turn(const cpu *f, float *heads, uint32_t n, const float *norm, uint
     }
 }
 
-static void on_rotate(cpu *f, uint32_t block, void *scratch) {
+/* What of a block's rows has to do with one key head; its keys and values go into the cache. */
+static void turn_head(void *arg, const mr_attend_block *b, uint32_t kv_head, void *scratch) {
+    cpu *f = arg;
     const mr_hparams *hp = &f->m->hp;
-    const mr_attend_block *b = &f->attend.blocks[block];
+    const uint32_t group = hp->n_head / hp->n_kv_head;
 
     for (uint32_t row = b->first; row < b->first + b->n_rows; row++) {
-        float *k = f->k + (size_t)row * hp->n_kv_head * hp->d_head;
-        const float *v = f->v + (size_t)row * hp->n_kv_head * hp->d_head;
+        const size_t kv = ((size_t)row * hp->n_kv_head + kv_head) * hp->d_head;
 
-        turn(f, f->q + (size_t)row * hp->n_head * hp->d_head, hp->n_head, f->layer->q_norm, row);
-        turn(f, k, hp->n_kv_head, f->layer->k_norm, row);
-        mr_kv_put(f->kv, f->ops, f->layer_no, b->table, f->rows[row].pos, k, v, scratch);
+        turn(f, f->q + kv * group, group, f->layer->q_norm, row);
+        turn(f, f->k + kv, 1, f->layer->k_norm, row);
+        mr_kv_put(f->kv, f->ops, f->layer_no, b->table, f->rows[row].pos, kv_head, f->k + kv,
+                  f->v + kv, scratch);
     }
+}
+
+static void on_rotate(cpu *f, uint32_t block, void *scratch) {
+    const mr_attend_block *b = &f->attend.blocks[block];
+
+    if (f->attend.due && b->alone) return;
+    for (uint32_t h = 0; h < f->m->hp.n_kv_head; h++) turn_head(f, b, h, scratch);
 }
 
 static void on_attend(cpu *f, uint32_t piece, void *scratch) {
@@ -336,11 +345,17 @@ static void step_qkv(mr_backend *b, uint32_t layer) {
           f->n * d_qkv(hp) * hp->n_embd);
 }
 
+/* Blocks that are alone wait for their attention, but in the last layer: there some rows do not
+ * attend. */
 static void step_rotate(mr_backend *b, uint32_t layer) {
     cpu *f = of(b);
+    mr_attend *a = &f->attend;
 
     set_layer(f, layer);
-    share(f, on_rotate, f->attend.n_blocks, f->n * d_qkv(&f->m->hp) * VALUE_WORK);
+    a->due = layer + 1 < f->m->hp.n_layer ? turn_head : NULL;
+    a->due_arg = f;
+    if (a->due && a->n_alone == a->n_blocks) return;
+    share(f, on_rotate, a->n_blocks, f->n * d_qkv(&f->m->hp) * VALUE_WORK);
 }
 
 /* Drops the other rows from x and q. */
@@ -365,12 +380,13 @@ static void step_keep_wanted(mr_backend *b) {
 static void step_attend(mr_backend *b, uint32_t layer) {
     cpu *f = of(b);
     const mr_hparams *hp = &f->m->hp;
-    uint64_t n_scores = 0;
+    uint64_t n_scores = 0, work = f->attend.due ? f->n * d_qkv(hp) * VALUE_WORK : 0;
 
     set_layer(f, layer);
     for (uint32_t i = 0; i < f->n; i++) n_scores += f->rows[f->live[i]].pos + 1;
     mr_attend_arm(&f->attend);
-    share(f, on_attend, f->attend.n_pieces, 2 * n_scores * hp->n_head * hp->d_head);
+    work += 2 * n_scores * hp->n_head * hp->d_head;
+    share(f, on_attend, f->attend.n_pieces, work);
 }
 
 static void step_attn_out(mr_backend *b, uint32_t layer) {

@@ -3,7 +3,8 @@
  *
  * Method: three sequences with contexts of one to five spans in one cache. Their last rows attend
  * in one plan or in several, with the numbers of threads that make pieces whole or split, pieces
- * done forwards or backwards; against one row at a time. */
+ * done forwards or backwards; against one row at a time. Queries that are written when their block
+ * is due, and not before. */
 #include "engine/attend.h"
 #include "engine/threads.h"
 #include "tests/test.h"
@@ -55,7 +56,9 @@ static void world_init(const char *isa, mr_kv_type type) {
                 k[i] = random_value();
                 v[i] = random_value();
             }
-            mr_kv_put(&w.kv, w.ops, 1, w.tables[s], pos, k, v, scratch);
+            for (uint32_t h = 0; h < N_KV; h++)
+                mr_kv_put(&w.kv, w.ops, 1, w.tables[s], pos, h, k + h * D_HEAD, v + h * D_HEAD,
+                          scratch);
         }
         for (uint32_t i = 0; i < N_LAST; i++, n++) {
             w.rows[n] = (mr_row){.pos = lens[s] - N_LAST + i, .table = w.tables[s]};
@@ -141,6 +144,61 @@ TEST(few_rows_with_much_to_read_are_split) {
     mr_attend_plan(&a, w.rows, w.live, MR_COUNT(w.rows));
     CHECK_I64(a.n_pieces, 7 * N_KV); /* neither so few nor so many */
     mr_attend_deinit(&a);
+    mr_kv_deinit(&w.kv);
+}
+
+typedef struct late { /* queries of one row per sequence, each written when it is due */
+    float q[N_SEQ * WIDTH];
+    uint32_t n_calls[N_SEQ][N_KV];
+} late;
+
+static void on_due(void *arg, const mr_attend_block *b, uint32_t kv_head, void *scratch) {
+    const size_t at = (size_t)kv_head * (WIDTH / N_KV), bytes = sizeof w.q[0] * WIDTH / N_KV;
+    const uint32_t seq = b->first;
+    late *l = arg;
+
+    (void)scratch;
+    memcpy(l->q + seq * WIDTH + at, w.q + (size_t)(seq * N_LAST + N_LAST - 1) * WIDTH + at, bytes);
+    l->n_calls[seq][kv_head]++;
+}
+
+/* With n_threads 64 sequences of several spans are cut, and are nobody's turn. */
+static void attend_late(int n_threads, const bool alone[N_SEQ]) {
+    char *scratch = malloc(mr_attend_scratch(&hp));
+    float got[N_SEQ * WIDTH];
+    mr_row rows[N_SEQ];
+    late l = {0};
+    mr_attend a;
+
+    init_attend(&a, n_threads);
+    a.due = on_due;
+    a.due_arg = &l;
+    for (uint32_t s = 0; s < N_SEQ; s++) rows[s] = w.rows[s * N_LAST + N_LAST - 1];
+    mr_attend_plan(&a, rows, w.live, N_SEQ);
+    mr_attend_arm(&a);
+    for (uint32_t i = 0; i < a.n_pieces; i++) mr_attend_piece(&a, i, 1, l.q, got, scratch);
+    for (uint32_t s = 0; s < N_SEQ; s++) {
+        const float *want = w.want + (size_t)(s * N_LAST + N_LAST - 1) * WIDTH;
+
+        for (uint32_t h = 0; h < N_KV; h++) CHECK_I64(l.n_calls[s][h], alone[s]);
+        if (alone[s]) assert_memory_equal(got + s * WIDTH, want, WIDTH * sizeof *got);
+    }
+    CHECK_I64(a.n_alone, alone[0] + alone[1] + alone[2]);
+    mr_attend_deinit(&a);
+    free(scratch);
+}
+
+TEST(a_block_that_is_alone_may_be_made_when_it_is_due) {
+    mr_attend a;
+
+    world_init("auto", MR_KV_F16);
+    init_attend(&a, 1);
+    for (uint32_t i = 0; i < MR_COUNT(w.rows); i++) run(&a, i, 1, false, w.want);
+    mr_attend_plan(&a, w.rows, w.live, MR_COUNT(w.rows)); /* two blocks of each and more */
+    CHECK_I64(a.n_alone, 0);
+    mr_attend_deinit(&a);
+    attend_late(1, (const bool[N_SEQ]){true, true, true});
+    attend_late(64, (const bool[N_SEQ]){false, true, false});
     mr_kv_deinit(&w.kv);
 }
 

@@ -205,7 +205,8 @@ TEST(every_head_position_and_layer_has_its_own_place) {
                 k[i] = (float)((l * LEN + p) * HEADS * D + i);
                 v[i] = -k[i];
             }
-            mr_kv_put(&kv, ops, l, table, p, k, v, scratch);
+            for (uint32_t h = 0; h < HEADS; h++)
+                mr_kv_put(&kv, ops, l, table, p, h, k + h * D, v + h * D, scratch);
         }
     for (uint32_t l = 0; l < LAYERS; l++)
         for (uint32_t p = 0; p < LEN; p++)
