@@ -1,7 +1,7 @@
 /* test.h - a test is TEST(name) { CHECK...; }: a thin layer over cmocka.
  *
- * Every file opens with goal and method of its tests, has MR_TEST_MAIN once at its end, and becomes one
- * ctest test of the file's name. */
+ * Every file opens with goal and method of its tests, has MR_TEST_MAIN (or MR_TEST_MAIN_SHARED) once
+ * at its end, and becomes one ctest test of the file's name. */
 #ifndef MR_TESTS_TEST_H
 #define MR_TESTS_TEST_H
 
@@ -18,13 +18,19 @@
 #define MR_TEST_MAX 256
 static struct CMUnitTest mr_tests[MR_TEST_MAX];
 static size_t mr_n_tests;
+static const char *mr_running; /* the test that has begun and not come to its end */
 
 #define TEST(fn)                                                                      \
     static void fn(void **state);                                                     \
+    static void run_##fn(void **state) {                                              \
+        mr_running = #fn;                                                             \
+        fn(state);                                                                    \
+        mr_running = NULL;                                                            \
+    }                                                                                 \
     __attribute__((constructor)) static void register_##fn(void) {                    \
         if (mr_n_tests == MR_TEST_MAX) abort();                                       \
         mr_tests[mr_n_tests++] =                                                      \
-            (struct CMUnitTest){.name = #fn, .test_func = fn};                        \
+            (struct CMUnitTest){.name = #fn, .test_func = run_##fn};                  \
     }                                                                                 \
     static void fn(void **state __attribute__((unused)))
 
@@ -49,6 +55,19 @@ static size_t mr_n_tests;
 
 #define MR_TEST_MAIN                                                                  \
     int main(void) {                                                                  \
+        return _cmocka_run_group_tests(__FILE__, mr_tests, mr_n_tests, NULL, NULL);   \
+    }
+
+/* In its place for tests with a loop, servers or a story in common, which one that fails leaves as
+ * they are: those behind it would wait for what does not come, and are errors at once instead. */
+#define MR_TEST_MAIN_SHARED                                                           \
+    static int begin_shared(void **state) {                                           \
+        (void)state;                                                                  \
+        if (mr_running) print_error("not run: %s failed\n", mr_running);              \
+        return mr_running ? -1 : 0;                                                   \
+    }                                                                                 \
+    int main(void) {                                                                  \
+        for (size_t i = 0; i < mr_n_tests; i++) mr_tests[i].setup_func = begin_shared; \
         return _cmocka_run_group_tests(__FILE__, mr_tests, mr_n_tests, NULL, NULL);   \
     }
 

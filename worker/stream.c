@@ -396,10 +396,10 @@ static bool tick(mr_stream *s, uint32_t slot, uint64_t now_ms) {
     lane *l = &s->lanes[slot];
 
     if (!l->used) return false;
-    if (!l->answered && is_late(s, l->answer_by_ms, MR_STREAM_CLAIM_MS, now_ms))
+    if (!l->answered && is_late(s, l->answer_by_ms, s->conf.claim_ms, now_ms))
         answer(s, slot, NULL);
     if (!l->used) return false; /* the owner has ended it */
-    if (l->ending && is_late(s, l->end_by_ms, MR_STREAM_LINGER_MS, now_ms)) {
+    if (l->ending && is_late(s, l->end_by_ms, s->conf.linger_ms, now_ms)) {
         shut(s, l, true);
         close_lane(s, slot);
         return false;
@@ -451,6 +451,8 @@ mr_status mr_stream_open(mr_stream **out, uv_loop_t *loop, const mr_stream_conf 
     *out = NULL;
     if (!s) return mr_fail(err, MR_ENOMEM, "stream: out of memory");
     s->conf = *conf;
+    if (!s->conf.claim_ms) s->conf.claim_ms = MR_STREAM_CLAIM_MS;
+    if (!s->conf.linger_ms) s->conf.linger_ms = MR_STREAM_LINGER_MS;
     s->down_since_ms = mr_clock_mono_ms();
     s->lanes = calloc(conf->n_slots, sizeof *s->lanes);
     mr_arena_init(&s->batch, BATCH_BYTES);
@@ -494,14 +496,14 @@ void mr_stream_begin(mr_stream *s, uint32_t slot, const mr_job_spec *spec, bool 
                 .generation = l->generation,
                 .spec_attempt = spec->attempt,
                 .max_tokens = max_tokens,
-                .answer_by_ms = now_ms + MR_STREAM_CLAIM_MS};
+                .answer_by_ms = now_ms + s->conf.claim_ms};
     snprintf(l->job_id, sizeof l->job_id, "%s", spec->job_id);
     snprintf(l->tenant, sizeof l->tenant, "%s", spec->tenant);
     memcpy(l->traceparent, spec->trace.parent, sizeof l->traceparent);
     mr_uuid_v7(l->claim, mr_clock_wall_ms());
     mr_stream_book_init(&l->book, spec->attempt, ran_before, CLAIM_BYTES);
     if (mr_redis_up(s->redis)) send_claim(s, slot);
-    arm(s, is_late(s, UINT64_MAX, MR_STREAM_CLAIM_MS, now_ms) ? 0 : TICK_MS);
+    arm(s, is_late(s, UINT64_MAX, s->conf.claim_ms, now_ms) ? 0 : TICK_MS);
 }
 
 void mr_stream_restart(mr_stream *s, uint32_t slot, const char *why) {
@@ -540,10 +542,10 @@ bool mr_stream_end(mr_stream *s, uint32_t slot, bool *degraded) {
     *degraded = false;
     if (!l->used) return true;
     l->ending = l->answered = true;
-    l->end_by_ms = now_ms + MR_STREAM_LINGER_MS;
+    l->end_by_ms = now_ms + s->conf.linger_ms;
     look(s, slot);
     if (!is_complete(l)) {
-        if (!is_late(s, l->end_by_ms, MR_STREAM_LINGER_MS, now_ms)) {
+        if (!is_late(s, l->end_by_ms, s->conf.linger_ms, now_ms)) {
             arm(s, TICK_MS);
             return false;
         }

@@ -37,7 +37,8 @@ typedef struct mr_stream_conf {
     const char *prefix; /* keys are <prefix>:{job}... */
     const char *worker, *model;
     uint64_t ttl_ms;
-    int64_t max_frames; /* MAXLEN of a stream */
+    uint64_t claim_ms, linger_ms; /* 0: MR_STREAM_CLAIM_MS, MR_STREAM_LINGER_MS */
+    int64_t max_frames;           /* MAXLEN of a stream */
     uint32_t n_slots, n_vocab;
     void *owner;
     /* Answers mr_stream_begin, once, never inside it, unless the slot's stream is ended or dropped

@@ -58,7 +58,7 @@ class Caller:
         if url:
             fields["callback"] = {"url": url, **fields.get("callback", {})}
         ids = [produce(self.producer, make_job(**{"model": "nobody-has-it", **fields}), JSON) for _ in range(n)]
-        self.assertEqual(self.producer.flush(60), 0)
+        self.assertEqual(self.producer.flush(servers.HANG_S), 0)
         return ids
 
     def delivered(self, receiver: Receiver, path: str, ids: list[str], status: str = "rejected") -> list[dict]:

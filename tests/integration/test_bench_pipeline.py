@@ -31,12 +31,8 @@ class Pipeline(unittest.TestCase):
         return self.rig.millrace("bench", "pipeline", "--kafka", self.rig.brokers, "--redis", self.rig.redis_url,
                                  "--seconds", 1, "--partitions", 3, *args, timeout=300, **kw)
 
-    def topics(self) -> set:
-        from confluent_kafka.admin import AdminClient
-        return set(AdminClient({"bootstrap.servers": self.rig.brokers, "log_level": 0}).list_topics(timeout=10).topics)
-
     def assert_nothing_left(self) -> None:
-        servers.wait_for("the bench's topics are gone", lambda: not [t for t in self.topics() if "bench" in t])
+        servers.wait_for("the bench's topics are gone", lambda: not [t for t in self.rig.topics() if "bench" in t])
 
     def test_figures(self) -> None:
         lines = [json.loads(line) for line in self.bench("--jobs", JOBS, "--json").stdout.splitlines()]

@@ -56,7 +56,7 @@ class Commit(unittest.TestCase):
         config = {name.replace("_", "."): value for name, value in config.items()}
         admin = AdminClient({"bootstrap.servers": self.rig.brokers, "log_level": 0})
         for f in admin.create_topics([NewTopic(topic, partitions, 1, config=config)]).values():
-            f.result(30)
+            f.result(servers.HANG_S)
 
     def feed(self, n: int, topic: str | None = None) -> None:
         for i in range(n):
@@ -65,7 +65,7 @@ class Commit(unittest.TestCase):
                     self.producer.produce(topic or f"in.{self.name}", b"x", partition=i % PARTITIONS)
                     break
                 self.producer.poll(0.1)
-        self.producer.flush(60)
+        self.producer.flush(servers.HANG_S)
         self.inputs += n
 
     def drive(self, name: str = "driver", **settings):

@@ -52,7 +52,7 @@ class Letters:
         """Partition and offset."""
         at = []
         self.producer.produce(f"millrace.{topic}", value, on_delivery=lambda e, m: at.append((e, m)), **kw)
-        self.producer.flush(20)
+        self.producer.flush(servers.HANG_S)
         assert at and at[0][0] is None, at
         return at[0][1].partition(), at[0][1].offset()
 
@@ -81,7 +81,7 @@ class DeadCase(unittest.TestCase):
         cls.rig.__enter__()
         admin = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0})
         for f in admin.create_topics([NewTopic(f"millrace.{t}", 4, 1) for t in TOPICS]).values():
-            f.result(30)
+            f.result(servers.HANG_S)
         cls.letters = Letters(cls.rig.brokers)
 
     def dead(self, *args, **kw) -> subprocess.CompletedProcess:

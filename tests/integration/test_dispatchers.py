@@ -28,7 +28,8 @@ from stand_in import StandIn
 PARTITIONS, JOBS, TENANTS = 4, 200, 20
 FREE, LOOKAHEAD = 8, 2
 SETTINGS = {"topic_partitions": PARTITIONS, "session_timeout_ms": 3000, "transaction_timeout_ms": 3000,
-            "models": "demo", "lookahead_jobs": LOOKAHEAD, "beat_ms": 200}
+            "models": "demo", "lookahead_jobs": LOOKAHEAD,
+            "beat_ms": 1000}  # who is silent for four of them is gone: a machine may stand still for some seconds
 
 
 class Room:
@@ -45,7 +46,7 @@ class Room:
             "parts": [{"partition": p, "position": 0} for p in range(PARTITIONS)],
             "slots": {"free": FREE, "max": 16}, "running": 8, "waiting": 0,
             "kv_tokens": {"free": 1, "total": 2}, "n_ctx": 4096, "pressure": 0.0, "tokens_per_s": 1.0}))
-        self.producer.flush(10)
+        self.producer.flush(servers.HANG_S)
 
     def run(self) -> None:
         while not self.stopping.wait(0.1):
@@ -73,7 +74,7 @@ class Dispatchers(unittest.TestCase):
             servers.wait_for("the dispatcher has partitions",
                              lambda: "assigned" in cls.rig.log(name).read_text())
         for f in admin.create_topics([NewTopic("millrace.work.demo", PARTITIONS, 1)]).values():
-            f.result(30)
+            f.result(servers.HANG_S)
 
     def top(self) -> dict:
         return json.loads(self.rig.millrace("top", "--once", "--json").stdout)
@@ -84,7 +85,7 @@ class Dispatchers(unittest.TestCase):
     def submit(self, n: int) -> list[str]:
         p = producer(self.rig.brokers)
         ids = [produce(p, make_job(model="demo", tenant=f"t{i % TENANTS}"), JSON, "low") for i in range(n)]
-        self.assertEqual(p.flush(30), 0)
+        self.assertEqual(p.flush(servers.HANG_S), 0)
         return ids
 
     def wait_top(self, what: str, condition) -> dict:
@@ -115,7 +116,7 @@ class Dispatchers(unittest.TestCase):
         self.assertEqual((s["state"], s["lane"], s["tenant"]), ("queued", "low", "t0"))
         self.assertTrue(1 <= s["position"] <= JOBS, s)
         self.assertNotIn("start_in_s", s)  # nobody has left the lane yet
-        time.sleep(2)  # ten beats: each has heard that the other has jobs
+        time.sleep(2)  # two beats: each has heard that the other has jobs
 
         with Room(self.rig.brokers):
             n = self.released(FREE + LOOKAHEAD, 2)

@@ -43,7 +43,7 @@ class Keys(unittest.TestCase):
         cls.addClassCleanup(cls.rig.__exit__, None, None, None)
         cls.start("dispatcher")
         cls.rig.start_worker(max_jobs=8, model_name="demo")
-        servers.wait_for("topics", lambda: {"millrace.results", "millrace.keys"} <= cls.topics().keys())
+        cls.rig.wait_topics("millrace.results", "millrace.keys")
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
         cls.producer = producer(cls.rig.brokers)
@@ -55,10 +55,6 @@ class Keys(unittest.TestCase):
         cls.rig.start_dispatcher(name, **{
             "dispatcher_id": name, "default_model": "demo", "topic_partitions": PARTITIONS,
             "session_timeout_ms": 3000, "transaction_timeout_ms": 3000, "idempotency_ttl_s": 3600, **settings})
-
-    @classmethod
-    def topics(cls) -> dict:
-        return AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
 
     def setUp(self) -> None:
         self.key = uuid.uuid4().hex  # no test meets another's keys
@@ -73,7 +69,7 @@ class Keys(unittest.TestCase):
 
     def submit(self, jobs: list[dict]) -> list[str]:
         ids = [produce(self.producer, j, lane=random.choice(LANES)) for j in jobs]
-        self.producer.flush(30)
+        self.producer.flush(servers.HANG_S)
         return ids
 
     def write_index(self, key: str, age_s: float, p: Producer | None = None) -> str:
@@ -82,7 +78,7 @@ class Keys(unittest.TestCase):
         value = json.dumps({"job_id": job_id, "time_ms": int((time.time() - age_s) * 1000)})
         for part in range(PARTITIONS):
             p.produce("millrace.keys", value, key=b"default\0" + key.encode(), partition=part)
-        p.flush(30)
+        p.flush(servers.HANG_S)
         return job_id
 
     def check_duplicate(self, result: dict, of: str) -> None:
@@ -169,10 +165,10 @@ class Keys(unittest.TestCase):
         for key in ("k" * 128, "Schlüssel 17", '{"a":"b"}'):
             a, b = keyed_job(key), keyed_job(key)
             produce(self.producer, a, MSGPACK)
-            self.producer.flush(30)
+            self.producer.flush(servers.HANG_S)
             self.results.wait([a["job_id"]])
             produce(self.producer, b, MSGPACK)
-            self.producer.flush(30)
+            self.producer.flush(servers.HANG_S)
             self.check_duplicate(self.results.wait([b["job_id"]])[b["job_id"]], a["job_id"])
 
     def test_a_key_that_waits_keeps_its_place(self) -> None:
@@ -199,7 +195,7 @@ class Keys(unittest.TestCase):
             p = producer(self.rig.brokers)
             for j in jobs:
                 produce(p, j, lane=random.choice(LANES))
-            p.flush(30)
+            p.flush(servers.HANG_S)
         threads = [threading.Thread(target=send, args=(jobs,)) for jobs in pairs]
         for t in threads:
             t.start()
@@ -216,13 +212,13 @@ class Keys(unittest.TestCase):
         for i, j in enumerate(jobs):
             produce(self.producer, j, lane=random.choice(LANES))
             if i % 100 == 50:
-                self.producer.flush(30)
+                self.producer.flush(servers.HANG_S)
                 time.sleep(random.uniform(0, 0.3))
                 name = ("dispatcher", "dispatcher-b")[i // 100 % 2]
                 self.rig.stop(name, signal.SIGKILL)
                 self.start(name)
                 time.sleep(random.uniform(0, 1.5))
-        self.producer.flush(30)
+        self.producer.flush(servers.HANG_S)
         self.check_one_each(jobs)
 
     def test_an_open_transaction_in_the_index_is_waited_for(self) -> None:
@@ -277,7 +273,7 @@ class Keys(unittest.TestCase):
             p.produce("millrace.keys", json.dumps({"job_id": str(uuid.uuid4()), "time_ms": now_ms}),
                       key=f"default\0{self.key}-{uuid.UUID(int=i)}", partition=i % PARTITIONS)
             p.poll(0)
-        p.flush(60)
+        p.flush(servers.HANG_S)
         known = self.write_index(f"{self.key}-known", 0)
         start = time.monotonic()
         self.restart()
@@ -291,7 +287,7 @@ class Keys(unittest.TestCase):
     def test_topics_of_different_sizes_are_refused(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.rig.brokers, "log_level": 0})
         for f in admin.create_topics([NewTopic("odd.keyed", 3, 1), NewTopic("odd.keys", 5, 1)]).values():
-            f.result(30)
+            f.result(servers.HANG_S)
         self.rig.start_dispatcher("odd", topic_prefix="odd")
         servers.wait_for("it ends", lambda: self.rig.processes["odd"].poll() is not None)
         self.assertEqual(self.rig.stop("odd"), 65)

@@ -77,6 +77,8 @@ class Metrics(unittest.TestCase):
         self.before_kafka_is_there()
         self.with_kafka()
         self.run_jobs()
+        servers.wait_for("its own records are known to be committed", lambda: Page(self.worker).get(
+            "millrace_records_total", model_name="de-mo") == N_RUN + N_TOO_LONG)
         self.check_worker(Page(self.worker))
         self.check_dispatcher()
         self.check_vllm(Page(self.worker))
@@ -174,6 +176,8 @@ class Metrics(unittest.TestCase):
         n = N_RUN + N_TOO_LONG + N_NO_MODEL
         servers.wait_for("all is told to Redis",
                          lambda: Page(self.dispatcher).get("millrace_results_announced_total") == n)
+        servers.wait_for("its own records are known to be committed", lambda: Page(self.dispatcher).get(
+            "millrace_jobs_refused_total", status="rejected") == N_TOO_LONG + N_NO_MODEL)
         page = Page(self.dispatcher)
 
         def by_lane(name: str) -> list[float]:

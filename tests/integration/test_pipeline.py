@@ -51,18 +51,12 @@ class Pipeline(unittest.TestCase):
         cls.rig.start_dispatcher()
         cls.rig.start_worker(**WORKER)
         cls.redis = redis.Redis(port=cls.rig.redis_port)
-        servers.wait_for("topics", cls.topics_there)
+        cls.rig.wait_topics("millrace.results", "millrace.dead", "millrace.jobs.low", "millrace.workers")
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
         cls.producer = producer(cls.rig.brokers)
         warm = produce(cls.producer, make_job())
         cls.results.wait([warm])
-
-    @classmethod
-    def topics_there(cls) -> bool:
-        from confluent_kafka.admin import AdminClient
-        topics = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
-        return {"millrace.results", "millrace.dead", "millrace.jobs.low", "millrace.workers"} <= topics.keys()
 
     def one(self, lane: str = "normal", **fields) -> dict:
         job_id = produce(self.producer, make_job(**fields), lane=lane)
@@ -105,7 +99,7 @@ class Pipeline(unittest.TestCase):
             produce(producers[i % 3], job, content_type, rng.choice(["high", "normal", "low"]))
             wanted[job["job_id"]] = (expect, content_type, i)
         for p in producers:
-            self.assertEqual(p.flush(30), 0)
+            self.assertEqual(p.flush(servers.HANG_S), 0)
         got = self.results.wait(wanted)
         for job_id, ((status, code, field), content_type, i) in wanted.items():
             r = got[job_id]

@@ -41,17 +41,11 @@ class Preempt(unittest.TestCase):
         cls.rig.start_dispatcher()
         cls.rig.start_worker(max_jobs=SEATS, max_preemptions=2, threads=1)
         cls.redis = redis.Redis(port=cls.rig.redis_port)
-        servers.wait_for("topics", cls.topics_there)
+        cls.rig.wait_topics("millrace.results", "millrace.jobs.low", "millrace.work.demo")
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
         cls.producer = producer(cls.rig.brokers)
         cls.results.wait([produce(cls.producer, low(0))])
-
-    @classmethod
-    def topics_there(cls) -> bool:
-        from confluent_kafka.admin import AdminClient
-        topics = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
-        return {"millrace.results", "millrace.jobs.low", "millrace.work.demo"} <= topics.keys()
 
     def first_tokens(self) -> list[dict]:
         """Times of high jobs one after another."""
@@ -69,7 +63,7 @@ class Preempt(unittest.TestCase):
         for i in ids:
             self.producer.produce("millrace.control", json.dumps({"type": "cancel", "job_id": i}), key=i,
                                   headers=[("content-type", JSON)])
-        self.producer.flush(20)
+        self.producer.flush(servers.HANG_S)
 
     def check_displaced(self, ids: list[str], texts: list[str]) -> int:
         """Results of low jobs that ended by themselves; how many of them had lost their seat."""
@@ -92,7 +86,7 @@ class Preempt(unittest.TestCase):
         texts = [got[i]["text"] for i in alone]
         idle = self.first_tokens()
         ids = [produce(self.producer, low(i), lane="low") for i in range(N_LOW)]
-        self.producer.flush(20)
+        self.producer.flush(servers.HANG_S)
         self.results.wait(ids[:SEATS])  # every seat has been taken, and the queue stands
         busy = self.first_tokens()
         self.results.read()

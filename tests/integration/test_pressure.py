@@ -41,7 +41,7 @@ class Pressure(unittest.TestCase):
         cls.ports = {"one": servers.free_ports(1)[0], "two": servers.free_ports(1)[0]}
         cls.start("one")
         cls.redis = redis.Redis(port=cls.rig.redis_port)
-        servers.wait_for("topics", cls.topics_there)
+        cls.rig.wait_topics("millrace.results", "millrace.dead", "millrace.work.demo", "millrace.attempts")
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
         cls.producer = producer(cls.rig.brokers)
@@ -49,12 +49,6 @@ class Pressure(unittest.TestCase):
         ids = [produce(cls.producer, job(i)) for i in range(len(TEXTS))]
         got = cls.results.wait(ids)
         cls.texts = [got[i]["text"] for i in ids]
-
-    @classmethod
-    def topics_there(cls) -> bool:
-        from confluent_kafka.admin import AdminClient
-        topics = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
-        return {"millrace.results", "millrace.dead", "millrace.work.demo", "millrace.attempts"} <= topics.keys()
 
     @classmethod
     def start(cls, name: str, **more) -> None:
@@ -87,7 +81,7 @@ class Pressure(unittest.TestCase):
         self.rig.stop("two")
 
     def metric(self, name: str, metric: str) -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=servers.HANG_S) as answer:
             found = re.search(rf"^millrace_{re.escape(metric)}\S* (\S+)$", answer.read().decode(), re.M)
         return float(found.group(1))
 

@@ -158,7 +158,7 @@ def make_network() -> None:
     for command in ("ip link set lo up", f"ip addr add {OUT}/32 dev lo", f"ip -6 addr add {OUT6}/128 dev lo nodad"):
         subprocess.run(command.split(), check=True)
     with tempfile.TemporaryDirectory() as folder:
-        for name, text in (("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1\n"),
+        for name, text in (("resolv.conf", "nameserver 127.0.0.1\noptions timeout:30\n"),
                            ("nsswitch.conf", "hosts: files dns\n")):
             path = pathlib.Path(folder) / name
             path.write_text(text)
@@ -189,7 +189,7 @@ class Rebinding(unittest.TestCase):
     def start(cls) -> None:
         cls.rig.start_dispatcher("d", dispatcher_id="d", topic_partitions=1, model_grace_ms=0, models="demo",
                                  session_timeout_ms=3000, transaction_timeout_ms=3000,
-                                 webhook_delays="0,200ms,200ms", webhook_timeout_ms=2000,
+                                 webhook_delays="0,200ms,200ms", webhook_timeout_ms=60000,
                                  webhook_secrets_file=cls.rig.dir / "secrets.yaml",
                                  webhook_ca_file=cls.rig.dir / "cert.pem")
 
@@ -197,7 +197,7 @@ class Rebinding(unittest.TestCase):
         """Its model is nobody's, so that it ends, and calls back, at once."""
         job = make_job(model="nobody-has-it", callback={"url": f"https://{name}{ZONE}{path}"})
         produce(self.producer, job, JSON)
-        self.assertEqual(self.producer.flush(60), 0)
+        self.assertEqual(self.producer.flush(servers.HANG_S), 0)
         return job["job_id"]
 
     def log_of(self, job_id: str, outcome: str) -> list[dict]:

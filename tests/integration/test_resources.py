@@ -57,18 +57,12 @@ class Resources(unittest.TestCase):
         cls.start("dispatcher")
         cls.start("worker")
         cls.producer = producer(cls.rig.brokers)
-        servers.wait_for("topics", cls.topics_there)
+        cls.rig.wait_topics("millrace.results", "millrace.jobs.normal", "millrace.work.demo")
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
         cls.texts = {}
         for job, text in zip(jobs(len(TEXTS)), TEXTS):
             cls.texts[text] = cls.results.wait([produce(cls.producer, job)])[job["job_id"]]["text"]
-
-    @classmethod
-    def topics_there(cls) -> bool:
-        from confluent_kafka.admin import AdminClient
-        topics = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
-        return {"millrace.results", "millrace.jobs.normal", "millrace.work.demo"} <= topics.keys()
 
     @classmethod
     def start(cls, name: str, memory_fails_at: int = 0, **settings) -> None:

@@ -70,16 +70,16 @@ class Retries(unittest.TestCase):
         from confluent_kafka.admin import AdminClient, NewTopic
         admin = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0})
         for f in admin.create_topics([NewTopic("millrace.work.demo", PARTITIONS, 1)]).values():
-            f.result(30)
+            f.result(servers.HANG_S)
 
     def submit(self, jobs: list[dict], lane: str = "normal") -> list[str]:
         ids = [produce(self.producer, j, JSON, lane) for j in jobs]
-        self.assertEqual(self.producer.flush(30), 0)
+        self.assertEqual(self.producer.flush(servers.HANG_S), 0)
         return ids
 
     def cancel(self, job_id: str) -> None:
         self.producer.produce("millrace.control", json.dumps({"type": "cancel", "job_id": job_id}), key=job_id)
-        self.assertEqual(self.producer.flush(30), 0)
+        self.assertEqual(self.producer.flush(servers.HANG_S), 0)
 
     def wait_record(self, topic: str, key: str) -> None:
         there = Topic(self.rig.brokers, topic)

@@ -94,7 +94,7 @@ class Stream(unittest.TestCase):
         cls.start("worker")
         cls.start("worker-b")
         cls.redis = redis.Redis(port=cls.rig.redis_port)
-        servers.wait_for("topics", cls.topics_there)
+        cls.rig.wait_topics("millrace.results", "millrace.jobs.low", "millrace.workers")
         cls.results = Results(cls.rig.brokers)
         cls.addClassCleanup(cls.results.close)
         cls.producer = producer(cls.rig.brokers)
@@ -110,18 +110,12 @@ class Stream(unittest.TestCase):
             if name not in self.rig.processes:
                 self.start(name)
 
-    @classmethod
-    def topics_there(cls) -> bool:
-        from confluent_kafka.admin import AdminClient
-        topics = AdminClient({"bootstrap.servers": cls.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
-        return {"millrace.results", "millrace.jobs.low", "millrace.workers"} <= topics.keys()
-
     def submit(self, n: int, max_tokens: int = LONG, **params) -> list[str]:
         """Each with a text of its own, since their seeds differ."""
         ids = [produce(self.producer, make_job(params={"max_tokens": max_tokens, "temperature": 1,
                                                        "ignore_eos": True, **params}))
                for _ in range(n)]
-        self.producer.flush(30)
+        self.producer.flush(servers.HANG_S)
         return ids
 
     def follow(self, ids: list[str]) -> dict[str, Reader]:

@@ -60,7 +60,7 @@ class Webhooks(Caller, unittest.TestCase):
     def start(cls, name: str, **settings) -> None:
         cls.rig.start_dispatcher(name, **{
             "dispatcher_id": name, "topic_partitions": 4, "model_grace_ms": 0, "models": "demo", "session_timeout_ms": 3000,
-            "transaction_timeout_ms": 3000, "webhook_delays": DELAYS, "webhook_timeout_ms": 1500,
+            "transaction_timeout_ms": 3000, "webhook_delays": DELAYS, "webhook_timeout_ms": 60000,
             "webhook_allow": f"127.0.0.1:{cls.receiver.port},127.0.0.1:{cls.closed_port},localhost:{cls.tls.port}",
             "webhook_secrets_file": cls.rig.dir / "secrets.yaml", "tenants_file": cls.rig.dir / "tenants.yaml",
             "webhook_ca_file": cls.rig.dir / "cert.pem", **settings})
@@ -73,7 +73,7 @@ class Webhooks(Caller, unittest.TestCase):
         headers = list(zip(("traceparent", "tracestate"), (t.encode() for t in trace)))
         job = make_job(model="nobody-has-it", callback={"url": self.receiver.url("/fail/2/traced")})
         job_id = produce(self.producer, job, headers=headers)
-        self.assertEqual(self.producer.flush(60), 0)
+        self.assertEqual(self.producer.flush(servers.HANG_S), 0)
         self.delivered(self.receiver, "/fail/2/traced", [job_id])
         servers.wait_for("three tries", lambda: len(self.receiver.calls("/fail/2/traced")) == 3)
         self.assertEqual([c["trace"] for c in self.receiver.calls("/fail/2/traced")], [trace] * 3)
@@ -114,7 +114,7 @@ class Webhooks(Caller, unittest.TestCase):
         self.rig.start_worker(worker_id="w")
         job = make_job(model="demo", callback={"url": self.receiver.url("/ok/worker")})
         produce(self.producer, job, JSON)
-        self.producer.flush(30)
+        self.producer.flush(servers.HANG_S)
         (call,) = self.delivered(self.receiver, "/ok/worker", [job["job_id"]], "succeeded")
         self.assertEqual(call["body"]["type"], "job.succeeded")
         self.assertGreater(call["body"]["data"]["usage"]["completion_tokens"], 0)
@@ -144,7 +144,8 @@ class Webhooks(Caller, unittest.TestCase):
     def test_a_silent_receiver_holds_nobody_up(self) -> None:
         silent = Receiver(self.rig, "receiver-silent")
         self.rig.stop("a")
-        self.start("a", webhook_allow=f"127.0.0.1:{silent.port},localhost:{self.tls.port}")
+        self.start("a", webhook_timeout_ms=1500,
+                   webhook_allow=f"127.0.0.1:{silent.port},localhost:{self.tls.port}")
         self.submit(silent.url("/silent"), 40)
         ids = self.submit(self.tls.url("/ok/fast", "localhost"), 40)
         self.delivered(self.tls, "/ok/fast", ids)

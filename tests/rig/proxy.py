@@ -14,6 +14,8 @@ import contextlib
 import struct
 import threading
 
+from rig import HANG_S
+
 PRODUCE, FETCH, END_TXN, TXN_OFFSET_COMMIT = 0, 1, 26, 28
 PASS, HOLD_REQUEST, HOLD_RESPONSE, DROP = range(4)
 MAX_FRAME = 64 << 20
@@ -35,11 +37,11 @@ class Proxy:
     def __enter__(self) -> "Proxy":
         self.thread.start()
         start = asyncio.start_server(self.serve, "127.0.0.1", self.listen_port)
-        self.server = asyncio.run_coroutine_threadsafe(start, self.loop).result(10)
+        self.server = asyncio.run_coroutine_threadsafe(start, self.loop).result(HANG_S)
         return self
 
     def __exit__(self, *why) -> None:
-        asyncio.run_coroutine_threadsafe(self.stop(), self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.stop(), self.loop).result(HANG_S)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
         self.loop.close()

@@ -266,6 +266,13 @@ class Rig:
                 return False
         wait_for("Kafka answers", answers)
 
+    def topics(self) -> set[str]:
+        from confluent_kafka.admin import AdminClient
+        return set(AdminClient({"bootstrap.servers": self.brokers, "log_level": 0}).list_topics(timeout=HANG_S).topics)
+
+    def wait_topics(self, *names: str) -> None:
+        wait_for("topics", lambda: set(names) <= self.topics())
+
     # ---- ours
 
     def env(self) -> dict:

@@ -14,6 +14,8 @@ import time
 import msgpack
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from rig import HANG_S
+
 BEAT_S = 0.1
 HISTORY_MAX = 32
 
@@ -65,7 +67,7 @@ class StandIn:
                     beat = time.monotonic() + BEAT_S
                     self.beat(False)
             self.beat(True)
-            self.producer.flush(10)
+            self.producer.flush(HANG_S)
         except BaseException as e:  # noqa: BLE001 - the test must hear of it
             self.failure = e
 

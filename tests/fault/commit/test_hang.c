@@ -90,4 +90,4 @@ TEST(calls_that_return_late_are_not) {
     close_all();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

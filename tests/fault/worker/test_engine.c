@@ -76,14 +76,16 @@ TEST(steps_stay_small_while_memory_is_short) {
     run_until(&b, &b.slots[SEATS - 1].started);
     engine_faults.most_seqs = 2;
     before = mr_runner_get_stats(b.r);
+    const uint64_t began_ms = mr_clock_mono_ms();
     for (uint32_t i = 0; i < SEATS; i++) run_until(&b, &b.slots[i].ended);
+    const uint64_t seconds = (mr_clock_mono_ms() - began_ms) / 1000;
     after = mr_runner_get_stats(b.r);
     for (uint32_t i = 0; i < SEATS; i++) {
         CHECK_I64(b.slots[i].n_tokens, MAX_NEW);
         CHECK(memcmp(b.slots[i].tokens, alone[i].tokens, N_NEW * sizeof(int32_t)) == 0);
     }
     CHECK(after.steps - before.steps > MAX_NEW); /* two for each token of all */
-    CHECK(after.step_errors - before.step_errors < 5);
+    CHECK(after.step_errors - before.step_errors < 5 + 2 * seconds); /* each second it tries more */
     close_bench(&b);
     unlink(path);
 }

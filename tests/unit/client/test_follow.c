@@ -411,4 +411,4 @@ TEST(without_redis_it_gives_up) {
     world_close();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

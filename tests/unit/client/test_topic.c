@@ -141,4 +141,4 @@ TEST(what_is_written_can_be_read) {
     world_close();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

@@ -77,4 +77,4 @@ TEST(the_newest_from_before_the_start_and_all_later_ones) {
     rig_close();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

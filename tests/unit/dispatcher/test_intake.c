@@ -224,4 +224,4 @@ TEST(closing) {
     world_close();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

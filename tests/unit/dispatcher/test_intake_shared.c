@@ -4,6 +4,7 @@
  * That broker has no transactions, so a job may come twice here; the integration tests count on a
  * real one. */
 #define INGRESS_PARTS 2
+#define SESSION_MS    "6000"
 #include "intake_world.h"
 
 enum { N = 40 }; /* half of them are not due */
@@ -131,4 +132,4 @@ TEST(closing) {
     world_close();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

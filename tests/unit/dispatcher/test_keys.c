@@ -307,4 +307,4 @@ TEST(both_topics_have_one_size) {
     stop();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

@@ -4,6 +4,7 @@
  * ended meanwhile. Method: the rules of names on entries made by hand; then intake, window and
  * committer on the embedded broker, with heartbeats by hand, jobs that go on put into ready, a
  * reader of the work topic, and a second member of the group that comes and goes. */
+#define SESSION_MS "6000"
 #include "dispatcher/release.h"
 
 #include "base/clock.h"
@@ -290,27 +291,13 @@ static void v_has_no_room(uint32_t holds) {
 static void go_on(unsigned n, int32_t partition, const char *last, uint32_t need_tokens,
                   uint64_t expires_ms) {
     const mr_past past = {1, MR_ATTEMPT_OOM, last ? last : "", "", 1};
-    mr_job_spec j;
-    mr_arena arena;
-    const void *bytes;
-    size_t len;
-    mr_codec_job_defaults(&j);
-    job_id(j.job_id, n);
-    j.model = "m";
-    j.input = MR_INPUT_PROMPT;
-    j.prompt = "x";
-    j.prompt_len = 1;
+    mr_job_spec j = released_job(n);
     j.attempt = 2;
-    j.received_ms = mr_clock_wall_ms();
     j.expires_ms = expires_ms;
     j.need_tokens = need_tokens;
     j.history = last ? &past : NULL;
     j.n_history = last ? 1 : 0;
-    mr_arena_init(&arena, 0);
-    CHECK_I64(mr_codec_job_encode(&j, MR_FORMAT_MSGPACK, true, &arena, &bytes, &len), MR_OK);
-    produce_to(producer, names.ready[MR_PRIORITY_NORMAL], partition, "application/msgpack", bytes,
-               len);
-    mr_arena_drop(&arena);
+    produce_spec(producer, names.ready[MR_PRIORITY_NORMAL], partition, &j);
 }
 
 static void run(void) {
@@ -396,6 +383,10 @@ TEST(a_large_job_waits_for_a_large_worker) {
     CHECK_I64(partition_of(120), 1);
 }
 
+static bool is_past(void *arg) {
+    return mr_clock_wall_ms() >= *(const uint64_t *)arg;
+}
+
 TEST(what_is_set_aside_can_be_ended) {
     const size_t queued = n_queued;
     char id[MR_JOB_ID_LEN + 1];
@@ -409,11 +400,12 @@ TEST(what_is_set_aside_can_be_ended) {
     run();
     expect_result(130, "\"cancelled\"", "cancelled before it was released");
 
-    go_on(131, 0, NULL, 500, mr_clock_wall_ms() + 1500);
+    const uint64_t deadline_ms = mr_clock_wall_ms() + 4000;
+    go_on(131, 0, NULL, 500, deadline_ms);
     wait_queued(queued + 2);
     run();
     CHECK_I64(mr_release_aside(release), 1);
-    run_until(&loop, NULL, NULL, 1600);
+    CHECK(run_until(&loop, is_past, &(uint64_t){deadline_ms}, WAIT_MS));
     run();
     expect_result(131, "\"expired\"", "the deadline passed");
 
@@ -693,4 +685,4 @@ TEST(closing_with_a_release_on_its_way) {
     rig_close();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

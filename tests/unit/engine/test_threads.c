@@ -86,7 +86,7 @@ TEST(the_others_do_the_work_of_a_worker_that_is_held_up) {
     shared s;
     hold_up h = {0};
     open_pool(&s, 2);
-    for (int i = 0; i < 20 && !atomic_load(&h.held); i++) { /* until the worker gets a core */
+    for (int i = 0; i < 1000 && !atomic_load(&h.held); i++) { /* until the worker gets a core */
         atomic_store(&h.n_done, 0);
         mr_pool_run(s.pool, N_PIECES, hold_first_worker, &h);
         CHECK_I64(atomic_load(&h.n_done), N_PIECES);

@@ -48,7 +48,7 @@ static void open_commit(const char *transactional_id) {
     n_told = n_ok = n_refused = n_canceled = 0;
     fatal = (mr_err){.status = MR_OK};
     const mr_commit_conf conf = {.kafka = producer_conn(), .transactional_id = transactional_id,
-                                 .linger_ms = 5, .transaction_timeout_ms = 5000, .window = 64,
+                                 .linger_ms = 5, .transaction_timeout_ms = 60000, .window = 64,
                                  .owner = &commit, .on_fatal = on_fatal};
     CHECK_OK(mr_commit_open(&commit, &loop, &conf, &err), err);
 }
@@ -116,7 +116,7 @@ static bool has_failed(void *arg) {
 /* What the group has committed; text is the caller's. */
 static int64_t committed(int32_t partition, char **text, size_t *len) {
     mr_kafka_tp tp = {.topic = TOPIC, .partition = partition};
-    CHECK_OK(mr_kafka_committed(source, &tp, 1, 5000, text, &err), err);
+    CHECK_OK(mr_kafka_committed(source, &tp, 1, WAIT_MS, text, &err), err);
     *len = tp.metadata_len;
     return tp.offset;
 }
@@ -126,7 +126,7 @@ static int64_t count_out(void) {
     size_t n = 0;
     int64_t sum = 0;
     const mr_kafka_conf c = producer_conn();
-    CHECK_OK(mr_kafka_ends(&c, OUT, 5000, ends, 8, &n, &err), err);
+    CHECK_OK(mr_kafka_ends(&c, OUT, WAIT_MS, ends, 8, &n, &err), err);
     for (size_t i = 0; i < n; i++) sum += ends[i].offset;
     return sum;
 }

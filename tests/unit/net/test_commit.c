@@ -260,4 +260,4 @@ TEST(closing_inside_a_callback_is_safe) {
     stop();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

@@ -150,4 +150,4 @@ TEST(what_a_person_must_change_is_named) {
     close_all();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

@@ -10,7 +10,7 @@
 #include "../../test.h"
 #include "loop.h"
 
-enum { MAX_ANSWERS = 64 };
+enum { MAX_ANSWERS = 64, WAIT_MS = 120000 /* only what never comes takes so long */ };
 
 static uv_loop_t loop;
 static uv_tcp_t server;
@@ -185,7 +185,7 @@ static mr_fetch_request request_to(const char *host, const char *path, char url[
                               .url = url,
                               .body = "{}",
                               .len = 2,
-                              .timeout_ms = 10000,
+                              .timeout_ms = WAIT_MS,
                               .max_answer = 64};
 }
 
@@ -193,8 +193,12 @@ static bool has_answers(void *arg) {
     return n_answers >= *(size_t *)arg;
 }
 
+static bool has_connections(void *arg) {
+    return n_connections >= *(int *)arg;
+}
+
 static void wait_for(size_t n) {
-    CHECK(run_until(&loop, has_answers, &n, 20000));
+    CHECK(run_until(&loop, has_answers, &n, WAIT_MS));
 }
 
 static void ask(const mr_fetch_request *r) {
@@ -345,7 +349,7 @@ TEST(a_pin_is_not_moved_by_another_call) {
     r.pin = here;
     r.n_pin = 1;
     CHECK_OK(mr_fetch_send(f, &r, NULL, &first, &err), err);
-    CHECK(!run_until(&loop, NULL, NULL, 50));
+    CHECK(run_until(&loop, has_connections, &(int){1}, WAIT_MS));
     r = request_to("hooks.example.test", "/ok", url);
     r.n_pin = 1;
     r.pin = away;
@@ -449,6 +453,7 @@ TEST(calls_are_bounded_cancelled_and_told_at_the_close) {
     CHECK_OK(mr_fetch_send(f, &r, NULL, NULL, &err), err);
     CHECK_OK(mr_fetch_send(f, &r, NULL, NULL, &err), err);
     CHECK_I64(mr_fetch_send(f, &r, NULL, NULL, &err), MR_ELIMIT);
+    CHECK(run_until(&loop, has_connections, &(int){2}, WAIT_MS));
     CHECK(!run_until(&loop, NULL, NULL, 100));
     CHECK_I64(n_connections, 2);
     mr_fetch_cancel(f, first);
@@ -474,4 +479,4 @@ TEST(closing_inside_an_answer) {
     stop();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

@@ -111,4 +111,4 @@ TEST(a_bad_address_is_named) {
     stop();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

@@ -5,6 +5,8 @@
 
 #include "http_client.h"
 
+enum { N_CLIENTS = 33 }; /* one more than may be held */
+
 static uv_loop_t loop;
 static mr_http *server;
 static mr_err err;
@@ -97,19 +99,28 @@ static bool one_gone(void *arg) {
 }
 
 static void wait_held(size_t n) {
-    CHECK(run_until(&loop, as_many_held, &n, 5000));
+    CHECK(run_until(&loop, as_many_held, &n, WAIT_MS));
 }
 
-/* What comes within a short while, the loop running. */
-static size_t read_some(int fd, char *to, size_t cap) {
-    size_t n = 0;
-    for (int i = 0; i < 40; i++) {
-        run_until(&loop, NULL, NULL, 5);
-        const ssize_t more = recv(fd, to + n, cap - 1 - n, MSG_DONTWAIT);
-        if (more > 0) n += (size_t)more;
-    }
-    to[n] = '\0';
-    return n;
+typedef struct heard { /* by a client on this thread */
+    int fd;
+    const char *awaited;
+    char text[2048];
+    size_t n;
+} heard;
+
+static bool has_come(void *arg) {
+    heard *h = arg;
+    const ssize_t more = recv(h->fd, h->text + h->n, sizeof h->text - 1 - h->n, MSG_DONTWAIT);
+    if (more > 0) h->n += (size_t)more;
+    h->text[h->n] = '\0';
+    return strstr(h->text, h->awaited) != NULL;
+}
+
+/* All that comes, the loop running, until this has come. */
+static void read_until(heard *h, const char *awaited) {
+    h->awaited = awaited;
+    CHECK(run_until(&loop, has_come, h, WAIT_MS));
 }
 
 #define END " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -144,19 +155,18 @@ TEST(a_body_has_a_limit) {
 }
 
 TEST(an_answer_may_come_later) {
-    char text[2048];
     start();
-    const int fd = send_to("GET /later" END);
+    heard h = {.fd = send_to("GET /later" END)};
     wait_held(1);
-    CHECK_I64(read_some(fd, text, sizeof text), 0);
+    run_until(&loop, NULL, NULL, 200);
+    CHECK(!has_come(&(heard){.fd = h.fd, .awaited = "HTTP"}));
     mr_http_reply(held[0], &(mr_http_answer){.status = 202,
                                              .content_type = "text/plain",
                                              .body = strdup("late"),
                                              .len = 4});
-    CHECK(read_some(fd, text, sizeof text) > 0);
-    CHECK(strstr(text, "HTTP/1.1 202") == text);
-    CHECK(strstr(text, "\r\n\r\nlate") != NULL);
-    close(fd);
+    read_until(&h, "\r\n\r\nlate");
+    CHECK(strstr(h.text, "HTTP/1.1 202") == h.text);
+    close(h.fd);
     CHECK_I64(n_gone, 0);
     stop();
 }
@@ -173,18 +183,21 @@ TEST(a_stream_is_drawn) {
     stop();
 }
 
+static bool is_level(void *arg) {
+    (void)arg;
+    return mr_http_behind(held[0]) == 0;
+}
+
 TEST(a_stream_is_pushed_and_bounded) {
     static char block[MR_HTTP_STREAM_BYTES];
-    char text[2048];
     start();
-    const int fd = send_to("GET /stream" END);
+    heard h = {.fd = send_to("GET /stream" END)};
     wait_held(1);
-    CHECK(read_some(fd, text, sizeof text) > 0);
+    read_until(&h, "\r\n\r\n");
     CHECK_OK(mr_http_send(held[0], "hello", 5), err);
     CHECK_I64(mr_http_behind(held[0]), 5);
-    CHECK(read_some(fd, text, sizeof text) > 0);
-    CHECK(strstr(text, "hello") != NULL);
-    CHECK_I64(mr_http_behind(held[0]), 0);
+    read_until(&h, "hello");
+    CHECK(run_until(&loop, is_level, NULL, WAIT_MS));
 
     memset(block, 'b', sizeof block);
     size_t n = 0;
@@ -193,8 +206,8 @@ TEST(a_stream_is_pushed_and_bounded) {
     CHECK(mr_http_behind(held[0]) <= MR_HTTP_STREAM_BYTES);
     CHECK_I64(mr_http_send(held[0], block, 1000), MR_ELIMIT);
 
-    close(fd); /* with all of that unread */
-    CHECK(run_until(&loop, one_gone, NULL, 5000));
+    close(h.fd); /* with all of that unread */
+    CHECK(run_until(&loop, one_gone, NULL, WAIT_MS));
     CHECK(held[0] == NULL);
     stop();
 }
@@ -202,11 +215,11 @@ TEST(a_stream_is_pushed_and_bounded) {
 /* Goal: a client that has left is noticed with what is sent next. */
 TEST(a_client_that_left_is_noticed) {
     start();
-    const int fd = send_to("GET /stream" END);
+    heard h = {.fd = send_to("GET /stream" END)};
     wait_held(1);
-    run_until(&loop, NULL, NULL, 50);
-    close(fd);
-    for (int i = 0; i < 100 && n_gone == 0; i++) {
+    read_until(&h, "\r\n\r\n");
+    close(h.fd);
+    for (int i = 0; i < WAIT_MS / 10 && n_gone == 0; i++) {
         (void)mr_http_send(held[0], ":\n\n", 3);
         run_until(&loop, NULL, NULL, 10);
     }
@@ -214,25 +227,26 @@ TEST(a_client_that_left_is_noticed) {
     stop();
 }
 
-TEST(held_requests_are_bounded_and_end_with_the_server) {
-    int fds[33];
-    char text[1024];
-    start();
-    for (size_t i = 0; i < MR_COUNT(fds); i++)
-        fds[i] = send_to(i % 2 ? "GET /later" END : "GET /stream" END);
-    wait_held(32);
-    run_until(&loop, NULL, NULL, 50);
-    size_t n_refused = 0;
-    for (size_t i = 0; i < MR_COUNT(fds); i++) {
-        const ssize_t n = recv(fds[i], text, sizeof text - 1, MSG_DONTWAIT);
-        text[n > 0 ? n : 0] = '\0';
-        n_refused += strstr(text, "HTTP/1.1 503") == text;
-    }
-    CHECK_I64(n_refused, 1);
-    mr_http_close(server);
-    CHECK_I64(n_gone, 32);
-    CHECK_I64(close_loop(&loop), 0);
-    for (size_t i = 0; i < MR_COUNT(fds); i++) close(fds[i]);
+static bool one_is_refused(void *arg) {
+    heard *clients = arg;
+    size_t n = 0;
+    for (size_t i = 0; i < N_CLIENTS; i++) n += has_come(&clients[i]);
+    CHECK(n <= 1);
+    return n == 1;
 }
 
-MR_TEST_MAIN
+TEST(held_requests_are_bounded_and_end_with_the_server) {
+    static heard clients[N_CLIENTS];
+    start();
+    for (size_t i = 0; i < N_CLIENTS; i++)
+        clients[i] = (heard){.fd = send_to(i % 2 ? "GET /later" END : "GET /stream" END),
+                             .awaited = "HTTP/1.1 503"};
+    wait_held(N_CLIENTS - 1);
+    CHECK(run_until(&loop, one_is_refused, clients, WAIT_MS));
+    mr_http_close(server);
+    CHECK_I64(n_gone, N_CLIENTS - 1);
+    CHECK_I64(close_loop(&loop), 0);
+    for (size_t i = 0; i < N_CLIENTS; i++) close(clients[i].fd);
+}
+
+MR_TEST_MAIN_SHARED

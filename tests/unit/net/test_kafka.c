@@ -14,6 +14,10 @@ static void open_lone_reader(reader *r, int64_t from) {
     CHECK_OK(mr_kafka_assign(r->c, tp, N_PARTS, &err), err);
 }
 
+static bool all_reported(void *arg) {
+    return mr_kafka_in_flight(arg) == 0;
+}
+
 static void on_eof(void *owner, const char *topic, int32_t partition, int64_t offset) {
     reader *r = owner;
     CHECK_STR(topic, TOPIC);
@@ -34,7 +38,7 @@ TEST(reports_arrive_on_the_loop_and_headers_on_the_other_side) {
     reader r = {.n_want = 5000};
     open_lone_reader(&r, MR_KAFKA_OFFSET_BEGIN);
     CHECK(run_until(&loop, got_all, &r, WAIT_MS));
-    run_until(&loop, NULL, NULL, 100);
+    CHECK(run_until(&loop, all_reported, p, WAIT_MS));
     CHECK_I64(s.n_ok, 5000);
     CHECK_I64(mr_kafka_in_flight(p), 0);
     CHECK_I64(r.n_got, 5000);
@@ -51,7 +55,7 @@ TEST(pause_and_resume_under_load_lose_nothing_and_double_nothing) {
     produce(8000);
     reader r = {.n_want = 8000, .pause_every = 97};
     open_lone_reader(&r, MR_KAFKA_OFFSET_BEGIN);
-    CHECK(run_until(&loop, got_all, &r, 60000));
+    CHECK(run_until(&loop, got_all, &r, WAIT_MS));
     run_until(&loop, got_all, &r, 300); /* time for a duplicate to show up */
     CHECK_I64(r.n_got, 8000);
     CHECK_I64(r.n_wrong, 0);
@@ -121,6 +125,10 @@ TEST(a_held_consumer_is_silent) {
     stop();
 }
 
+static bool has_ends(void *arg) {
+    return ((reader *)arg)->n_eof >= 2;
+}
+
 TEST(reading_without_a_group_starts_where_it_is_told) {
     start();
     produce(400);
@@ -133,19 +141,15 @@ TEST(reading_without_a_group_starts_where_it_is_told) {
     r.next[1] = 50;
     CHECK_OK(mr_kafka_assign(r.c, tp, 2, &err), err);
     CHECK(run_until(&loop, got_all, &r, WAIT_MS));
+    CHECK(run_until(&loop, has_ends, &r, WAIT_MS));
     run_until(&loop, NULL, NULL, 200);
     CHECK_I64(r.n_got, 150);
     CHECK_I64(r.n_wrong, 0);
-    CHECK(r.n_eof >= 2);
 
     const mr_kafka_tp bad = {.topic = TOPIC, .partition = 1, .offset = -7};
     CHECK(mr_kafka_assign(r.c, &bad, 1, &err) == MR_EINVAL);
     mr_kafka_consumer_close(r.c);
     stop();
-}
-
-static bool all_reported(void *arg) {
-    return mr_kafka_in_flight(arg) == 0;
 }
 
 TEST(messages_survive_a_broker_that_comes_back) {
@@ -281,15 +285,15 @@ TEST(topics_are_ensured_and_counted) {
     int32_t n = 0;
     mr_kafka_tp ends[N_PARTS];
     size_t n_ends = 0;
-    CHECK_I64(mr_kafka_partitions(&c, "made.by.asking", 5000, &n, &err), MR_ENOTFOUND);
-    CHECK_I64(mr_kafka_partitions(&c, "made.by.asking", 5000, &n, &err),
+    CHECK_I64(mr_kafka_partitions(&c, "made.by.asking", WAIT_MS, &n, &err), MR_ENOTFOUND);
+    CHECK_I64(mr_kafka_partitions(&c, "made.by.asking", WAIT_MS, &n, &err),
               MR_ENOTFOUND); /* not made */
-    CHECK_OK(mr_kafka_ensure_topics(&c, topics, 2, 10000, &err), err);
-    CHECK_OK(mr_kafka_ensure_topics(&c, topics, 2, 10000, &err), err);
-    CHECK_OK(mr_kafka_partitions(&c, "made.by.asking", 5000, &n, &err), err);
+    CHECK_OK(mr_kafka_ensure_topics(&c, topics, 2, WAIT_MS, &err), err);
+    CHECK_OK(mr_kafka_ensure_topics(&c, topics, 2, WAIT_MS, &err), err);
+    CHECK_OK(mr_kafka_partitions(&c, "made.by.asking", WAIT_MS, &n, &err), err);
     CHECK_I64(n, 4);
     produce(40);
-    CHECK_OK(mr_kafka_ends(&c, TOPIC, 5000, ends, N_PARTS, &n_ends, &err), err);
+    CHECK_OK(mr_kafka_ends(&c, TOPIC, WAIT_MS, ends, N_PARTS, &n_ends, &err), err);
     CHECK_I64(n_ends, N_PARTS);
     CHECK_I64(ends[2].offset, 10);
 
@@ -299,4 +303,4 @@ TEST(topics_are_ensured_and_counted) {
     stop();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

@@ -48,6 +48,7 @@ TEST(commits_decide_where_the_next_consumer_starts) {
     open_reader(&b, "g-commit", NULL);
     CHECK(run_until(&loop, got_all, &b, WAIT_MS));
     run_until(&loop, NULL, NULL, 100);
+    CHECK_I64(a.n_lost, 0);
     for (int i = 0; i < N_PARTS; i++) CHECK_I64(b.first[i], 60);
     CHECK_I64(b.n_got, 160);
     CHECK_I64(b.n_wrong, 0);
@@ -75,6 +76,7 @@ static bool has_all(void *arg) {
 
 /* all_move: every partition leaves the first member for a while, so the pauses end. */
 static void share_a_group(const char *strategy, bool all_move) {
+    group_changes = true;
     start();
     reader r[2] = {{.n_want = 40}, {0}};
     open_reader(&r[0], "g-share", strategy);
@@ -93,6 +95,7 @@ static void share_a_group(const char *strategy, bool all_move) {
     mr_kafka_consumer_close(r[0].c);
     CHECK(!has_all(&r[0]));
     stop();
+    group_changes = false;
 }
 
 TEST(a_group_shares_partitions_eagerly) {
@@ -120,4 +123,4 @@ TEST(assignment_waits_for_committed_offsets) {
     stop();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

@@ -92,11 +92,13 @@ static void on_confirmed(void *owner, void *cookie, mr_status st, const mr_reply
     s.n_canceled += st == MR_ECANCELED;
 }
 
+/* command_ms 0: as long as it takes. */
 static mr_redis *open_at(const char *where, int command_ms) {
     mr_redis *r = NULL;
     const mr_redis_conf conf = {.url = where,
                                 .client_name = "test",
-                                .command_timeout_ms = command_ms,
+                                .connect_timeout_ms = WAIT_MS,
+                                .command_timeout_ms = command_ms ? command_ms : WAIT_MS,
                                 .max_pending = 5000,
                                 .on_state = on_state,
                                 .on_message = on_message};
@@ -180,8 +182,9 @@ TEST(a_server_that_dies_is_found_again) {
     CHECK_I64(s.n_unavail, 100);
     CHECK_I64(s.n_ok, 0);
     CHECK_I64(mr_redis_pending(r), 0);
-    run_until(&loop, NULL, NULL, 300); /* some tries against nobody */
-    CHECK_I64(s.down, 2);              /* closed; then "connection refused", told once */
+    CHECK(run_until(&loop, two_were_down, NULL, WAIT_MS)); /* closed; then "connection refused" */
+    run_until(&loop, NULL, NULL, 300);                     /* some more tries against nobody */
+    CHECK_I64(s.down, 2);                                  /* told once */
     redis_start(&server, "");
     CHECK(run_until(&loop, is_up, r, WAIT_MS));
     send_text(r, "INCR", "n", NULL);
@@ -196,8 +199,9 @@ TEST(a_late_reply_cuts_the_connection) {
     mr_redis *r = open_at(server.url, 200);
     CHECK(run_until(&loop, is_up, r, WAIT_MS));
     kill(server.pid, SIGSTOP);
-    send_text(r, "PING", NULL, NULL);
     const uint64_t begin = mr_clock_mono_ms();
+    uv_update_time(&loop); /* the time that a command is sent is the loop's */
+    send_text(r, "PING", NULL, NULL);
     CHECK(run_until(&loop, is_down, r, WAIT_MS));
     CHECK(mr_clock_mono_ms() - begin >= 200);
     CHECK_STR(s.why, "a reply is too late");
@@ -441,4 +445,4 @@ TEST(urls_are_taken_apart) {
     CHECK(!strstr(err.text, "secret"));
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

@@ -56,6 +56,10 @@ static inline const char *text_of(uint64_t i) {
 
 /* ---- workers ---- */
 
+/* Of the workers that are opened next: a claim, or the end of a job, waits for Redis only as long as
+ * it does in earnest. Elsewhere Redis is there, however slow, and they wait for it. */
+static bool short_claim, short_end;
+
 typedef struct worker {
     mr_stream *s;
     int n_claimed, n_closed;
@@ -117,6 +121,8 @@ static inline worker *open_worker(int i, int64_t max_frames) {
                                  .worker = names[i],
                                  .model = "demo",
                                  .ttl_ms = TTL_MS,
+                                 .claim_ms = short_claim ? 0 : WAIT_MS,
+                                 .linger_ms = short_end ? 0 : WAIT_MS,
                                  .max_frames = max_frames,
                                  .n_slots = SLOTS,
                                  .n_vocab = 1000,
@@ -142,6 +148,7 @@ static inline void begin(void) {
     signal(SIGPIPE, SIG_IGN); /* as our programs do */
     memset(workers, 0, sizeof workers);
     job_trace = "";
+    short_claim = short_end = false;
     redis_init(&server);
     CHECK_I64(uv_loop_init(&loop), 0);
     redis_start(&server, "");

@@ -275,4 +275,4 @@ TEST(a_call_that_got_through_without_its_answer_is_harmless) {
     end();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED

@@ -3,9 +3,15 @@
  * while workers write (stream_world.h). */
 #include "tests/unit/worker/stream_world.h"
 
+static bool has_claimed(void *arg) {
+    return mr_stream_get_stats(((worker *)arg)->s).claims > 0;
+}
+
 TEST(without_redis_a_job_starts_all_the_same) {
     begin();
-    worker *a = open_worker(0, 1000), *b = open_worker(1, 1000);
+    worker *a = open_worker(0, 1000);
+    short_claim = true;
+    worker *b = open_worker(1, 1000);
     claim(a, false);
     make_and_wait(a, 5);
     CHECK(run_until(&loop, is_up, b, WAIT_MS));
@@ -18,8 +24,8 @@ TEST(without_redis_a_job_starts_all_the_same) {
     check_taken(b, 0);
     make(b, 3); /* less than there is: it waits until it can tell */
     kill(server.pid, SIGCONT);
-    CHECK(run_until(&loop, is_again, a, 300) == false);
-    CHECK_I64(mr_stream_get_stats(b->s).claims, 1);
+    CHECK(run_until(&loop, has_claimed, b, WAIT_MS));
+    CHECK_I64(mr_stream_get_stats(a->s).claims, 1);
     read_all(5);
     make_and_wait(b, 8);
     CHECK(!end_job(b));
@@ -33,7 +39,9 @@ TEST(without_redis_a_job_starts_all_the_same) {
 /* Claimed late, with 5 entries there; `made` tokens follow, and the job ends. */
 static seen claim_late(bool differs, uint64_t made) {
     begin();
-    worker *a = open_worker(0, 1000), *b = open_worker(1, 1000);
+    worker *a = open_worker(0, 1000);
+    short_claim = true;
+    worker *b = open_worker(1, 1000);
     claim(a, false);
     make_and_wait(a, 5);
     b->differs = differs;
@@ -64,6 +72,7 @@ TEST(while_redis_is_away_jobs_do_not_wait_for_it) {
     enum { N = 40 };
     begin();
     redis_kill(&server);
+    short_claim = short_end = true;
     worker *a = open_worker(0, 1000);
     mr_job_spec spec = {.job_id = JOB, .tenant = "default", .stream = true, .attempt = 1};
     run_until(&loop, NULL, NULL, MR_STREAM_CLAIM_MS + 100);
@@ -84,6 +93,7 @@ TEST(while_redis_is_away_jobs_do_not_wait_for_it) {
 
 TEST(the_end_does_not_wait_for_ever) {
     begin();
+    short_end = true;
     worker *a = open_worker(0, 1000);
     claim(a, false);
     make_and_wait(a, 2);
@@ -96,7 +106,13 @@ TEST(the_end_does_not_wait_for_ever) {
     end();
 }
 
+static bool has_entries(void *arg) {
+    return redis_int(REDIS("XLEN", STREAM)) >= *(const int *)arg;
+}
+
 TEST(what_is_new_is_sent_before_a_job_is_dropped) {
+    int n = 200;
+
     begin();
     worker *a = open_worker(0, 1000), *b = open_worker(1, 1000);
     claim(a, false);
@@ -104,7 +120,7 @@ TEST(what_is_new_is_sent_before_a_job_is_dropped) {
     mr_stream_advance(a->s, SLOT, 200);
     mr_stream_drop(a->s, SLOT);
     CHECK(run_until(&loop, is_up, b, WAIT_MS));
-    run_until(&loop, NULL, NULL, 50);
+    CHECK(run_until(&loop, has_entries, &n, WAIT_MS));
     read_all(200);
     claim(b, true);
     check_taken(b, 200);
@@ -154,6 +170,7 @@ TEST(a_job_that_does_not_stream_is_only_shown) {
 
 TEST(refusals_of_the_server_pass) {
     begin();
+    short_claim = true;
     worker *a = open_worker(0, 1000);
     CHECK(run_until(&loop, is_up, a, WAIT_MS));
     REDIS("CONFIG", "SET", "maxmemory", "1");
@@ -178,6 +195,7 @@ TEST(refusals_of_the_server_pass) {
 
 TEST(a_stream_that_leaves_no_room_for_ids_is_given_up) {
     begin();
+    short_claim = short_end = true;
     worker *a = open_worker(0, 1000);
     REDIS("XADD", STREAM, "4294967295-0", "f", "x");
     begin_job(a, false);
@@ -293,4 +311,4 @@ TEST(whatever_happens_the_stream_is_whole_in_the_end) {
     end();
 }
 
-MR_TEST_MAIN
+MR_TEST_MAIN_SHARED
