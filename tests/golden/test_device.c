@@ -2,7 +2,7 @@
  * named, and says so; a device that is missing, full or lost is an answer, never a wrong token.
  *
  * Method: the engine's own way to its device, mr_runtime_open, leads to the device that is plain C
- * (cuda_twin.h); so everything of engine.c runs as it would on a GPU. Which of its pieces of memory
+ * (cuda_twin.h); so everything of the engine runs as it would on a GPU. Which of its pieces of memory
  * there is no room for, and when it is lost, the test says. */
 #include "tests/cuda_twin.h"
 #include "tests/golden/expect.h"
@@ -31,11 +31,6 @@ static mr_status open_tiny(mr_engine **e, const char *device, const char *isa, m
 }
 
 /* ---- what it computes ---- */
-
-static void compare_row(void *owner, uint32_t seq, uint32_t pos, const float *logits) {
-    (void)seq;
-    compare_logits(owner, pos, logits);
-}
 
 /* The greedy tokens behind the prompt, and how near its logits are. */
 static void check_model(const char *name) {

@@ -4,11 +4,6 @@
  * the same files and without any of this code. Compare every row of the prompt, and the tokens. */
 #include "tests/golden/expect.h"
 
-static void compare_row(void *owner, uint32_t seq, uint32_t pos, const float *logits) {
-    (void)seq;
-    compare_logits(owner, pos, logits);
-}
-
 static void check_model(const char *name, const char *isa) {
     expect x = read_expect(name);
     mr_engine *e =

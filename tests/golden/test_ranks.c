@@ -10,13 +10,8 @@
 #include "engine/cuda/peers.h"
 #include "engine/cuda/ranks.h"
 #include "engine/synth.h"
-#include "tests/cuda_twin.h"
 #include "tests/golden/expect.h"
-
-#define MAX_TWINS 4
-
-static twin gpus[MAX_TWINS];
-static int n_gpus;
+#include "tests/golden/twin_gpus.h"
 
 typedef struct twin_peers {
     mr_peers base;
@@ -53,7 +48,7 @@ static void twin_peers_close(mr_peers *p) {
 static const mr_peers_calls twin_peers_calls = {twin_gather_parts, twin_peers_wait,
                                                 twin_peers_close};
 
-/* The linker puts them in the place of the real ones. */
+/* The linker puts it in the place of the real one. */
 mr_status __real_mr_peers_open(mr_peers **out, mr_device *const *devices, uint32_t n, mr_err *err);
 mr_status __wrap_mr_peers_open(mr_peers **out, mr_device *const *devices, uint32_t n, mr_err *err);
 mr_status __wrap_mr_peers_open(mr_peers **out, mr_device *const *devices, uint32_t n, mr_err *err) {
@@ -68,36 +63,19 @@ mr_status __wrap_mr_peers_open(mr_peers **out, mr_device *const *devices, uint32
     *out = &t->base;
     return MR_OK;
 }
-mr_status __wrap_mr_runtime_open(mr_device **out, int ordinal, mr_err *err);
-mr_status __wrap_mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
-    *out = NULL;
-    if (ordinal >= n_gpus) return mr_fail(err, MR_EUNAVAIL, "cuda:%d: none here", ordinal);
-    snprintf(gpus[ordinal].base.name, sizeof gpus[ordinal].base.name, "cuda:%d twin", ordinal);
-    *out = &gpus[ordinal].base;
-    return MR_OK;
-}
-
-static void have_gpus(int n) {
-    for (int i = 0; i < MAX_TWINS; i++) {
-        gpus[i] = twin_of(4);
-        gpus[i].late = gpus[i].strict = true;
-    }
+static void have_strict_gpus(int n) {
+    have_gpus(n);
+    for (int i = 0; i < MAX_TWINS; i++) gpus[i].strict = true;
     twin_chosen = NULL;
-    n_gpus = n;
     n_gathered = 0;
 }
 
-static void check_all_given_back(void) {
-    for (int i = 0; i < MAX_TWINS; i++) CHECK_I64(gpus[i].n_reserved, 0);
+static void check_all_is_given_back(void) {
+    check_all_given_back();
     CHECK_I64(n_peers, 0);
 }
 
 /* ---- against the float64 program ---- */
-
-static void compare_row(void *owner, uint32_t seq, uint32_t pos, const float *logits) {
-    (void)seq;
-    compare_logits(owner, pos, logits);
-}
 
 static void check_model(const char *name, const char *kv_type) {
     const mr_engine_options opt = {
@@ -105,7 +83,7 @@ static void check_model(const char *name, const char *kv_type) {
     const mr_sampling greedy = {0};
     expect x = read_expect(name);
 
-    have_gpus(2);
+    have_strict_gpus(2);
     mr_engine *e = golden_open(name, opt);
     CHECK_STR(mr_engine_device(e, NULL), "cuda:0 twin + cuda:1 twin (each layer shared)");
     CHECK_STR(mr_engine_isa(e), "cuda");
@@ -126,7 +104,7 @@ static void check_model(const char *name, const char *kv_type) {
         check_expect(&x, name, "2 ranks", mr_type_block(mr_engine_model(e)->layers[0].wq.type) > 1);
     mr_engine_drop(e, seq);
     mr_engine_close(e);
-    check_all_given_back();
+    check_all_is_given_back();
     drop_expect(&x);
 }
 
@@ -190,7 +168,7 @@ static void compute(const synth *s, uint32_t n_ranks, uint32_t chunk, bool compa
     mr_engine *e;
     mr_err err;
 
-    have_gpus(MAX_TWINS);
+    have_strict_gpus(MAX_TWINS);
     gpus[0].strict = n_ranks > 1; /* there is no other to be chosen */
     CHECK_OK(mr_engine_open(&e, &opt, &err), err);
     mr_engine_watch_rows(e, keep_row, *rows);
@@ -207,7 +185,7 @@ static void compute(const synth *s, uint32_t n_ranks, uint32_t chunk, bool compa
     mr_engine_drop(e, seq);
     mr_engine_drop(e, other);
     mr_engine_close(e);
-    check_all_given_back();
+    check_all_is_given_back();
 }
 
 static all_logits alone, shared, cut;
@@ -249,7 +227,7 @@ TEST(a_rank_has_its_part_of_weights_and_cache) {
     mr_model *m;
     mr_err err;
 
-    have_gpus(1);
+    have_strict_gpus(1);
     CHECK_OK(mr_model_open(&m, s.path, &err), err);
     CHECK_I64(m->hp.n_layer, 2);
     mr_cuda_backend_sizes(&whole, whole_bytes, &gpus[0].base, m, &room, MR_GPU_QUANT_NONE);
@@ -277,7 +255,7 @@ TEST(a_parked_sequence_goes_on_as_if_nothing_had_been) {
     int32_t tokens[70], token[2][2], parked;
 
     for (int i = 0; i < 70; i++) tokens[i] = 3 + i * 37 % 260;
-    have_gpus(2);
+    have_strict_gpus(2);
     mr_engine *e = golden_open("qwen3_q8_0", opt);
     for (int round = 0; round < 2; round++) {
         uint32_t seq = golden_add(e, tokens, 69, 0, 2, &greedy);
@@ -297,7 +275,7 @@ TEST(a_parked_sequence_goes_on_as_if_nothing_had_been) {
     }
     assert_memory_equal(token[0], token[1], sizeof token[0]);
     mr_engine_close(e);
-    check_all_given_back();
+    check_all_is_given_back();
 }
 
 /* ---- what is refused ---- */
@@ -313,13 +291,13 @@ static void check_refused(const char *model, mr_engine_options opt, mr_status st
     CHECK_I64(mr_engine_open(&e, &opt, &err), st);
     CHECK(e == NULL);
     CHECK_ERR(err, text);
-    check_all_given_back();
+    check_all_is_given_back();
 }
 
 TEST(what_cannot_be_shared_is_refused_with_the_numbers) {
     mr_engine_options opt = {.tensor_parallel = 2};
 
-    have_gpus(4);
+    have_strict_gpus(4);
     check_refused("llama3_bf16", opt, MR_EUNSUPPORTED,
                   "2 does not divide all of this model's 4 heads, 1 heads of keys and values, and "
                   "96 values");
@@ -337,9 +315,9 @@ TEST(what_cannot_be_shared_is_refused_with_the_numbers) {
 TEST(machines_that_cannot_share_are_refused_by_name) {
     mr_engine_options opt = {.tensor_parallel = 2};
 
-    have_gpus(1); /* never the processor instead, though none was named */
+    have_strict_gpus(1); /* never the processor instead, though none was named */
     check_refused("qwen3_q8_0", opt, MR_EUNAVAIL, "2 GPUs are asked for: cuda:1: none here");
-    have_gpus(2);
+    have_strict_gpus(2);
     opt.device = "cpu";
     check_refused("qwen3_q8_0", opt, MR_EINVAL, "not with device: cpu");
     opt.device = "cuda:0";
@@ -375,12 +353,12 @@ TEST(whatever_there_is_no_memory_for_nothing_is_left_behind) {
         mr_engine *e;
         size_t n = 0;
         while (st != MR_OK) {
-            have_gpus(2);
+            have_strict_gpus(2);
             gpus[which].refuses = ++n;
             st = mr_engine_open(&e, &opt, NULL);
             CHECK(st == MR_OK || st == MR_ENOMEM);
             if (st == MR_OK) mr_engine_close(e);
-            check_all_given_back();
+            check_all_is_given_back();
         }
         CHECK(n > 7);
     }
@@ -390,22 +368,13 @@ static void check_lost(int which) {
     const mr_engine_options opt = {.device = "cuda", .tensor_parallel = 2, .max_seqs = 2};
     const mr_sampling greedy = {0};
     static const int32_t prompt[] = {5, 90, 33, 17, 250, 8};
-    mr_engine_out out;
-    mr_err err;
 
-    have_gpus(2);
+    have_strict_gpus(2);
     mr_engine *e = golden_open("qwen3_q8_0", opt);
     const uint32_t seq = golden_add(e, prompt, MR_COUNT(prompt), 0, 8, &greedy);
     golden_step(e, seq, MR_COUNT(prompt));
-    gpus[which].lost = true;
-    for (int i = 0; i < 2; i++) {
-        CHECK_I64(mr_engine_step(e, &(mr_engine_item){seq, 1}, 1, &out, &err), MR_EUNAVAIL);
-        CHECK_ERR(err, "lost");
-        gpus[which].lost = false; /* what a device says later does not count */
-    }
-    mr_engine_drop(e, seq);
-    mr_engine_close(e);
-    check_all_given_back();
+    check_lost_engine(e, seq, which);
+    CHECK_I64(n_peers, 0);
 }
 
 TEST(any_device_that_is_lost_ends_the_engine) {

@@ -6,36 +6,10 @@
  * of the float64 program, or those of the processor alone. */
 #include "engine/cuda/backend.h"
 #include "engine/model.h"
-#include "tests/cuda_twin.h"
 #include "tests/golden/expect.h"
+#include "tests/golden/twin_gpus.h"
 
-#define MAX_TWINS 2
-#define DEMO      "models/demo.gguf"
-
-static twin gpus[MAX_TWINS];
-static int n_gpus;
-
-/* The linker puts it in the place of the real one. */
-mr_status __wrap_mr_runtime_open(mr_device **out, int ordinal, mr_err *err);
-mr_status __wrap_mr_runtime_open(mr_device **out, int ordinal, mr_err *err) {
-    *out = NULL;
-    if (ordinal >= n_gpus) return mr_fail(err, MR_EUNAVAIL, "cuda:%d: none here", ordinal);
-    snprintf(gpus[ordinal].base.name, sizeof gpus[ordinal].base.name, "cuda:%d twin", ordinal);
-    *out = &gpus[ordinal].base;
-    return MR_OK;
-}
-
-static void have_gpus(int n) {
-    for (int i = 0; i < MAX_TWINS; i++) {
-        gpus[i] = twin_of(4);
-        gpus[i].late = true;
-    }
-    n_gpus = n;
-}
-
-static void check_all_given_back(void) {
-    for (int i = 0; i < MAX_TWINS; i++) CHECK_I64(gpus[i].n_reserved, 0);
-}
+#define DEMO "models/demo.gguf"
 
 /* Memory for n layers on a device, with the first or the last one, work included. */
 static uint64_t room_for(const char *path, const mr_engine_options *opt, uint32_t n, bool first,
@@ -60,11 +34,6 @@ static uint64_t room_for(const char *path, const mr_engine_options *opt, uint32_
 }
 
 /* ---- against the float64 program ---- */
-
-static void compare_row(void *owner, uint32_t seq, uint32_t pos, const float *logits) {
-    (void)seq;
-    compare_logits(owner, pos, logits);
-}
 
 static void check_model(const char *name, mr_engine_options opt, const char *device,
                         const char *isa) {
@@ -288,7 +257,6 @@ static void check_lost(int which) {
                              .max_seqs = 2,
                              .max_step_tokens = 64};
     const mr_sampling greedy = {0};
-    mr_engine_out out;
     mr_engine *e;
     mr_err err;
 
@@ -298,16 +266,7 @@ static void check_lost(int which) {
     CHECK_OK(mr_engine_open(&e, &opt, &err), err);
     const uint32_t seq = golden_add(e, prompt, MR_COUNT(prompt), 0, 8, &greedy);
     golden_step(e, seq, MR_COUNT(prompt));
-    gpus[which].lost = true;
-    for (int i = 0; i < 2; i++) {
-        CHECK_I64(mr_engine_step(e, &(mr_engine_item){seq, 1}, 1, &out, &err), MR_EUNAVAIL);
-        CHECK_ERR(err, "lost");
-        CHECK_I64(mr_engine_pending(e, seq), 1);
-        gpus[which].lost = false; /* what a device says later does not count */
-    }
-    mr_engine_drop(e, seq);
-    mr_engine_close(e);
-    check_all_given_back();
+    check_lost_engine(e, seq, which);
 }
 
 TEST(any_device_that_is_lost_ends_the_engine) {
