@@ -62,7 +62,8 @@ class Chaos:
     def run(self) -> report.Run:
         self.cluster.start_redis()
         self.cluster.start_all()
-        servers.wait_for("topics", self._topics_there)
+        self.rig.wait_topics("millrace.results", "millrace.dead", "millrace.jobs.low", "millrace.control",
+                             f"millrace.work.{MODEL}")
         servers.wait_for("partitions of all workers", self.cluster.all_serve)
         self.results = topics.Reader(self.rig.brokers, "millrace.results")
         self.dead = topics.Reader(self.rig.brokers, "millrace.dead")
@@ -148,12 +149,6 @@ class Chaos:
                      e.kind == "pause" and e.victim.startswith("worker")])
 
     # ---- parts of it
-
-    def _topics_there(self) -> bool:
-        from confluent_kafka.admin import AdminClient
-        there = AdminClient({"bootstrap.servers": self.rig.brokers, "log_level": 0}).list_topics(timeout=5).topics
-        return {"millrace.results", "millrace.dead", "millrace.jobs.low", "millrace.control",
-                f"millrace.work.{MODEL}"} <= there.keys()
 
     def _sample(self) -> list[str]:
         """Streams that are followed live: spread over the storm, more of them when there are more jobs."""

@@ -14,6 +14,7 @@ import uuid
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
 from jobs import decode
+from rig import HANG_S
 
 CONF = {"enable.auto.commit": False, "isolation.level": "read_committed", "auto.offset.reset": "earliest",
         "enable.partition.eof": True, "reconnect.backoff.max.ms": 500, "log_level": 0}
@@ -33,7 +34,7 @@ def consumer(brokers: str, group: str | None = None) -> Consumer:
 
 
 def partitions(c: Consumer, topic: str) -> list[int]:
-    return sorted(c.list_topics(topic, timeout=10).topics[topic].partitions)
+    return sorted(c.list_topics(topic, timeout=HANG_S).topics[topic].partitions)
 
 
 class Reader:
@@ -126,7 +127,7 @@ class Ends:
 def left_over(brokers: str, group: str, topics: list[str]) -> list[str]:
     """One line for each partition of these topics with records that the group has not finished."""
     c = consumer(brokers, group)
-    known = c.list_topics(timeout=10).topics
+    known = c.list_topics(timeout=HANG_S).topics
     assigned = c.committed([TopicPartition(t, p) for t in topics if t in known for p in partitions(c, t)], timeout=30)
     starts = {}
     for tp in assigned:
