@@ -21,6 +21,7 @@ from load import DOOMED
 
 RESTART_S = 1.0  # a process that ended by itself is started again after that
 MAX_OWN_ENDS = 20
+OTHER_LINES = 100  # that other threads may write behind the last words of one
 # librdkafka's issue 5573, up to 2.15 at least: two stops of a partition on their way, and the second one aborts. To
 # the jobs it is one more kill.
 LIBRARY_ABORTS = "rd_kafka_assignment_partition_stopped: Assertion `rktp->rktp_started' failed"
@@ -156,7 +157,8 @@ class Cluster:
         if self.leaving.pop(name, None) is None:
             what = f"{name} ended by itself with {code}: {servers.tail(self.rig.log(name), 2)}"
             self.note(what)
-            if LIBRARY_ABORTS not in what:
+            aborted = code == -signal.SIGABRT and LIBRARY_ABORTS in servers.tail(self.rig.log(name), OTHER_LINES)
+            if not aborted:
                 self.trouble.append(what)
             if name in self.up:
                 self.due[name] = now + RESTART_S
